@@ -1,0 +1,258 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Frozen types and protocols that everything else speaks in.
+
+Imported on the host and inside the guest, so it uses the standard library alone and
+imports nothing of ours.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+Scalar = bool | int | float | str
+Params = Mapping[str, Scalar]
+
+CONTROL = "control"
+TEST = "test"
+DEFAULT = "default"
+NO_CLEANUP = "none"
+
+#: The columns of a run's CSV file. The first five, and the file names, are those of the
+#: automation this project replaces; further columns are only ever added at the right.
+#: timestamp is in seconds since the first sample; counters are cumulative since the
+#: scheduler was loaded, `forks` since the first sample. An absent value is an empty cell.
+CSV_COLUMNS = (
+    "timestamp",
+    "map_entries",
+    "free_mem_kb",
+    "slab_bpf_kb",
+    "evictions",
+    "inserted",
+    "insert_failures",
+    "scans",
+    "scanned",
+    "budget_hits",
+    "longest_scan_ns",
+    "scan_time_ns",
+    "map_memlock_kb",
+    "forks",
+)
+
+
+class Outcome(enum.StrEnum):
+    """How a run ended. Only OK runs are data."""
+
+    OK = "OK"
+    FAILED = "FAILED"
+    TIMEOUT = "TIMEOUT"
+    EJECTED = "EJECTED"  # the kernel threw the scheduler out
+    LOST = "LOST"  # the guest or the host died under it
+    SKIPPED = "SKIPPED"  # a requirement was missing
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One number a workload yields."""
+
+    name: str
+    value: float
+    unit: str
+    lower_is_better: bool
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """Everything that decides what one run does; two equal specs are the same run."""
+
+    scheduler: str
+    variant: str
+    cleanup: str
+    workload: str
+    run: int  # the N of `<workload>_run<N>`, from 1
+    block: int  # control and test of one repetition share a block
+    seed: int
+    duration_s: float
+    sample_interval_s: float
+    workload_params: Params
+    knobs: Params  # compile-time settings of the scheduler and its cleanup
+
+    @property
+    def run_id(self) -> str:
+        """12 hexadecimal digits: the hash of the spec."""
+        return digest(dataclasses.asdict(self))[:12]
+
+    @property
+    def label(self) -> str:
+        return f"{self.scheduler}/{self.variant}/{self.workload}_run{self.run}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The runs of an experiment, in the order in which they are to be done."""
+
+    seed: int
+    specs: tuple[RunSpec, ...]
+
+    @property
+    def plan_id(self) -> str:
+        """12 hexadecimal digits: the hash of the runs and their order."""
+        return digest([s.run_id for s in self.specs])[:12]
+
+
+@dataclass(frozen=True)
+class BuiltObject:
+    """One compiled scheduler.
+
+    ``path`` is as the reader sees it; ``counters`` maps a counter's name to its byte
+    offset in the map ``counters_map``.
+    """
+
+    path: Path
+    sha256: str
+    ops_name: str
+    tasks_map: str
+    counters_map: str
+    counters: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What the agent is handed: a spec and the artefacts that realise it."""
+
+    spec: RunSpec
+    built: BuiltObject | None
+    bin_dir: Path  # compiled workload helpers
+    out_dir: Path
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One row of a run's CSV: seconds since the first sample, and named values."""
+
+    timestamp_s: float
+    values: Mapping[str, float]
+
+    def row(self) -> list[str]:
+        cells = {"timestamp": f"{self.timestamp_s:.3f}"}
+        cells |= {k: f"{v:.15g}" for k, v in self.values.items()}
+        return [cells.get(column, "") for column in CSV_COLUMNS]
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """How one run ended, what it measured, and the evidence that it measured that.
+
+    ``proof`` holds what the kernel said of the scheduler before and after the
+    workload; ``facts`` holds what is known of the circumstances: the boot, times of
+    the harness, counts of kernel records, how entries were counted.
+    """
+
+    spec: RunSpec
+    run_id: str
+    outcome: Outcome
+    reason: str = ""
+    metrics: tuple[Metric, ...] = ()
+    proof: Mapping[str, Any] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Completed:
+    """A finished process: its exit status (negative: killed by that signal)."""
+
+    argv: tuple[str, ...]
+    returncode: int
+    stdout: str
+    stderr: str
+    wall_s: float
+
+
+@dataclass(frozen=True)
+class Round:
+    """One process of a workload that ran to its end."""
+
+    returncode: int
+    output: str
+    wall_s: float
+
+
+class Workload(Protocol):
+    """One module in `workloads/` exposes an object like this as WORKLOAD."""
+
+    name: str
+    summary: str
+    defaults: Params
+    bounds: Mapping[str, tuple[float, float]]
+    sustained: bool  # one process for the whole duration, or rounds one after another
+
+    def missing(self, bin_dir: Path) -> Sequence[str]:
+        """Reasons why it cannot run on this kernel; empty when it can."""
+
+    def argv(self, spec: RunSpec, bin_dir: Path) -> Sequence[str]: ...
+
+    def parse(self, spec: RunSpec, rounds: Sequence[Round]) -> Sequence[Metric]:
+        """The metrics of the finished rounds; ValueError when the output has none."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A scheduler as the kernel has it now.
+
+    ``maps`` are the ids of the maps its own programs use, by (truncated) kernel name.
+    """
+
+    ops_name: str
+    enable_seq: int
+    maps: Mapping[str, int]
+    load_s: float
+
+
+class Sampler(Protocol):
+    """Reads some columns of a sample."""
+
+    name: str
+
+    def missing(self) -> Sequence[str]: ...
+
+    def sample(self) -> Mapping[str, float]: ...
+
+    def close(self) -> None: ...
+
+
+class Loader(Protocol):
+    """Puts a scheduler into the kernel and takes it out again."""
+
+    name: str
+
+    def missing(self) -> Sequence[str]: ...
+
+    def loaded(self, job: Job) -> AbstractContextManager[Loaded]: ...
+
+
+class Backend(Protocol):
+    """A place where the agent runs."""
+
+    name: str
+
+    def missing(self) -> Sequence[str]: ...
+
+    def execute(self, job: Job, tick: Callable[[str], None]) -> RunResult:
+        """Run one job to its end; BackendLost when the place died under it."""
+
+    def facts(self) -> Mapping[str, Any]: ...
+
+    def close(self) -> None: ...
+
+
+def digest(value: object) -> str:
+    """The sha256 of a JSON-like value, independent of the order of its keys."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
