@@ -25,10 +25,11 @@ TEST = "test"
 DEFAULT = "default"
 NO_CLEANUP = "none"
 
-#: The columns of a run's CSV file. The first five, and the file names, are those of the
-#: automation this project replaces; further columns are only ever added at the right.
-#: timestamp is in seconds since the first sample; counters are cumulative since the
-#: scheduler was loaded, `forks` since the first sample. An absent value is an empty cell.
+#: The columns of a run's CSV file. The first five, and the file names, are those of
+#: the automation this project replaces; further columns are only ever added at the
+#: right. timestamp is in seconds since the first sample; counters are cumulative since
+#: the scheduler was loaded, `forks` since the first sample. What could not be read is
+#: an empty cell, never 0.
 CSV_COLUMNS = (
     "timestamp",
     "map_entries",
