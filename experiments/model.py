@@ -80,7 +80,7 @@ class RunSpec:
     run: int  # the N of `<workload>_run<N>`, from 1
     block: int  # control and test of one repetition share a block
     seed: int
-    duration_s: float
+    duration_s: int
     sample_interval_s: float
     workload_params: Params
     knobs: Params  # compile-time settings of the scheduler and its cleanup
@@ -185,13 +185,22 @@ class Round:
     wall_s: float
 
 
+@dataclass(frozen=True)
+class Parameter:
+    """A setting of a workload or a scheduler: its default, its bounds, its meaning."""
+
+    default: Scalar
+    low: float
+    high: float
+    summary: str
+
+
 class Workload(Protocol):
     """One module in `workloads/` exposes an object like this as WORKLOAD."""
 
     name: str
     summary: str
-    defaults: Params
-    bounds: Mapping[str, tuple[float, float]]
+    parameters: Mapping[str, Parameter]
     sustained: bool  # one process for the whole duration, or rounds one after another
 
     def missing(self, bin_dir: Path) -> Sequence[str]:
@@ -207,21 +216,30 @@ class Workload(Protocol):
 class Loaded:
     """A scheduler as the kernel has it now.
 
-    ``maps`` are the ids of the maps its own programs use, by (truncated) kernel name.
+    ``maps`` are the ids of the maps its own programs use, by their name in the kernel
+    (15 characters at most); ``cgroup`` is the group its memory is charged to.
     """
 
     ops_name: str
-    enable_seq: int
     maps: Mapping[str, int]
-    load_s: float
+    cgroup: Path | None
 
 
 class Sampler(Protocol):
-    """Reads some columns of a sample."""
+    """Reads some columns of a sample; made anew for each run.
+
+    One module in `experiments/samplers/` exposes such a class as SAMPLER.
+    """
 
     name: str
 
-    def missing(self) -> Sequence[str]: ...
+    def __init__(self, job: Job, loaded: Loaded) -> None: ...
+
+    def missing(self) -> Sequence[str]:
+        """Reasons why its columns stay empty in this run."""
+
+    def facts(self) -> Mapping[str, Any]:
+        """How it measures here."""
 
     def sample(self) -> Mapping[str, float]: ...
 
@@ -239,9 +257,17 @@ class Loader(Protocol):
 
 
 class Backend(Protocol):
-    """A place where the agent runs."""
+    """A place where the agent runs; one module each exposes such a class as BACKEND.
+
+    It is made from the Config, the Experiment, the LabRoot and the Kernel, whose types
+    live above this module.
+    """
 
     name: str
+
+    def __init__(
+        self, config: Any, experiment: Any, root: Any, kernel: Any
+    ) -> None: ...
 
     def missing(self) -> Sequence[str]: ...
 
@@ -249,6 +275,9 @@ class Backend(Protocol):
         """Run one job to its end; BackendLost when the place died under it."""
 
     def facts(self) -> Mapping[str, Any]: ...
+
+    def renew(self) -> None:
+        """Start afresh after a fault."""
 
     def close(self) -> None: ...
 

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""cgroup v2: a group of our own for each run, so that its memory and tasks are ours."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from experiments.kernel.procfs import field_after
+
+ROOT = Path("/sys/fs/cgroup")
+_POLL_S = 0.01
+_EMPTY_DEADLINE_S = 10.0
+
+
+def available() -> bool:
+    return (ROOT / "cgroup.controllers").exists()
+
+
+def has_memory() -> bool:
+    """Whether memory of a group below the root is accounted, switching it on."""
+    control = ROOT / "cgroup.subtree_control"
+    with contextlib.suppress(OSError):
+        control.write_text("+memory")
+        return "memory" in control.read_text().split()
+    return False
+
+
+@contextlib.contextmanager
+def group(name: str) -> Iterator[Path]:
+    """A new group; at the end its tasks are killed and it is removed.
+
+    The group of an object's loader must outlive the object only as a name: the kernel
+    keeps the charges of a removed group until they are freed.
+    """
+    path = ROOT / name
+    path.mkdir()
+    try:
+        yield path
+    finally:
+        kill(path)
+        path.rmdir()
+
+
+def populated(path: Path) -> bool:
+    return field_after((path / "cgroup.events").read_text(), "populated") == 1
+
+
+def kill(path: Path) -> None:
+    """Kill every task in the group and wait until it is empty; TimeoutError if not."""
+    (path / "cgroup.kill").write_text("1")
+    end = time.monotonic() + _EMPTY_DEADLINE_S
+    while populated(path):
+        if time.monotonic() > end:
+            raise TimeoutError(f"tasks in {path} do not die")
+        time.sleep(_POLL_S)
+
+
+def slab_unreclaimable_bytes(path: Path) -> int:
+    """Kernel objects charged to the group, those of BPF maps among them."""
+    return field_after((path / "memory.stat").read_text(), "slab_unreclaimable ")

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""/sys/kernel/sched_ext: which scheduler the kernel runs (Linux 6.12 and later)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from experiments.kernel.kmsg import Record
+
+SYSFS = Path("/sys/kernel/sched_ext")
+_POLL_S = 0.01
+
+
+@dataclass(frozen=True)
+class Status:
+    """What the kernel says at one moment.
+
+    ``ops`` is empty when no scheduler is loaded; ``enable_seq`` counts the schedulers
+    enabled since boot; ``nr_rejected`` the tasks that were refused.
+    """
+
+    state: str
+    ops: str
+    enable_seq: int
+    nr_rejected: int
+
+    @property
+    def enabled(self) -> bool:
+        return self.state == "enabled"
+
+
+def available() -> bool:
+    return SYSFS.is_dir()
+
+
+def _read(name: str) -> str:
+    try:
+        return (SYSFS / name).read_text().strip()
+    except (FileNotFoundError, OSError):
+        # root/ goes away under the reader when a scheduler is unloaded
+        return ""
+
+
+def status() -> Status:
+    return Status(
+        state=_read("state"),
+        ops=_read("root/ops"),
+        enable_seq=int(_read("enable_seq") or 0),
+        nr_rejected=int(_read("nr_rejected") or 0),
+    )
+
+
+def events() -> dict[str, int]:
+    """The core's own event counters of the loaded scheduler (Linux 6.15 and later)."""
+    pairs = (line.split() for line in _read("root/events").splitlines())
+    return {pair[0]: int(pair[1]) for pair in pairs if len(pair) == 2}
+
+
+def wait_for(wanted: Callable[[Status], bool], deadline_s: float) -> Status:
+    """The first status that is `wanted`, or the last one when the time is up."""
+    end = time.monotonic() + deadline_s
+    while not wanted(now := status()) and time.monotonic() < end:
+        time.sleep(_POLL_S)
+    return now
+
+
+def words_of_ejection(records: Iterable[Record]) -> str:
+    """What the kernel wrote about the end of a scheduler, in one line.
+
+    kernel/sched/ext.c prints `BPF scheduler "X" disabled (reason)` and, when there is
+    a message, a further line `X: message`; all with the prefix `sched_ext: `.
+    """
+    lines = [
+        record.text.removeprefix("sched_ext: ")
+        for record in records
+        if record.text.startswith("sched_ext: ")
+    ]
+    start = next((i for i, line in enumerate(lines) if " disabled (" in line), None)
+    return "; ".join(lines[start : start + 3]) if start is not None else ""

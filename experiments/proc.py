@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Starting and ending processes: the only user of subprocess.
+
+Every process leads a session of its own, so that a group can be ended as a whole, and
+gets SIGKILL when the thread that started it dies, so that nothing outlives us.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import IO
+
+from experiments.errors import ExperimentError
+from experiments.model import Completed
+
+_PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None, use_errno=True)
+
+_GRACE_S = 5.0
+
+
+class CommandFailed(ExperimentError):
+    """A command ended with another status than 0, or did not end in time."""
+
+    def __init__(self, done: Completed, why: str) -> None:
+        self.done = done
+        tail = last_lines(done.stderr or done.stdout, 12)
+        super().__init__(f"{done.argv[0]}: {why}" + (f"\n{tail}" if tail else ""))
+
+
+def last_lines(text: str, count: int) -> str:
+    return "\n".join(text.strip().splitlines()[-count:])
+
+
+def _prepare(cgroup: Path | None) -> Callable[[], None]:
+    parent = os.getpid()
+
+    def prepare() -> None:
+        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != parent:  # it died before the call above
+            os._exit(1)
+        if cgroup is not None:
+            (cgroup / "cgroup.procs").write_text("0")
+
+    return prepare
+
+
+def start(
+    argv: Sequence[str | Path],
+    *,
+    stdin: int | IO[bytes] = subprocess.DEVNULL,
+    stdout: int | IO[bytes] = subprocess.DEVNULL,
+    stderr: int | IO[bytes] = subprocess.DEVNULL,
+    cgroup: Path | None = None,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+) -> subprocess.Popen[bytes]:
+    """Start a process, in `cgroup` from its first instruction on.
+
+    Raises FileNotFoundError when there is no such program.
+    """
+    return subprocess.Popen(
+        [str(a) for a in argv],
+        stdin=stdin,
+        stdout=stdout,
+        stderr=stderr,
+        cwd=cwd,
+        env=env,
+        start_new_session=True,
+        preexec_fn=_prepare(cgroup),
+    )
+
+
+def end(process: subprocess.Popen[bytes], grace_s: float = _GRACE_S) -> int:
+    """End a process and its session: SIGTERM, then SIGKILL after `grace_s`."""
+    for sig, wait_s in ((signal.SIGTERM, grace_s), (signal.SIGKILL, None)):
+        if process.poll() is not None:
+            break
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, sig)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(wait_s)
+    return process.wait()
+
+
+def foreground(argv: Sequence[str | Path], cwd: Path) -> int:
+    """Run a command whose output is for the user to see; its exit status."""
+    process = start(
+        argv, stdout=sys.stdout.fileno(), stderr=sys.stderr.fileno(), cwd=cwd
+    )
+    try:
+        return process.wait()
+    finally:
+        end(process)
+
+
+def run(
+    argv: Sequence[str | Path],
+    *,
+    timeout_s: float,
+    check: bool = True,
+    stdin: bytes = b"",
+    cgroup: Path | None = None,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+) -> Completed:
+    """Run a command to its end.
+
+    Raises CommandFailed when it takes longer than `timeout_s`, and, with `check`, when
+    its status is not 0.
+    """
+    began = time.monotonic()
+    process = start(
+        argv,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cgroup=cgroup,
+        cwd=cwd,
+        env=env,
+    )
+    late = False
+    try:
+        out, err = process.communicate(stdin, timeout_s)
+    except subprocess.TimeoutExpired:
+        late = True
+        end(process, grace_s=0.5)
+        out, err = process.communicate()
+    except BaseException:
+        end(process)
+        raise
+    done = Completed(
+        tuple(str(a) for a in argv),
+        process.returncode,
+        out.decode(errors="replace"),
+        err.decode(errors="replace"),
+        time.monotonic() - began,
+    )
+    if late:
+        raise CommandFailed(done, f"did not end within {timeout_s:g} s")
+    if check and done.returncode:
+        raise CommandFailed(done, f"ended with status {done.returncode}")
+    return done
