@@ -1,0 +1,240 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""One spec on this kernel: load, prove, sample, run the workload, prove, unload, write.
+
+The same code runs in a guest and on the host. One thread does everything, so no process
+is forked for a sample and no sample waits for a lock. It runs at SCHED_FIFO 1, which
+keeps it on time, and out of the scheduler under test and its maps.
+
+As a program (`python3 -m experiments.agent DEVICE`) it serves jobs until its input
+ends: a line with the path of a job file comes in, lines of JSON go out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import dataclasses
+import io
+import json
+import os
+import platform
+import sys
+import termios
+import time
+import traceback
+import tty
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from experiments import registry
+from experiments.drive import Evidence, RunEnded, drive
+from experiments.errors import ExperimentError
+from experiments.kernel import procfs, sched_ext
+from experiments.kernel.kmsg import Kmsg
+from experiments.model import (
+    CSV_COLUMNS,
+    BuiltObject,
+    Job,
+    Loaded,
+    Metric,
+    Outcome,
+    Round,
+    RunResult,
+    RunSpec,
+    Sample,
+    Sampler,
+    Workload,
+)
+
+Tick = Callable[[str], None]
+
+
+def execute(job: Job, tick: Tick) -> RunResult:
+    """Run one job and write samples.csv, dmesg.log and workload.log to its out_dir.
+
+    `tick` gets a line of progress with every sample. Never raises for what the run
+    does: that is the outcome.
+    """
+    evidence = Evidence()
+    outcome, reason, metrics = Outcome.OK, "", tuple[Metric, ...]()
+    began = time.monotonic()
+    with Kmsg() as log:
+        try:
+            metrics = _measure(job, log, evidence, tick)
+        except RunEnded as ended:
+            outcome, reason = ended.outcome, str(ended)
+        except (ExperimentError, OSError) as error:
+            outcome, reason = Outcome.FAILED, str(error)
+        log.drain()
+        words = sched_ext.words_of_ejection(log.records)
+        if outcome not in (Outcome.OK, Outcome.SKIPPED) and words:
+            reason = f"{reason}: {words}"
+    wall_s = time.monotonic() - began
+    evidence.facts |= {
+        "wall_s": round(wall_s, 3),
+        "harness_s": round(wall_s - job.spec.duration_s, 3),
+        "kernel_records": len(log.records),
+        "kernel_records_lost": log.lost,
+        "ended_at_uptime_s": round(time.clock_gettime(time.CLOCK_BOOTTIME), 3),
+    }
+    _write(job.out_dir, evidence, [str(record) for record in log.records])
+    return RunResult(
+        job.spec,
+        job.spec.run_id,
+        outcome,
+        reason,
+        metrics,
+        evidence.proof,
+        evidence.facts,
+    )
+
+
+def _measure(job: Job, log: Kmsg, evidence: Evidence, tick: Tick) -> tuple[Metric, ...]:
+    loader = registry.loader("scx" if job.built else "none")
+    workload = registry.workload(job.spec.workload)
+    if reasons := [*loader.missing(), *workload.missing(job.bin_dir)]:
+        raise RunEnded(Outcome.SKIPPED, "; ".join(reasons))
+    began = time.monotonic()
+    with loader.loaded(job) as loaded, _samplers(job, loaded, evidence) as samplers:
+        evidence.facts["load_s"] = round(time.monotonic() - began, 3)
+        before = sched_ext.status()
+        evidence.proof["before"] = dataclasses.asdict(before)
+
+        def sample(timestamp_s: float) -> None:
+            log.drain()
+            _check_alive(before, sched_ext.status())
+            values = {k: v for s in samplers for k, v in s.sample().items()}
+            evidence.samples.append(Sample(timestamp_s, values))
+            tick(f"{timestamp_s:.0f} s, {values.get('map_entries', '-')} entries")
+
+        drive(job, workload, evidence, sample)
+        after = sched_ext.status()
+        evidence.proof |= {
+            "after": dataclasses.asdict(after),
+            "events": sched_ext.events(),
+        }
+        _check_alive(before, after)
+        ended = time.monotonic()
+    evidence.facts["unload_s"] = round(time.monotonic() - ended, 3)
+    return _metrics(job.spec, workload, evidence.rounds)
+
+
+@contextlib.contextmanager
+def _samplers(job: Job, loaded: Loaded, evidence: Evidence) -> Iterator[list[Sampler]]:
+    made = [registry.sampler(name)(job, loaded) for name in registry.names("sampler")]
+    usable = [s for s in made if not s.missing()]
+    evidence.facts["not_sampled"] = {
+        s.name: list(r) for s in made if (r := s.missing())
+    }
+    for sampler in usable:
+        evidence.facts |= sampler.facts()
+    try:
+        yield usable
+    finally:
+        for sampler in made:
+            sampler.close()
+
+
+def _check_alive(before: sched_ext.Status, now: sched_ext.Status) -> None:
+    """The scheduler that was loaded is still the one in charge, without a break."""
+    same = (now.state, now.ops, now.enable_seq) == (
+        before.state,
+        before.ops,
+        before.enable_seq,
+    )
+    if not same:
+        raise RunEnded(
+            Outcome.EJECTED,
+            f"{before.ops or 'the default scheduler'!r} was in charge (enable_seq "
+            f"{before.enable_seq}), now state is {now.state!r}, ops {now.ops!r}, "
+            f"enable_seq {now.enable_seq}",
+        )
+
+
+def _metrics(
+    spec: RunSpec, workload: Workload, rounds: Sequence[Round]
+) -> tuple[Metric, ...]:
+    try:
+        return tuple(workload.parse(spec, rounds))
+    except ValueError as error:
+        raise RunEnded(Outcome.FAILED, str(error)) from None
+
+
+def _write(out_dir: Path, evidence: Evidence, log: Sequence[str]) -> None:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(CSV_COLUMNS)
+    writer.writerows(sample.row() for sample in evidence.samples)
+    (out_dir / "samples.csv").write_text(text.getvalue())
+    (out_dir / "dmesg.log").write_text("".join(f"{line}\n" for line in log))
+
+
+# --- as a program ---------------------------------------------------------------------
+
+
+def read_job(path: Path) -> Job:
+    raw = json.loads(path.read_text())
+    built = raw["built"]
+    if built is not None:
+        built = BuiltObject(**{**built, "path": Path(built["path"])})
+    return Job(
+        RunSpec(**raw["spec"]), built, Path(raw["bin_dir"]), Path(raw["out_dir"])
+    )
+
+
+def facts() -> Mapping[str, Any]:
+    """This kernel and machine, as the agent sees them."""
+    return {
+        "kernel": platform.release(),
+        "kernel_version": platform.version(),
+        "machine": platform.machine(),
+        "cpus": os.cpu_count(),
+        "mem_total_kb": procfs.field_after(
+            (procfs.PROC / "meminfo").read_text(), "MemTotal:"
+        ),
+        "pid_max": int((procfs.PROC / "sys/kernel/pid_max").read_text()),
+        "boot_id": (procfs.PROC / "sys/kernel/random/boot_id").read_text().strip(),
+        "cmdline": (procfs.PROC / "cmdline").read_text().strip(),
+        "clocksource": Path(
+            "/sys/devices/system/clocksource/clocksource0/current_clocksource"
+        )
+        .read_text()
+        .strip(),
+        "python": platform.python_version(),
+    }
+
+
+def be_on_time() -> None:
+    """SCHED_FIFO 1 for this process; what it starts is ordinary again."""
+    policy = os.SCHED_FIFO | os.SCHED_RESET_ON_FORK
+    os.sched_setscheduler(0, policy, os.sched_param(1))
+
+
+def serve(device: Path) -> None:
+    """Serve jobs over a terminal device or any stream that can be read and written."""
+    stream = device.open("r+b", buffering=0)
+    with contextlib.suppress(termios.error):  # a pipe or a socket needs no raw mode
+        tty.setraw(stream.fileno())
+
+    def say(**event: object) -> None:
+        stream.write(json.dumps(event).encode() + b"\n")
+
+    be_on_time()
+    say(event="hello", facts=facts())
+    lines = io.BufferedReader(stream)
+    while line := lines.readline().decode().strip():
+        job = read_job(Path(line))
+        try:
+            result = execute(job, lambda text: say(event="tick", text=text))
+        except Exception:
+            # A defect of ours: it must not look like a silent guest
+            say(event="crashed", text=traceback.format_exc())
+            raise
+        stored = job.out_dir / "result.json"
+        stored.write_text(json.dumps(dataclasses.asdict(result)))
+        say(event="done", path=str(stored))
+
+
+if __name__ == "__main__":
+    serve(Path(sys.argv[1]))

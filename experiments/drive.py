@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Keep a workload going for its time, and sample at absolute deadlines meanwhile.
+
+One thread: it sleeps until the next sample is due or a process of the workload has
+ended, whichever comes first.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import select
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from subprocess import STDOUT, Popen
+from typing import Any
+
+from experiments.kernel import cgroup
+from experiments.model import Job, Outcome, Round, RunSpec, Sample, Workload
+from experiments.proc import end, last_lines, start
+
+#: How long a sustained workload may take to end after its time is up.
+END_GRACE_S = 15.0
+#: A sustained workload that ends earlier than this share of its time has failed.
+_EARLIEST_END = 0.9
+
+
+class RunEnded(Exception):
+    """The run is over with another outcome than OK."""
+
+    def __init__(self, outcome: Outcome, reason: str) -> None:
+        super().__init__(reason)
+        self.outcome = outcome
+
+
+@dataclass
+class Evidence:
+    """What a run has gathered so far; it is kept whatever becomes of the run."""
+
+    samples: list[Sample] = field(default_factory=list)
+    rounds: list[Round] = field(default_factory=list)
+    proof: dict[str, Any] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+def drive(
+    job: Job, workload: Workload, evidence: Evidence, sample: Callable[[float], None]
+) -> None:
+    """Keep the workload going for the whole duration, and sample at the deadlines."""
+    spec = job.spec
+    argv = workload.argv(spec, job.bin_dir)
+    with contextlib.ExitStack() as stack:
+        group = None
+        if cgroup.available():
+            group = stack.enter_context(cgroup.group(f"scxlab-load-{spec.run_id}"))
+        log = stack.enter_context((job.out_dir / "workload.log").open("wb"))
+        rounds = _Rounds(argv, group, log, evidence.rounds)
+        stack.callback(rounds.kill)
+        clock = Deadlines(spec.duration_s, spec.sample_interval_s)
+        while True:
+            while (due := clock.due()) is not None:
+                sample(due)
+            if clock.over():
+                break
+            if not rounds.running and (not workload.sustained or not evidence.rounds):
+                rounds.begin()
+            rounds.wait(clock.next_in_s())
+            if workload.sustained and evidence.rounds:
+                _check_lasted(evidence.rounds[0], spec)
+        evidence.facts["missed_deadlines"] = clock.missed
+        if workload.sustained and rounds.running:
+            rounds.wait(END_GRACE_S)
+            if rounds.running:
+                raise RunEnded(
+                    Outcome.TIMEOUT,
+                    f"{argv[0]} still ran {END_GRACE_S:g} s after its time was up",
+                )
+
+
+def _check_lasted(done: Round, spec: RunSpec) -> None:
+    if done.wall_s < _EARLIEST_END * spec.duration_s:
+        raise RunEnded(
+            Outcome.FAILED,
+            f"{spec.workload} ended after {done.wall_s:.1f} s of {spec.duration_s} s:\n"
+            f"{last_lines(done.output, 8)}",
+        )
+
+
+class Deadlines:
+    """Samples at start, start + interval, ... until the duration is over.
+
+    Deadlines are absolute, so lateness does not add up; those that passed while one
+    sample was taken are counted, not made up for.
+    """
+
+    def __init__(self, duration_s: float, interval_s: float) -> None:
+        self._interval = interval_s
+        self._last = int(duration_s / interval_s + 1e-9)
+        self._duration = duration_s
+        self._start = time.monotonic()
+        self._next = 0
+        self.missed = 0
+
+    def _elapsed(self) -> float:
+        return time.monotonic() - self._start
+
+    def due(self) -> float | None:
+        """The time since the start if a sample is due now; each deadline once."""
+        elapsed = self._elapsed()
+        if self._next > self._last or elapsed < self._next * self._interval:
+            return None
+        latest = min(int(elapsed / self._interval), self._last)
+        self.missed += latest - self._next
+        self._next = latest + 1
+        return elapsed
+
+    def over(self) -> bool:
+        return self._elapsed() >= self._duration
+
+    def next_in_s(self) -> float:
+        following = min(self._next * self._interval, self._duration)
+        if self._next > self._last:
+            following = self._duration
+        return max(0.0, following - self._elapsed())
+
+
+class _Rounds:
+    """The processes of a workload, one at a time, in a cgroup of their own."""
+
+    def __init__(
+        self,
+        argv: Sequence[str],
+        group: Path | None,
+        log: io.BufferedWriter,
+        done: list[Round],
+    ) -> None:
+        self._argv = argv
+        self._group = group
+        self._log = log
+        self._done = done
+        self._process: Popen[bytes] | None = None
+        self._output = tempfile.TemporaryFile()  # noqa: SIM115 - closed by kill()
+        self._began = 0.0
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None
+
+    def begin(self) -> None:
+        self._output.seek(0)
+        self._output.truncate()
+        self._began = time.monotonic()
+        self._process = start(
+            self._argv,
+            stdout=self._output,
+            stderr=STDOUT,
+            cgroup=self._group,
+            cwd=Path("/tmp"),
+        )
+
+    def wait(self, timeout_s: float) -> None:
+        """Wait until the process ends or the time is up; a finished one is a round.
+
+        Raises RunEnded when it ended with another status than 0.
+        """
+        if self._process is None:
+            time.sleep(timeout_s)
+            return
+        handle = os.pidfd_open(self._process.pid)
+        try:
+            ended, _, _ = select.select([handle], [], [], timeout_s)
+        finally:
+            os.close(handle)
+        if ended:
+            self._finish(self._process)
+
+    def _finish(self, process: Popen[bytes]) -> None:
+        code = process.wait()
+        self._process = None
+        self._output.seek(0)
+        raw = self._output.read()
+        self._log.write(raw)
+        output = raw.decode(errors="replace")
+        self._done.append(Round(code, output, time.monotonic() - self._began))
+        if code:
+            raise RunEnded(
+                Outcome.FAILED,
+                f"{self._argv[0]} ended with status {code}:\n{last_lines(output, 8)}",
+            )
+
+    def kill(self) -> None:
+        if self._group is not None:
+            cgroup.kill(self._group)
+        if self._process is not None:
+            end(self._process, grace_s=1)
+        self._output.close()

@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Nothing is loaded: the kernel's own scheduler runs."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+
+from experiments.errors import LoadError
+from experiments.kernel import sched_ext
+from experiments.model import Job, Loaded
+
+
+class NoneLoader:
+    name = "none"
+
+    def missing(self) -> Sequence[str]:
+        return ()
+
+    @contextlib.contextmanager
+    def loaded(self, job: Job) -> Iterator[Loaded]:
+        if ops := sched_ext.status().ops:
+            raise LoadError(f"the scheduler {ops!r} is loaded; unload it first")
+        yield Loaded(ops_name="", maps={}, cgroup=None)
+
+
+LOADER = NoneLoader()

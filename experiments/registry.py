@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""From a name to the module that bears it: one file each to add a new one.
+
+`custom-churn` is the module custom_churn; modules that begin with an underscore are
+nobody's.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from typing import cast
+
+from experiments.errors import unknown_name
+from experiments.model import Backend, Loader, Sampler, Workload
+
+#: kind -> (package, the attribute that each of its modules exposes)
+_KINDS = {
+    "workload": ("workloads", "WORKLOAD"),
+    "sampler": ("experiments.samplers", "SAMPLER"),
+    "loader": ("experiments.loaders", "LOADER"),
+    "backend": ("experiments.backends", "BACKEND"),
+}
+
+
+def names(kind: str) -> list[str]:
+    """The names there are of a kind, sorted."""
+    package = importlib.import_module(_KINDS[kind][0])
+    found = (m.name for m in pkgutil.iter_modules(package.__path__))
+    return sorted(n.replace("_", "-") for n in found if not n.startswith("_"))
+
+
+def _get(kind: str, name: str) -> object:
+    if name not in names(kind):
+        raise unknown_name(kind, name, names(kind))
+    package, attribute = _KINDS[kind]
+    module = importlib.import_module(f"{package}.{name.replace('-', '_')}")
+    return getattr(module, attribute)
+
+
+def workload(name: str) -> Workload:
+    """Raises ConfigError naming the nearest one when there is none of that name."""
+    return cast(Workload, _get("workload", name))
+
+
+def sampler(name: str) -> type[Sampler]:
+    return cast(type[Sampler], _get("sampler", name))
+
+
+def loader(name: str) -> Loader:
+    return cast(Loader, _get("loader", name))
+
+
+def backend(name: str) -> type[Backend]:
+    return cast(type[Backend], _get("backend", name))
