@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A kernel to boot: its uncompressed image, its vmlinux.h, and whether it will do.
+
+Prepared once for each kernel, in the cache, keyed by the hash of the image.
+"""
+
+from __future__ import annotations
+
+import bz2
+import hashlib
+import json
+import lzma
+import re
+import shutil
+import struct
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import zstandard
+
+from experiments.errors import ConfigError, MissingRequirement
+from experiments.labroot import LabRoot, cache_dir, run_inside
+from experiments.proc import CommandFailed
+from experiments.results import atomic_write
+
+_ELF = b"\x7fELF"
+_VERSION = re.compile(rb"Linux version (\S+) ")
+
+
+def _unzstd(payload: bytes) -> bytes:
+    return zstandard.ZstdDecompressor().decompressobj().decompress(payload)
+
+
+def _unlzma(payload: bytes) -> bytes:
+    return lzma.LZMADecompressor().decompress(payload)
+
+
+#: First bytes of a compressed payload, and what undoes it. The payload is followed by
+#: the size of the result, which the decompressors must not mistake for more of it.
+_COMPRESSIONS: tuple[tuple[bytes, Callable[[bytes], bytes]], ...] = (
+    (b"\x28\xb5\x2f\xfd", _unzstd),
+    (b"\x1f\x8b", lambda payload: zlib.decompressobj(31).decompress(payload)),
+    (b"\xfd7zXZ", _unlzma),
+    (b"\x5d\x00\x00", _unlzma),
+    (b"BZh", lambda payload: bz2.BZ2Decompressor().decompress(payload)),
+)
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """``image`` is what QEMU boots; ``folder`` holds vmlinux and vmlinux.h."""
+
+    version: str
+    sha256: str
+    image: Path
+    folder: Path
+
+
+def vmlinux_of(image: bytes, name: str) -> bytes:
+    """The ELF file in a bzImage, by the x86 boot header; an ELF file is itself.
+
+    See Documentation/arch/x86/boot.rst: setup_sects at 0x1f1, "HdrS" at 0x202,
+    payload_offset and payload_length at 0x248. Raises ConfigError.
+    """
+    if image.startswith(_ELF):
+        return image
+    if image[0x202:0x206] != b"HdrS":
+        raise ConfigError(f"{name} is neither a bzImage nor a vmlinux of x86-64")
+    offset, length = struct.unpack_from("<II", image, 0x248)
+    offset += ((image[0x1F1] or 4) + 1) * 512
+    payload = image[offset : offset + length]
+    if payload.startswith(_ELF):
+        return payload
+    for magic, decompress in _COMPRESSIONS:
+        if payload.startswith(magic):
+            return decompress(payload)
+    raise ConfigError(
+        f"{name} is compressed in a way not known here (lz4 or lzo): "
+        "give the uncompressed vmlinux"
+    )
+
+
+def prepare(root: LabRoot, path: Path | None = None) -> Kernel:
+    """The kernel at `path`, or the lab root's own, ready to build against and boot.
+
+    Raises ConfigError when it is no kernel, MissingRequirement when it cannot run
+    sched_ext programs.
+    """
+    source = path or root.kernel_image
+    try:
+        image = source.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"kernel {source}: {error.strerror}") from None
+    sha256 = hashlib.sha256(image).hexdigest()
+    folder = cache_dir() / "kernels" / f"{sha256[:12]}-{root.key}"
+    stamp = folder / "kernel.json"
+    if not stamp.exists():
+        _prepare(root, source, image, folder)
+    said = json.loads(stamp.read_text())
+    if said["broken"]:
+        raise MissingRequirement(
+            f"kernel {source} ({said['version']}): {said['broken']}"
+        )
+    # The root's own kernel boots by PVH from the ELF file, 2 s sooner; whether a
+    # user's kernel can is not known.
+    return Kernel(said["version"], sha256, path or folder / "vmlinux", folder)
+
+
+def _prepare(root: LabRoot, source: Path, image: bytes, folder: Path) -> None:
+    vmlinux = vmlinux_of(image, str(source))
+    version = _VERSION.search(vmlinux)
+    shutil.rmtree(folder, ignore_errors=True)
+    atomic_write(folder / "vmlinux", vmlinux)
+    try:
+        header = run_inside(
+            root.path,
+            ["bpftool", "btf", "dump", "file", "/lab/kernels/vmlinux", "format", "c"],
+            timeout_s=120,
+            binds={folder: "/lab/kernels"},
+        ).stdout
+    except CommandFailed:
+        header = ""
+    atomic_write(folder / "vmlinux.h", header)
+    said = {
+        "version": version[1].decode() if version else "unknown",
+        "broken": unfit(header),
+    }
+    atomic_write(folder / "kernel.json", json.dumps(said))
+
+
+def unfit(header: str) -> str:
+    """Why a kernel with this vmlinux.h will not do; empty when it will.
+
+    Some builds have sched_ext but lost BTF of its kfuncs when their declaration tags
+    were deduplicated; every load then fails with "func_proto incompatible with
+    vmlinux".
+    """
+    remedy = "take another kernel, or leave --kernel away for the lab root's"
+    if not header:
+        return f"it has no BTF (CONFIG_DEBUG_INFO_BTF): {remedy}"
+    if "struct sched_ext_ops {" not in header:
+        return f"it has no sched_ext (CONFIG_SCHED_CLASS_EXT): {remedy}"
+    if "extern s32 scx_bpf_create_dsq(" not in header:
+        return f"its BTF does not declare the kfuncs of sched_ext: {remedy}"
+    return ""
