@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Sources -> objects, by the compilers of the lab root, in `build/`.
+
+An object is built again when anything that it depends on has changed: its sources, its
+settings, the kernel it is built against, the compiler.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from experiments import knobs
+from experiments.config import PROJECT, SCHEDULERS
+from experiments.errors import BuildError
+from experiments.kernel_image import Kernel
+from experiments.labroot import LabRoot, run_inside
+from experiments.model import (
+    CONTROL,
+    NO_CLEANUP,
+    BuiltObject,
+    Params,
+    digest,
+)
+from experiments.proc import last_lines
+from experiments.results import atomic_write
+from experiments.samplers.bpf_map import OBJECT_NAME
+from workloads.custom_churn import PROGRAM
+
+BUILD = PROJECT / "build"
+BIN = BUILD / "bin"
+
+TASKS_MAP = "tasks"
+COUNTERS_MAP = ".bss.counters"
+_COUNTERS_STRUCT = "cleanup_counters"
+
+#: -fms-extensions: vmlinux.h of Linux 7.x has anonymous members of named types, which
+#: clang otherwise drops with a mere warning.
+_BPF_FLAGS = (
+    *("-g", "-O2", "-target", "bpf", "-mcpu=v3", "-D__TARGET_ARCH_x86"),
+    *("-fms-extensions", "-Wno-microsoft-anon-tag", "-Wall", "-Werror"),
+    *("-I/lab/kernels", "-I/lab/src/schedulers/include"),
+    "-I/usr/include/x86_64-linux-gnu",
+)
+
+
+class Builder:
+    """Builds against one kernel; `build/` is its cache."""
+
+    def __init__(self, root: LabRoot, kernel: Kernel) -> None:
+        self._root = root
+        self._kernel = kernel
+        self._binds = {
+            PROJECT: "/lab/src",
+            BUILD: "/lab/build",
+            kernel.folder: "/lab/kernels",
+        }
+        BIN.mkdir(parents=True, exist_ok=True)
+
+    def scheduler(
+        self, name: str, variant: str, cleanup: str, settings: Params
+    ) -> BuiltObject:
+        """Raises BuildError with the compiler's last lines."""
+        arm = CONTROL if cleanup == NO_CLEANUP else "test"
+        ops_name = f"{name}_{CONTROL if cleanup == NO_CLEANUP else cleanup}"
+        defines = [*knobs.defines(cleanup, settings), f'-DOPS_NAME="{ops_name}"']
+        key = self._key(defines, SCHEDULERS)
+        target = BUILD / f"{name}_{variant}.bpf.o"
+        stamp = target.with_suffix(".json")
+        said = _read(stamp, key)
+        if said is None or not target.exists():
+            source = f"/lab/src/schedulers/{arm}/{name}.bpf.c"
+            self._bpf(source, target, defines)
+            said = {
+                "key": key,
+                "sha256": hashlib.sha256(target.read_bytes()).hexdigest(),
+                "counters": self._layout(target, _COUNTERS_STRUCT),
+                "defines": defines,
+                "kernel": self._kernel.version,
+            }
+            atomic_write(stamp, json.dumps(said, indent=1))
+        return BuiltObject(
+            path=target,
+            sha256=said["sha256"],
+            ops_name=ops_name,
+            tasks_map=TASKS_MAP,
+            counters_map=COUNTERS_MAP,
+            counters=said["counters"],
+        )
+
+    def tools(self) -> Path:
+        """The directory with what runs beside the schedulers: counter and churn."""
+        self._tool(BIN / OBJECT_NAME, PROJECT / "experiments/samplers/mapcount.bpf.c")
+        self._tool(BIN / PROGRAM, PROJECT / f"workloads/src/{PROGRAM}.c")
+        return BIN
+
+    def _tool(self, target: Path, source: Path) -> None:
+        key = self._key([], source)
+        stamp = target.with_name(f".{target.name}.json")
+        if _read(stamp, key) is not None and target.exists():
+            return
+        inside = f"/lab/src/{source.relative_to(PROJECT)}"
+        if source.name.endswith(".bpf.c"):
+            self._bpf(inside, target, [])
+        else:
+            flags = ("-O2", "-Wall", "-Wextra", "-Werror")
+            self._compile(["gcc", *flags, inside], target)
+        atomic_write(stamp, json.dumps({"key": key}))
+
+    def _key(self, defines: Sequence[str], sources: Path) -> str:
+        files = [sources] if sources.is_file() else sorted(sources.rglob("*.[ch]"))
+        hashes = [hashlib.sha256(f.read_bytes()).hexdigest() for f in files]
+        settings = [list(defines), list(_BPF_FLAGS)]
+        return digest([settings, hashes, self._kernel.sha256, self._root.key])
+
+    def _bpf(self, source: str, target: Path, defines: Sequence[str]) -> None:
+        self._compile(["clang", *_BPF_FLAGS, *defines, "-c", source], target)
+        # Drops DWARF, which nobody reads, and keeps BTF: 860 KB become 50
+        self._run(["llvm-strip", "-g", _inside(target)], target)
+
+    def _compile(self, argv: Sequence[str], target: Path) -> None:
+        target.unlink(missing_ok=True)
+        self._run([*argv, "-o", _inside(target)], target)
+
+    def _run(self, argv: Sequence[str], target: Path) -> str:
+        done = run_inside(
+            self._root.path, argv, timeout_s=300, binds=self._binds, check=False
+        )
+        if done.returncode:
+            log = target.with_suffix(".log")
+            log.write_text(f"{' '.join(argv)}\n{done.stdout}{done.stderr}")
+            target.unlink(missing_ok=True)
+            raise BuildError(
+                f"{target.name} does not build; {argv[0]}'s last words "
+                f"(all in {log}):\n{last_lines(done.stderr, 15)}"
+            )
+        return done.stdout
+
+    def _layout(self, target: Path, struct: str) -> dict[str, int]:
+        """Members of a struct of u64 in an object's BTF, and their offsets in bytes."""
+        argv = ["bpftool", "-j", "btf", "dump", "file", _inside(target)]
+        types = json.loads(self._run(argv, target))["types"]
+        found = [t for t in types if t["kind"] == "STRUCT" and t["name"] == struct]
+        return {
+            m["name"]: m["bits_offset"] // 8 for t in found[:1] for m in t["members"]
+        }
+
+
+def _inside(target: Path) -> str:
+    return f"/lab/build/{target.relative_to(BUILD)}"
+
+
+def _read(stamp: Path, key: str) -> Mapping[str, Any] | None:
+    """What was noted of a build, if it was of this very key."""
+    try:
+        said = json.loads(stamp.read_text())
+    except (FileNotFoundError, ValueError):
+        return None
+    return said if said.get("key") == key else None

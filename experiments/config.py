@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""config.yaml, the one description of an experiment, and the flags that override it.
+
+The only reader of that file. Whatever is unknown or out of bounds is an error that
+names the place and the nearest valid name: a misspelt key is a different experiment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from experiments import knobs, registry
+from experiments.errors import ConfigError, unknown_name
+from experiments.model import Scalar
+
+PROJECT = Path(__file__).parents[1]
+CONFIG_FILE = PROJECT / "config.yaml"
+SCHEDULERS = PROJECT / "schedulers"
+
+Names = Annotated[tuple[str, ...], Field(min_length=1)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
+
+
+class VmSettings(_Section):
+    """The shape of the guest."""
+
+    cpus: int = Field(default=2, ge=1, le=64)
+    memory_mb: int = Field(default=2048, ge=512, le=1 << 20)
+    accel: Literal["auto", "kvm", "tcg"] = "auto"
+    kernel: Path | None = None
+
+
+class Config(_Section):
+    """An experiment as it was asked for; every name in it exists."""
+
+    version: Literal[1] = Field(default=1, alias="schema")
+    schedulers: Names = ("scx_simple",)
+    workloads: Names = ("hackbench",)
+    cleanups: Names = ("scan",)
+    duration_s: int = Field(default=30, ge=1, le=86_400)
+    iterations: int = Field(default=3, ge=1, le=10_000)
+    sample_interval_s: float = Field(default=2.0, ge=0.01, le=3600)
+    seed: int = Field(default=1, ge=0, lt=1 << 63)
+    backend: str = "vm"
+    vm: VmSettings = VmSettings()
+    knobs: Mapping[str, Scalar] = Field(default_factory=dict)
+    workload: Mapping[str, Mapping[str, Scalar]] = Field(default_factory=dict)
+
+    def workload_params(self, name: str) -> dict[str, Scalar]:
+        return knobs.checked(
+            name, self.workload.get(name, {}), registry.workload(name).parameters
+        )
+
+    def all_knobs(self) -> dict[str, Scalar]:
+        return knobs.checked("knobs", self.knobs, knobs.KNOBS)
+
+
+def scheduler_names() -> list[str]:
+    """The schedulers there are a source of."""
+    return sorted(
+        p.name.removesuffix(".bpf.c") for p in (SCHEDULERS / "control").glob("*.bpf.c")
+    )
+
+
+def load(path: Path | None = None, **flags: Any) -> Config:
+    """`path` (config.yaml of the project) with `flags` over it; None is no flag.
+
+    A name may be `all`. Raises ConfigError.
+    """
+    path = path or CONFIG_FILE
+    try:
+        raw = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not YAML: {error}") from None
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{path} holds no settings: see docs/quickstart.md")
+    raw |= {k: v for k, v in flags.items() if v is not None and k != "kernel"}
+    if flags.get("kernel") is not None:
+        raw["vm"] = {**(raw.get("vm") or {}), "kernel": flags["kernel"]}
+    return parse(raw, str(path))
+
+
+def parse(raw: Mapping[str, Any], where: str) -> Config:
+    """Raises ConfigError naming `where` and the key."""
+    try:
+        config = Config.model_validate(raw)
+    except ValidationError as error:
+        raise _config_error(error, where) from None
+    return _resolve(config)
+
+
+def _config_error(error: ValidationError, where: str) -> ConfigError:
+    first = error.errors()[0]
+    place = [str(p) for p in first["loc"]]
+    if first["type"] == "extra_forbidden":
+        section: type[BaseModel] = VmSettings if place[0] == "vm" else Config
+        valid = [f.alias or name for name, f in section.model_fields.items()]
+        return ConfigError(f"{where}: {unknown_name('key', place[-1], valid)}")
+    return ConfigError(f"{where}: {'.'.join(place)}: {first['msg']}")
+
+
+def _resolve(config: Config) -> Config:
+    """Expand `all` and check every name and setting."""
+    config = config.model_copy(
+        update={
+            "schedulers": _names("scheduler", config.schedulers, scheduler_names()),
+            "workloads": _names(
+                "workload", config.workloads, registry.names("workload")
+            ),
+            "cleanups": _names(
+                "cleanup strategy", config.cleanups, list(knobs.CLEANUPS)
+            ),
+        }
+    )
+    _names("backend", (config.backend,), registry.names("backend"))
+    _names("workload", tuple(config.workload), registry.names("workload"))
+    for name in registry.names("workload"):
+        config.workload_params(name)
+    config.all_knobs()
+    if config.sample_interval_s > config.duration_s:
+        raise ConfigError(
+            f"sample_interval_s is {config.sample_interval_s:g} and duration_s is "
+            f"{config.duration_s}: a run needs at least one interval"
+        )
+    return config
+
+
+def _names(kind: str, given: Sequence[str], valid: Sequence[str]) -> tuple[str, ...]:
+    if tuple(given) == ("all",):
+        return tuple(valid)
+    for name in given:
+        if name not in valid:
+            raise unknown_name(kind, name, valid)
+    return tuple(dict.fromkeys(given))
