@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""KVM or TCG: decided by a probe boot, once for a machine.
+
+That /dev/kvm exists proves nothing: nested virtualisation may abort QEMU, or hang the
+guest. Only a guest that came up and answered counts.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import tempfile
+from pathlib import Path
+
+from experiments import agent_code
+from experiments.errors import BackendLost
+from experiments.facts import cpu_model
+from experiments.kernel_image import Kernel
+from experiments.labroot import LabRoot, cache_dir
+from experiments.model import digest
+from experiments.qemu import Guest, Shape
+from experiments.results import atomic_write
+
+KVM_DEVICE = Path("/dev/kvm")
+_PROBE_TIMEOUT_S = 20.0
+
+
+def _remembered() -> Path:
+    return cache_dir() / "accel.json"
+
+
+def _machine(root: LabRoot) -> str:
+    qemu = root.packages.get("qemu-system-x86", "")
+    return digest([platform.release(), cpu_model(), qemu])[:12]
+
+
+def choose(root: LabRoot, kernel: Kernel) -> tuple[str, str]:
+    """(`kvm` or `tcg`, why); remembered until the machine or QEMU changes."""
+    if not KVM_DEVICE.exists():
+        return "tcg", f"there is no {KVM_DEVICE}"
+    machine = _machine(root)
+    try:
+        said = json.loads(_remembered().read_text())
+        if said["machine"] == machine:
+            return said["accel"], said["why"]
+    except (FileNotFoundError, ValueError, KeyError):
+        pass
+    accel, why = _probe(root, kernel)
+    said = {"machine": machine, "accel": accel, "why": why}
+    atomic_write(_remembered(), json.dumps(said))
+    return accel, why
+
+
+def _probe(root: LabRoot, kernel: Kernel) -> tuple[str, str]:
+    shape = Shape(cpus=2, memory_mb=1024, accel="kvm")
+    with tempfile.TemporaryDirectory(prefix="scxlab-probe-") as directory:
+        share = Path(directory) / "share"
+        agent_code.stage(share)
+        run_dir = Path(directory) / "run"
+        try:
+            guest = Guest(root, kernel, shape, share, run_dir, _PROBE_TIMEOUT_S)
+        except BackendLost as error:
+            return "tcg", f"a guest does not boot under KVM: {error}"
+        guest.close()
+    return "kvm", f"a guest boots under KVM in {guest.boot_s:.1f} s"

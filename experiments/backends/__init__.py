@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Places where the agent runs, one module each; every one exposes BACKEND."""

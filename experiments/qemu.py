@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""One guest: QEMU and two virtiofsd of the lab root, and the agent inside.
+
+The root is served read-only; one directory of the machine is shared for reading and
+writing and is all the guest sees of it. The guest's first serial port is its console,
+kept in a file; its second, QEMU's own stdin and stdout, is the line to the agent.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import select
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from experiments.errors import BackendLost
+from experiments.kernel_image import Kernel
+from experiments.labroot import LabRoot, enter, inside_env
+from experiments.proc import end, last_lines, start
+
+BOOT_TIMEOUT_S = 120.0
+_SOCKET_TIMEOUT_S = 15.0
+_POLL_S = 0.02
+_READ_BYTES = 1 << 16
+_CONSOLE = "console.log"
+
+_CMDLINE = (
+    "console=ttyS0 quiet panic=-1 oops=panic tsc=unstable "
+    "rootfstype=virtiofs root=rootfs ro init=/lab/init"
+)
+#: What a dying kernel says, the most telling first.
+_DEATH = (re.compile(r"Kernel panic.*"), re.compile(r"(Oops|BUG|RIP):.*"))
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The virtual machine."""
+
+    cpus: int
+    memory_mb: int
+    accel: str  # kvm or tcg
+
+
+def qemu_argv(shape: Shape, image: str) -> list[str]:
+    """QEMU's command line, all paths as inside the lab root.
+
+    TCG runs a thread for each vCPU: with one for all of them nothing would run in
+    parallel, and makespans would mean nothing.
+    """
+    accel, cpu = {
+        "kvm": ("kvm", "host"),
+        "tcg": ("tcg,thread=multi", "max"),
+    }[shape.accel]
+    memory = f"{shape.memory_mb}M"
+    shares: list[str] = []
+    for tag in ("rootfs", "share"):
+        shares += ["-chardev", f"socket,id={tag},path=/lab/run/{tag}.sock"]
+        shares += ["-device", f"vhost-user-fs-pci,chardev={tag},tag={tag}"]
+    return [
+        *("qemu-system-x86_64", "-nodefaults", "-no-user-config", "-no-reboot"),
+        *("-accel", accel, "-cpu", cpu, "-smp", str(shape.cpus), "-m", memory),
+        # virtiofsd reads and writes the guest's memory, so that has to be shareable
+        *("-object", f"memory-backend-memfd,id=mem,size={memory},share=on"),
+        *("-numa", "node,memdev=mem"),
+        *shares,
+        *("-display", "none", "-monitor", "none"),
+        *("-chardev", f"file,id=console,path=/lab/run/{_CONSOLE}"),
+        *("-chardev", "stdio,id=agent,signal=off"),
+        *("-serial", "chardev:console", "-serial", "chardev:agent"),
+        *("-kernel", image, "-append", _CMDLINE),
+    ]
+
+
+class Guest:
+    """A booted guest; `facts` are the agent's own of its kernel.
+
+    `run_dir` gets the sockets, the console and the logs of QEMU and virtiofsd.
+    """
+
+    def __init__(
+        self,
+        root: LabRoot,
+        kernel: Kernel,
+        shape: Shape,
+        share: Path,
+        run_dir: Path,
+        boot_timeout_s: float = BOOT_TIMEOUT_S,
+    ) -> None:
+        self._root = root.path
+        self._run_dir = run_dir
+        self._stack = contextlib.ExitStack()
+        self._buffer = b""
+        run_dir.mkdir(parents=True, exist_ok=True)
+        began = time.monotonic()
+        try:
+            self._serve("rootfs", root.path, "--cache=always", "--readonly")
+            self._serve("share", share, "--cache=auto")
+            self._qemu = self._start_qemu(shape, kernel)
+            hello = self._event(time.monotonic() + boot_timeout_s)
+        except BaseException:
+            self.close()
+            raise
+        self.boot_s = time.monotonic() - began
+        self.facts: Mapping[str, Any] = hello["facts"]
+
+    @property
+    def console(self) -> Path:
+        return self._run_dir / _CONSOLE
+
+    def _spawn(
+        self,
+        name: str,
+        argv: Sequence[str],
+        binds: Mapping[Path, str],
+        stdio: int = subprocess.DEVNULL,
+    ) -> subprocess.Popen[bytes]:
+        log = self._stack.enter_context((self._run_dir / f"{name}.log").open("wb"))
+        command = enter(self._root, argv, {self._run_dir: "/lab/run", **binds})
+        process = start(
+            command, stdin=stdio, stdout=stdio, stderr=log, env=inside_env()
+        )
+        self._stack.callback(end, process)
+        return process
+
+    def _serve(self, tag: str, directory: Path, *options: str) -> None:
+        inside = {"rootfs": "/lab/guestroot", "share": "/lab/share"}[tag]
+        socket = self._run_dir / f"{tag}.sock"
+        socket.unlink(missing_ok=True)
+        argv = [
+            *("/usr/libexec/virtiofsd", f"--socket-path=/lab/run/{tag}.sock"),
+            *(f"--shared-dir={inside}", "--sandbox=none", "--log-level=error"),
+            *options,
+        ]
+        process = self._spawn(f"virtiofsd-{tag}", argv, {directory: inside})
+        deadline = time.monotonic() + _SOCKET_TIMEOUT_S
+        while not socket.exists():
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise BackendLost(
+                    f"virtiofsd did not start: {self._log(f'virtiofsd-{tag}')}"
+                )
+            time.sleep(_POLL_S)
+
+    def _start_qemu(self, shape: Shape, kernel: Kernel) -> subprocess.Popen[bytes]:
+        inside = f"/lab/kernels/{kernel.image.name}"
+        return self._spawn(
+            "qemu",
+            qemu_argv(shape, inside),
+            {kernel.image.parent: "/lab/kernels"},
+            stdio=subprocess.PIPE,
+        )
+
+    def _log(self, name: str) -> str:
+        path = self._run_dir / f"{name}.log"
+        text = path.read_text(errors="replace") if path.exists() else ""
+        return last_lines(text, 3) or "it left no message"
+
+    def _line(self, deadline: float) -> bytes:
+        assert self._qemu.stdout is not None
+        fd = self._qemu.stdout.fileno()
+        while b"\n" not in self._buffer:
+            left = deadline - time.monotonic()
+            if left <= 0 or not select.select([fd], [], [], left)[0]:
+                raise BackendLost(f"the guest went silent: {self.last_words()}")
+            chunk = os.read(fd, _READ_BYTES)
+            if not chunk:
+                raise BackendLost(f"the guest died: {self.last_words()}")
+            self._buffer += chunk
+        line, _, self._buffer = self._buffer.partition(b"\n")
+        return line
+
+    def _event(self, deadline: float) -> dict[str, Any]:
+        """The next event; what is no event is noise that firmware left on the line."""
+        while True:
+            line = self._line(deadline)
+            with contextlib.suppress(ValueError):
+                event = json.loads(line)
+                if isinstance(event, dict) and "event" in event:
+                    return event
+
+    def serve(self, job: str, silence_s: float) -> Iterator[dict[str, Any]]:
+        """Hand the agent a job file (a path in the guest); its events, the last `done`.
+
+        Raises BackendLost when the guest dies, or says nothing for `silence_s`.
+        """
+        assert self._qemu.stdin is not None
+        try:
+            self._qemu.stdin.write(job.encode() + b"\n")
+            self._qemu.stdin.flush()
+        except BrokenPipeError:
+            raise BackendLost(f"the guest died: {self.last_words()}") from None
+        while True:
+            event = self._event(time.monotonic() + silence_s)
+            if event["event"] == "crashed":
+                raise BackendLost(f"the agent crashed:\n{event['text']}")
+            yield event
+            if event["event"] == "done":
+                return
+
+    def last_words(self) -> str:
+        """Why it died, as far as its console or QEMU says."""
+        text = ""
+        if self.console.exists():
+            text = self.console.read_text(errors="replace")
+        for pattern in _DEATH:
+            if found := pattern.search(text):
+                return found[0].strip()
+        return last_lines(text, 3) or self._log("qemu")
+
+    def close(self) -> None:
+        """End QEMU and virtiofsd. What the guest wrote to the share is there already:
+        its writes go through to the machine one by one.
+        """
+        self._stack.close()
+        qemu = getattr(self, "_qemu", None)
+        for stream in (qemu.stdin, qemu.stdout) if qemu else ():
+            with contextlib.suppress(BrokenPipeError):
+                stream.close()
