@@ -3,7 +3,8 @@
 
     results/<experiment>/
         manifest.json
-        <scheduler>/<variant>/<workload>_run<N>.{csv,json}, ..._run<N>_dmesg.log
+        <scheduler>/<variant>/<workload>_run<N>.{csv,json}
+        <scheduler>/<variant>/<workload>_run<N>_{dmesg,workload}.log
         attempts/<run id>-<k>/     what a run that was repeated, or went wrong, left
         boots/boot<K>_console.log
 
@@ -36,10 +37,11 @@ REPEATED = frozenset({Outcome.LOST, Outcome.SKIPPED})
 
 
 class RunFiles(NamedTuple):
-    """The three files of one run."""
+    """The files of one run."""
 
     csv: Path
     dmesg: Path
+    workload: Path
     json: Path
 
 
@@ -156,6 +158,7 @@ class Experiment:
         return RunFiles(
             folder / f"{stem}.csv",
             folder / f"{stem}_dmesg.log",
+            folder / f"{stem}_workload.log",
             folder / f"{stem}.json",
         )
 
@@ -191,9 +194,12 @@ class Experiment:
         """
         files = self.files(result.spec)
         files.json.parent.mkdir(parents=True, exist_ok=True)
+        moved = {"dmesg.log": files.dmesg, "workload.log": files.workload}
         if result.outcome is Outcome.OK:
             (attempt / "samples.csv").rename(files.csv)
-            (attempt / "dmesg.log").rename(files.dmesg)
+            for name, target in moved.items():
+                if (attempt / name).exists():
+                    (attempt / name).rename(target)
         elif (attempt / "dmesg.log").exists():
             shutil.copyfile(attempt / "dmesg.log", files.dmesg)
         stored = _RESULT.dump_json(_StoredResult(SCHEMA, result), indent=1)

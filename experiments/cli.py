@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The commands behind tasks.py: glue between the user and the rest."""
+
+from __future__ import annotations
+
+import functools
+import json
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn, ParamSpec
+
+from invoke.exceptions import Exit
+from invoke.parser.parser import ParseMachine
+from rich.table import Table
+
+from analysis.aggregate import aggregate as analyse
+from experiments import config as configs
+from experiments import harness_bench, kernel_image, knobs, labroot, plan, registry
+from experiments import run as runner
+from experiments.config import PROJECT, Config
+from experiments.console import console, say, steps
+from experiments.errors import (
+    ConfigError,
+    ExperimentError,
+    RunFailed,
+    unknown_name,
+)
+from experiments.model import Outcome
+from experiments.proc import foreground
+from experiments.results import Experiment, atomic_write, experiments
+
+_P = ParamSpec("_P")
+_INTERRUPTED = 130
+
+_BENCHES: dict[str, Callable[[], list[dict[str, Any]]]] = {
+    "harness": harness_bench.measure
+}
+
+
+def guarded(command: Callable[_P, None]) -> Callable[_P, None]:
+    """Turn errors into a message and the exit code that belongs to them."""
+
+    @functools.wraps(command)
+    def wrapper(*args: _P.args, **kwargs: _P.kwargs) -> None:
+        signal.signal(signal.SIGTERM, _interrupt)
+        try:
+            command(*args, **kwargs)
+        except ExperimentError as error:
+            raise Exit(f"error: {error}", error.exit_code) from None
+        except KeyboardInterrupt:
+            raise Exit(
+                "interrupted: finished runs are kept, the same command goes on",
+                _INTERRUPTED,
+            ) from None
+
+    return wrapper
+
+
+def _interrupt(signum: int, frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _usage_error(self: ParseMachine, message: str) -> NoReturn:
+    """Replaces invoke's own, which names no remedy and ends with 1 instead of 2."""
+    context = self.context
+    flags = list(context.flags) + list(context.inverse_flags) if context else []
+    token = message.split("'")[1] if message.count("'") >= 2 else ""
+    if message.startswith("No idea what"):
+        kind, valid = (
+            ("flag", flags) if token.startswith("-") else ("task", self.contexts)
+        )
+        message = str(unknown_name(kind, token, valid))
+    raise Exit(f"error: {message}", ConfigError.exit_code)
+
+
+ParseMachine.error = _usage_error  # type: ignore[method-assign,assignment]
+
+
+def setup(refresh: bool) -> labroot.LabRoot:
+    labroot.require_root()
+    if (labroot.place() / "lab/labroot.json").exists() and not refresh:
+        root = labroot.open_root()
+        say(f"the lab root is ready: {root.path}")
+    else:
+        say(f"The lab root {labroot.ANNOUNCEMENT}.")
+        with steps("making the lab root") as report:
+            root = labroot.make(report, refresh)
+    kernel = kernel_image.prepare(root)
+    say(f"its kernel {kernel.version} has sched_ext, BTF, and its kfuncs in BTF")
+    return root
+
+
+def _names(text: str | None) -> tuple[str, ...] | None:
+    return None if text is None else tuple(filter(None, text.split(",")))
+
+
+def show_list() -> None:
+    table = Table("kind", "name", "what it is", box=None, pad_edge=False)
+    for name in configs.scheduler_names():
+        table.add_row("scheduler", name, _policy(name))
+    for name, cleanup in knobs.CLEANUPS.items():
+        table.add_row("clean-up", name, cleanup.summary)
+    for name in registry.names("workload"):
+        workload = registry.workload(name)
+        table.add_row("workload", name, workload.summary)
+        for key, parameter in workload.parameters.items():
+            table.add_row("", f"  {key}={parameter.default}", parameter.summary)
+    for name, knob in knobs.KNOBS.items():
+        table.add_row("knob", f"{name}={knob.default}", knob.summary)
+    for kind in ("sampler", "backend"):
+        for name in registry.names(kind):
+            summary = sys.modules[getattr(registry, kind)(name).__module__].__doc__
+            table.add_row(kind, name, (summary or "").strip().splitlines()[0])
+    console.print(table)
+
+
+def _policy(name: str) -> str:
+    """The first line of a scheduler's header comment."""
+    source = configs.SCHEDULERS / "control" / f"{name}.bpf.c"
+    for line in source.read_text().splitlines():
+        if line.startswith(f" * {name}: "):
+            return line.removeprefix(f" * {name}: ")
+    return ""
+
+
+def build(sched: str, kernel: str | None) -> None:
+    config = configs.load(schedulers=_names(sched), kernel=kernel)
+    root = labroot.open_root()
+    image = kernel_image.prepare(root, config.vm.kernel)
+    for (name, variant), built in runner.build_all(config, root, image).items():
+        size_kb = built.path.stat().st_size / 1024
+        say(f"{name} {variant}: {built.path.relative_to(PROJECT)} ({size_kb:.0f} KB)")
+
+
+def run(
+    experiment: str | None = None,
+    config: str | None = None,
+    dry_run: bool = False,
+    **flags: str | None,
+) -> Experiment:
+    lists = {k: _names(flags.pop(k)) for k in ("schedulers", "workloads", "cleanups")}
+    loaded = configs.load(Path(config) if config else None, **lists, **flags)
+    if dry_run:
+        return _show_plan(loaded)
+    done = runner.run(loaded, experiment)
+    counts = done.manifest().outcomes
+    say(f"outcomes: {', '.join(f'{k} {v}' for k, v in sorted(counts.items()))}")
+    if set(counts) != {Outcome.OK}:
+        raise RunFailed(f"not every run ended OK; see {done.path}")
+    return done
+
+
+def _show_plan(config: Config) -> Experiment:
+    planned = plan.build(config)
+    for spec in planned.specs:
+        say(f"block {spec.block:3}  {spec.label}  {spec.duration_s} s  {spec.run_id}")
+    minutes = runner.estimate_s(planned.specs) / 60
+    say(f"{len(planned.specs)} runs, about {minutes:.1f} min; nothing was run")
+    return Experiment(runner.RESULTS / runner.default_name(config, planned))
+
+
+def aggregate(name: str | None) -> None:
+    known = {e.path.name: e for e in experiments(runner.RESULTS)}
+    if not known:
+        raise ConfigError("there is no experiment in results/ yet: invoke run")
+    if name is not None and name not in known:
+        raise unknown_name("experiment", name, known)
+    experiment = known[name] if name else list(known.values())[-1]
+    found = analyse(experiment)
+    console.print(found.summary_table())
+    for verdict in found.verdicts:
+        say(f"{verdict.status}: {verdict.criterion}: {verdict.sentence}")
+    say(f"report: {found.report}")
+    if any(v.status == "does not hold" for v in found.verdicts):
+        raise RunFailed("a claim does not hold")
+
+
+def demo() -> None:
+    setup(refresh=False)
+    build("scx_simple", None)
+    done = run(schedulers="scx_simple", workloads="hackbench", cleanups="scan")
+    aggregate(done.path.name)
+
+
+def bench(name: str, json_file: str | None) -> None:
+    if name not in _BENCHES:
+        raise unknown_name("bench", name, _BENCHES)
+    rows = _BENCHES[name]()
+    table = Table(*rows[0], box=None, pad_edge=False)
+    for row in rows:
+        table.add_row(*(str(v) for v in row.values()))
+    console.print(table)
+    if json_file:
+        atomic_write(Path(json_file), json.dumps(rows, indent=1))
+
+
+def _pytest(*args: str) -> None:
+    if foreground([sys.executable, "-m", "pytest", *args], PROJECT):
+        raise RunFailed("tests failed")
+
+
+def test(unit: bool) -> None:
+    _pytest("-m", "not vm", "tests") if unit else _pytest("tests")
+
+
+def lint() -> None:
+    for argv in (
+        ["ruff", "format", "--check", "."],
+        ["ruff", "check", "."],
+        ["mypy"],
+    ):
+        if foreground([sys.executable, "-m", *argv], PROJECT):
+            raise RunFailed(f"{argv[0]} has something to say")

@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What the harness costs: time to boot, and time of a run beyond its workload.
+
+Measured by doing a small experiment for real, in a directory that is thrown away.
+"""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from experiments import config, run
+
+_DURATION_S = 5
+
+
+def measure() -> list[dict[str, Any]]:
+    """Rows of {what, n, median_s, min_s, max_s}; all in seconds of wall time."""
+    settings = config.load(
+        workloads=("custom-churn",),
+        schedulers=("scx_simple",),
+        cleanups=("scan",),
+        duration_s=_DURATION_S,
+        iterations=4,
+    )
+    with tempfile.TemporaryDirectory(prefix="scxlab-bench-") as directory:
+        done = run.run(settings, "harness", Path(directory))
+        facts = [r.facts for r in done.results()]
+        boots = [b["boot_s"] for b in done.manifest().boots]
+    # The first run of a boot includes the boot and cold caches of the guest
+    ended: dict[int, list[Mapping[str, Any]]] = {}
+    for fact in sorted(facts, key=lambda f: f["ended_at_uptime_s"]):
+        ended.setdefault(fact["boot"], []).append(fact)
+    later = [fact for of_boot in ended.values() for fact in of_boot[1:]]
+    beyond = [f["turnaround_s"] - _DURATION_S for f in later]
+    return [
+        _row("boot to first command", boots),
+        _row("run beyond its workload", beyond),
+        _row("  of it loading", [f["load_s"] for f in later]),
+        _row("  of it unloading", [f["unload_s"] for f in later]),
+    ]
+
+
+def _row(what: str, values: Sequence[float]) -> dict[str, Any]:
+    return {
+        "what": what,
+        "n": len(values),
+        "median_s": round(statistics.median(values), 2),
+        "min_s": round(min(values), 2),
+        "max_s": round(max(values), 2),
+    }

@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Plan -> backend -> results: every run of a plan ends in exactly one outcome.
+
+Finished runs are kept: the same command again goes on where it was stopped. A run under
+which the guest died is repeated a bounded number of times, each attempt counted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import fcntl
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+from experiments import facts, kernel_image, labroot, plan, registry
+from experiments.build import BIN, Builder
+from experiments.config import PROJECT, Config
+from experiments.console import console, say
+from experiments.errors import BackendLost, ConfigError
+from experiments.model import (
+    Backend,
+    BuiltObject,
+    Job,
+    Outcome,
+    Plan,
+    RunResult,
+    RunSpec,
+)
+from experiments.results import Experiment
+
+RESULTS = PROJECT / "results"
+
+#: A run is tried at most this often before it counts as LOST.
+MAX_ATTEMPTS = 3
+#: Beyond the workload's duration; for the estimate of --dry-run only.
+_HARNESS_ESTIMATE_S = 2.0
+
+Built = Mapping[tuple[str, str], BuiltObject]
+
+
+def default_name(config: Config, planned: Plan) -> str:
+    """A directory name that says what it is and differs where the plan does."""
+    names = [*config.schedulers[:2], *config.workloads[:2]]
+    return f"{'-'.join(names)}-{planned.plan_id[:6]}"
+
+
+def estimate_s(specs: Sequence[RunSpec]) -> float:
+    return sum(s.duration_s + _HARNESS_ESTIMATE_S for s in specs)
+
+
+def build_all(
+    config: Config, root: labroot.LabRoot, kernel: kernel_image.Kernel
+) -> Built:
+    """The objects of every scheduler and variant in `config`."""
+    builder = Builder(root, kernel)
+    builder.tools()
+    return {
+        (name, variant): builder.scheduler(name, variant, cleanup, config.all_knobs())
+        for name in config.schedulers
+        for variant, cleanup in plan.variants(config).items()
+    }
+
+
+def run(
+    config: Config, name: str | None = None, root_dir: Path = RESULTS
+) -> Experiment:
+    """Do what is left of the experiment that `config` describes.
+
+    Raises MissingRequirement, BuildError or ConfigError before the first run; what goes
+    wrong in a run is its outcome.
+    """
+    planned = plan.build(config)
+    root = labroot.open_root()
+    kernel = kernel_image.prepare(root, config.vm.kernel)
+    built = build_all(config, root, kernel)
+    path = root_dir / (name or default_name(config, planned))
+    experiment = Experiment.create(
+        path, planned, config.model_dump(mode="json", by_alias=True), {}
+    )
+    with _locked(experiment), contextlib.ExitStack() as stack:
+        pending = experiment.pending(planned.specs)
+        say(_announce(experiment, planned, pending))
+        if pending:
+            backend = registry.backend(config.backend)(config, experiment, root, kernel)
+            stack.callback(backend.close)
+            _record_facts(experiment, backend, built)
+            _run_all(experiment, backend, built, pending)
+        experiment.count_outcomes()
+    return experiment
+
+
+def _announce(experiment: Experiment, planned: Plan, pending: Sequence[RunSpec]) -> str:
+    done = len(planned.specs) - len(pending)
+    where = os.path.relpath(experiment.path)
+    if not pending:
+        return f"{where}: all {done} runs are done (another --seed makes a new one)"
+    minutes = estimate_s(pending) / 60
+    kept = f", {done} done before" if done else ""
+    return f"{where}: {len(pending)} runs to do{kept}, about {minutes:.1f} min"
+
+
+@contextlib.contextmanager
+def _locked(experiment: Experiment) -> Iterator[None]:
+    """One runner at a time; the kernel drops the lock of one that died."""
+    with (experiment.path / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConfigError(
+                f"another invoke is running the experiment {experiment.path}"
+            ) from None
+        yield
+
+
+def _record_facts(experiment: Experiment, backend: Backend, built: Built) -> None:
+    objects = {
+        f"{scheduler}/{variant}": {"sha256": o.sha256, "ops": o.ops_name}
+        for (scheduler, variant), o in built.items()
+    }
+    known = {**facts.machine(PROJECT), **backend.facts(), "objects": objects}
+    before = experiment.manifest().facts
+    for name in ("kernel_sha256", "accel", "objects"):
+        if before and before.get(name) != known[name]:
+            raise ConfigError(
+                f"{experiment.path} was begun with another {name}; its runs and new "
+                "ones would not compare: give the new one a name with --experiment"
+            )
+    if not before:
+        experiment.update(facts=known)
+
+
+def _run_all(
+    experiment: Experiment, backend: Backend, built: Built, pending: Sequence[RunSpec]
+) -> None:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("booting", total=len(pending))
+        for spec in pending:
+
+            def tick(text: str, label: str = spec.label) -> None:
+                progress.update(task, description=f"{label}: {text}")
+
+            began = time.monotonic()
+            result = _run_one(experiment, backend, built, spec, tick)
+            progress.advance(task)
+            say(_line(result, time.monotonic() - began))
+
+
+def _line(result: RunResult, wall_s: float) -> str:
+    """One finished run, for the log."""
+    metrics = ", ".join(f"{m.name} {m.value:.4g} {m.unit}" for m in result.metrics)
+    what = metrics if result.outcome is Outcome.OK else result.reason
+    return f"  {result.outcome:8} {result.spec.label}  {wall_s:.1f} s  {what}"
+
+
+def _run_one(
+    experiment: Experiment,
+    backend: Backend,
+    built: Built,
+    spec: RunSpec,
+    tick: Callable[[str], None],
+) -> RunResult:
+    for attempt in range(1, MAX_ATTEMPTS + 1):
+        began = time.monotonic()
+        out_dir = experiment.new_attempt(spec)
+        job = Job(
+            spec=spec,
+            built=built.get((spec.scheduler, spec.variant)),
+            bin_dir=BIN,
+            out_dir=out_dir,
+        )
+        try:
+            result = backend.execute(job, tick)
+        except BackendLost as error:
+            result = RunResult(spec, spec.run_id, Outcome.LOST, str(error))
+        if result.outcome is not Outcome.OK:
+            backend.renew()
+        if result.outcome is not Outcome.LOST or attempt == MAX_ATTEMPTS:
+            break
+        say(f"  {spec.label}: attempt {attempt} LOST: {result.reason}")
+        experiment.update(retries=experiment.manifest().retries + 1)
+    turnaround = {"turnaround_s": round(time.monotonic() - began, 3)}
+    result = dataclasses.replace(result, facts={**result.facts, **turnaround})
+    experiment.finish(result, out_dir)
+    experiment.count_outcomes()
+    return result

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What `invoke` offers. A skin: no task does anything of its own."""
+
+from __future__ import annotations
+
+from invoke.context import Context
+from invoke.tasks import task
+
+from experiments import cli
+from experiments.cli import guarded
+
+_RUN_HELP = {
+    "sched": "schedulers, separated by commas, or all",
+    "workload": "workloads, separated by commas, or all",
+    "cleanup": "clean-up strategies to test, separated by commas, or all",
+    "duration": "seconds of each run",
+    "iterations": "blocks of one control and one test run",
+    "backend": "where it runs: vm",
+    "kernel": "a bzImage or vmlinux of your own to boot",
+    "seed": "of the order of runs and of the workloads",
+    "experiment": "name of its directory in results/",
+    "config": "another file than config.yaml",
+}
+
+
+@task(help={"refresh": "make a new one even if there is one"})
+@guarded
+def setup(c: Context, refresh: bool = False) -> None:
+    """Make the lab root: kernel, compilers, tools and QEMU, in your cache."""
+    cli.setup(refresh)
+
+
+@task(name="list")
+@guarded
+def list_(c: Context) -> None:
+    """Schedulers, clean-up strategies, workloads, samplers, backends."""
+    cli.show_list()
+
+
+@task(help={"sched": _RUN_HELP["sched"], "kernel": _RUN_HELP["kernel"]})
+@guarded
+def build(c: Context, sched: str = "all", kernel: str | None = None) -> None:
+    """Compile the control and test objects of each scheduler."""
+    cli.build(sched, kernel)
+
+
+@task(help={**_RUN_HELP, "dry-run": "print the plan and its time, run nothing"})
+@guarded
+def run(
+    c: Context,
+    sched: str | None = None,
+    workload: str | None = None,
+    cleanup: str | None = None,
+    duration: str | None = None,
+    iterations: str | None = None,
+    backend: str | None = None,
+    kernel: str | None = None,
+    seed: str | None = None,
+    experiment: str | None = None,
+    config: str | None = None,
+    dry_run: bool = False,
+) -> None:
+    """Run an experiment, or go on with it where it was stopped."""
+    cli.run(
+        experiment=experiment,
+        config=config,
+        dry_run=dry_run,
+        schedulers=sched,
+        workloads=workload,
+        cleanups=cleanup,
+        duration_s=duration,
+        iterations=iterations,
+        backend=backend,
+        kernel=kernel,
+        seed=seed,
+    )
+
+
+@task(help={"experiment": "its name in results/; the newest if left away"})
+@guarded
+def aggregate(c: Context, experiment: str | None = None) -> None:
+    """Statistics, verdicts, plots and the report of an experiment."""
+    cli.aggregate(experiment)
+
+
+@task
+@guarded
+def demo(c: Context) -> None:
+    """The whole main job: setup, build, run scx_simple x hackbench, aggregate."""
+    cli.demo()
+
+
+@task(help={"name": "what to measure: harness", "json": "also write rows to this file"})
+@guarded
+def bench(c: Context, name: str, json: str | None = None) -> None:
+    """Measure what the harness itself costs."""
+    cli.bench(name, json)
+
+
+@task(help={"unit": "only the tests that need neither root nor a kernel"})
+@guarded
+def test(c: Context, unit: bool = False) -> None:
+    """The project's tests: units, then a real kernel in a VM."""
+    cli.test(unit)
+
+
+@task
+@guarded
+def lint(c: Context) -> None:
+    """ruff and mypy."""
+    cli.lint()
