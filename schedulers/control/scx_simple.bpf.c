@@ -5,9 +5,10 @@
  * Policy: a task that wakes while its default choice of CPU is idle runs there at once.
  * All others wait in one dispatch queue, ordered by vruntime (execution time scaled by
  * the inverse of the weight), or first in first out with FIFO=1; a CPU that runs dry
- * takes the first. A sleeper's credit is bounded to one slice. This is the policy of the
- * scheduler of the same name in the kernel's tools/sched_ext, in our own code and with
- * the vruntime kept in a map.
+ * takes the first. A sleeper's credit is bounded to one slice, and a new task starts one
+ * slice behind. This is the policy of the scheduler of the same name in the kernel's
+ * tools/sched_ext, in our own code, with the vruntime kept in a map, and but for the
+ * start of new tasks, who there start level with the others.
  *
  * Limits: one lock for all CPUs, no topology, no regard for cgroups. Good on a single
  * socket with a flat cache, bad beyond. FIFO lets a CPU hog starve short tasks by a
@@ -27,7 +28,6 @@ char _license[] SEC("license") = "GPL";
 _Static_assert(FIFO == 0 || FIFO == 1, "FIFO");
 
 #define SHARED_DSQ 0ULL
-#define SLICE_NS (20 * NSEC_PER_MSEC)
 /* A task of this weight ages in real time. */
 #define NEUTRAL_WEIGHT 100
 
@@ -47,7 +47,7 @@ void BPF_PROG(simple_enqueue, struct task_struct *p, u64 enq_flags)
 {
 	struct task_record *rec = record_of(p);
 	u64 earliest = vtime_now - SLICE_NS;
-	u64 vtime = rec ? rec->vruntime : vtime_now;
+	u64 vtime = rec ? rec->vruntime : vtime_of_newcomer();
 
 	if (FIFO) {
 		scx_bpf_dsq_insert(p, SHARED_DSQ, SLICE_NS, enq_flags);

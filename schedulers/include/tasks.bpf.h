@@ -30,6 +30,9 @@
 #define PREALLOC 0
 #endif
 
+/* How long a task may run before others get their turn. */
+#define SLICE_NS (20 * NSEC_PER_MSEC)
+
 _Static_assert(MAX_ENTRIES >= 64 && MAX_ENTRIES <= 1 << 22, "MAX_ENTRIES");
 _Static_assert(PREALLOC == 0 || PREALLOC == 1, "PREALLOC");
 
@@ -76,8 +79,18 @@ struct cleanup_counters {
 
 struct cleanup_counters counters SEC(".bss.counters");
 
-/* Also the moment at which a task that was never seen before starts. */
+/* The largest vruntime that has run. */
 u64 vtime_now;
+
+/* Where a task starts that was never seen before: a slice behind the others. At
+ * vtime_now itself, a storm of short-lived tasks would run before everybody who is ahead
+ * of it and, ending before they are charged, never move it on: a task of nice 19 then
+ * waits until the storm is over. Seen with khugepaged, preempted in an RCU read section.
+ */
+static __always_inline u64 vtime_of_newcomer(void)
+{
+	return vtime_now + SLICE_NS;
+}
 
 static __noinline void record_drop(u32 pid)
 {
@@ -88,7 +101,7 @@ static __noinline void record_drop(u32 pid)
 static __noinline struct task_record *record_insert(u32 pid, u64 weight, u64 now)
 {
 	struct task_record fresh = {
-		.vruntime = vtime_now,
+		.vruntime = vtime_of_newcomer(),
 		.weight = weight,
 		.last_seen_ns = now,
 	};
