@@ -8,21 +8,18 @@ gets SIGKILL when the thread that started it dies, so that nothing outlives us.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
 from experiments.errors import ExperimentError
 from experiments.model import Completed
-
-_PR_SET_PDEATHSIG = 1
-_libc = ctypes.CDLL(None, use_errno=True)
 
 _GRACE_S = 5.0
 
@@ -40,17 +37,26 @@ def last_lines(text: str, count: int) -> str:
     return "\n".join(text.strip().splitlines()[-count:])
 
 
-def _prepare(cgroup: Path | None) -> Callable[[], None]:
-    parent = os.getpid()
+#: Run by sh in the new process: $1 is its starter, $2 the group to enter, if any. A
+#: starter that died before the signal was set would not be noticed.
+_LAUNCH = """\
+[ "$PPID" = "$1" ] || exit 1
+[ -z "$2" ] || echo 0 > "$2/cgroup.procs"
+shift 2
+exec "$@"
+"""
 
-    def prepare() -> None:
-        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        if os.getppid() != parent:  # it died before the call above
-            os._exit(1)
-        if cgroup is not None:
-            (cgroup / "cgroup.procs").write_text("0")
 
-    return prepare
+def _launcher(argv: Sequence[str], cgroup: Path | None) -> list[str]:
+    """`argv` with what has to happen before it in the same process.
+
+    By programs and not by preexec_fn, which forks an interpreter that has threads.
+    """
+    return [
+        *("setpriv", "--pdeathsig", "KILL", "--"),
+        *("sh", "-ec", _LAUNCH, "launch", str(os.getpid()), str(cgroup or "")),
+        *argv,
+    ]
 
 
 def start(
@@ -67,15 +73,18 @@ def start(
 
     Raises FileNotFoundError when there is no such program.
     """
+    words = [str(a) for a in argv]
+    path = (env or os.environ).get("PATH")
+    if shutil.which(words[0], path=path) is None:
+        raise FileNotFoundError(f"no program {words[0]}")
     return subprocess.Popen(
-        [str(a) for a in argv],
+        _launcher(words, cgroup),
         stdin=stdin,
         stdout=stdout,
         stderr=stderr,
         cwd=cwd,
         env=env,
         start_new_session=True,
-        preexec_fn=_prepare(cgroup),
     )
 
 
