@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Which figures an experiment gets, and the finding each of them states."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from analysis import plots
+from analysis.compare import NEUTRAL, UNCLEAR, Comparison
+from analysis.load import Data
+from analysis.measures import TIMES, number, plural, slug
+from experiments.model import CONTROL
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A figure: the stem of its file, where it belongs, its words and its bytes."""
+
+    name: str
+    scheduler: str
+    workload: str
+    finding: str
+    svg: bytes
+
+
+#: File stem, axis label and noun of what is drawn over time, in this order.
+_OVER_TIME = {
+    "map_entries": ("entries", "map entries", "entries"),
+    "evictions": ("evictions", "entries evicted since loading", "evictions"),
+    "slab_bpf_kb": ("memory", "BPF slab memory (kB)", "kB of BPF slab"),
+}
+
+
+def draw(data: Data, comparisons: Sequence[Comparison]) -> list[Drawn]:
+    """The figures of every scheduler x workload that has data."""
+    drawn: list[Drawn] = []
+    keys = ["scheduler", "workload"]
+    for (scheduler, workload), samples in data.samples.groupby(keys, sort=True):
+        where = str(scheduler), str(workload)
+        drawn += _over_time(data, where, samples)
+        drawn += _metrics(data, where, comparisons)
+    return drawn
+
+
+def _over_time(
+    data: Data, where: tuple[str, str], samples: pd.DataFrame
+) -> Iterator[Drawn]:
+    for column, (stem, label, noun) in _OVER_TIME.items():
+        there = samples.dropna(subset=[column])
+        if there.empty or (column == "evictions" and not there[column].any()):
+            continue
+        series = _series(data, where, column, label)
+        text = plots.Text(_ends(there, column, noun), _basis(where, there))
+        yield _drawn(where, stem, text, plots.over_time(there, series, text))
+
+
+def _metrics(
+    data: Data, where: tuple[str, str], comparisons: Sequence[Comparison]
+) -> Iterator[Drawn]:
+    values = data.metrics[
+        (data.metrics["scheduler"] == where[0]) & (data.metrics["workload"] == where[1])
+    ]
+    if values.empty:
+        return
+    found = [
+        c
+        for c in comparisons
+        if c.source == "workload" and (c.scheduler, c.workload) == where
+    ]
+    basis = _basis(where, values, "point: a run, lines join a block, bar: median")
+    text = plots.Text(_effect(found), basis)
+    yield _drawn(where, "metrics", text, plots.metrics(values, text))
+
+
+def _drawn(where: tuple[str, str], stem: str, text: plots.Text, svg: bytes) -> Drawn:
+    name = f"{slug(where[0])}_{slug(where[1])}_{stem}"
+    return Drawn(name, *where, text.finding, svg)
+
+
+def _series(
+    data: Data, where: tuple[str, str], column: str, label: str
+) -> plots.Series:
+    runs = data.runs
+    here = runs[(runs["scheduler"] == where[0]) & (runs["workload"] == where[1])]
+    limits = here["max_entries"].dropna().unique()
+    if column != "map_entries" or len(limits) != 1:
+        return plots.Series(column, label)
+    limit = float(limits[0])
+    return plots.Series(column, label, limit, f"max_entries = {number(limit)}")
+
+
+def _ends(samples: pd.DataFrame, column: str, noun: str) -> str:
+    """For example `control ends at 7,021 entries, test at 690`."""
+    ends = samples.groupby(["variant", "run"])[column].last().groupby("variant")
+    medians = ends.median().to_dict()
+    order = sorted(medians, key=lambda v: (v != CONTROL, v))
+    first, *rest = (f"{v} at {number(float(medians[v]))}" for v in order)
+    said = ", ".join([f"{first} {noun}", *rest]).replace(" at ", " ends at ", 1)
+    return said[0].upper() + said[1:]
+
+
+def _basis(
+    where: tuple[str, str],
+    rows: pd.DataFrame,
+    legend: str = "thin line: a run, thick line: median",
+) -> str:
+    runs = rows[["variant", "run"]].drop_duplicates()["variant"].value_counts()
+    order = sorted(runs.index, key=lambda v: (v != CONTROL, v))
+    counts = ", ".join(plural(int(runs[v]), f"{v} run") for v in order)
+    return f"{where[0]} {TIMES} {where[1]}; {counts}; {legend}"
+
+
+def _effect(comparisons: Sequence[Comparison]) -> str:
+    """The clearest effect on a workload metric, or that there is none."""
+    if not comparisons:
+        return "Workload metrics"
+    if all(c.ci_low is None for c in comparisons):
+        return f"Too few blocks to tell an effect on {_names(comparisons)}"
+    clear = [c for c in comparisons if c.direction not in (UNCLEAR, NEUTRAL)]
+    if not clear:
+        return f"No clear effect on {_names(comparisons)}"
+    parts = [f"{c.variant}: {c.metric} {c.direction}, {_size(c)}" for c in clear[:2]]
+    return "; ".join(parts)
+
+
+def _names(comparisons: Sequence[Comparison]) -> str:
+    return ", ".join(dict.fromkeys(c.metric for c in comparisons))
+
+
+def _size(c: Comparison) -> str:
+    if c.kind != "ratio":
+        return c.in_words()
+    low, high = (number(100 * ((v or np.nan) - 1)) for v in (c.ci_low, c.ci_high))
+    return f"{number(100 * ((c.estimate or np.nan) - 1))} % ({low} to {high} %)"

@@ -1,0 +1,245 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""From an experiment's files to tables; what is corrupt is named and set aside.
+
+Only OK runs whose CSV file is sound are data. An absent cell stays absent (NaN); no
+number is ever made up in its place.
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import pandas as pd
+
+from experiments.errors import FormatError
+from experiments.model import CSV_COLUMNS, Outcome, RunResult, RunSpec
+from experiments.results import Experiment, Manifest
+
+PENDING = "PENDING"
+UNREADABLE = "UNREADABLE"
+
+#: The columns that every CSV file has; files of older programs end here.
+REQUIRED = CSV_COLUMNS[:5]
+
+RUN_COLUMNS = [
+    "scheduler",
+    "variant",
+    "cleanup",
+    "workload",
+    "run",
+    "block",
+    "run_id",
+    "outcome",
+    "reason",
+    "used",
+    "max_entries",
+]
+SAMPLE_COLUMNS = ["scheduler", "variant", "workload", "run", "block", *CSV_COLUMNS]
+METRIC_COLUMNS = [
+    "scheduler",
+    "variant",
+    "workload",
+    "run",
+    "block",
+    "name",
+    "value",
+    "unit",
+    "lower_is_better",
+]
+
+
+@dataclass(frozen=True)
+class SetAside:
+    """A file that is not data, relative to the experiment, and the reason."""
+
+    file: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Data:
+    """An experiment as tables.
+
+    ``runs``: one row per planned run, in the plan's order (RUN_COLUMNS); `outcome` is
+    an Outcome, PENDING or UNREADABLE, `used` whether the run is data.
+    ``samples``: the CSV rows of the used runs (SAMPLE_COLUMNS), NaN where absent.
+    ``metrics``: the workload metrics of the used runs (METRIC_COLUMNS).
+    """
+
+    experiment: Experiment
+    manifest: Manifest
+    runs: pd.DataFrame
+    samples: pd.DataFrame
+    metrics: pd.DataFrame
+    set_aside: tuple[SetAside, ...]
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    spec: RunSpec
+    outcome: str
+    reason: str = ""
+    samples: pd.DataFrame | None = None
+    result: RunResult | None = None
+    aside: SetAside | None = None
+
+
+def load(experiment: Experiment) -> Data:
+    """Read all of `experiment`.
+
+    Raises FormatError when the manifest itself cannot be read; whatever is wrong with
+    a single run's files goes to `Data.set_aside` instead.
+    """
+    manifest = experiment.manifest()
+    loaded = [_load_run(experiment, spec) for spec in manifest.specs]
+    frames = [_keyed(r.spec, r.samples) for r in loaded if r.samples is not None]
+    samples = pd.concat(frames, ignore_index=True) if frames else _no_samples()
+    return Data(
+        experiment=experiment,
+        manifest=manifest,
+        runs=_runs(loaded),
+        samples=samples,
+        metrics=_metrics([r for r in loaded if r.samples is not None]),
+        set_aside=tuple(r.aside for r in loaded if r.aside is not None),
+    )
+
+
+def read_samples(text: str) -> pd.DataFrame:
+    """The rows of a run's CSV: float columns CSV_COLUMNS, NaN where a cell is absent.
+
+    Raises FormatError saying what is wrong: no header, a header again, a line cut
+    short, a cell which is no number, a clock which runs backwards.
+    """
+    if not text.strip():
+        raise FormatError("the file is empty")
+    lines = text.split("\n")
+    header = _checked_header(lines[0].rstrip("\r"))
+    _check_lines(lines, len(header))
+    try:
+        frame = pd.read_csv(io.StringIO(text), dtype=float, skip_blank_lines=False)
+    except (ValueError, OverflowError) as error:
+        raise FormatError(f"a cell is not a number: {error}") from None
+    _check_values(frame)
+    return frame.reindex(columns=list(CSV_COLUMNS))
+
+
+def _checked_header(line: str) -> list[str]:
+    header = line.split(",")
+    known = len(CSV_COLUMNS)
+    if len(header) < len(REQUIRED) or header[:known] != list(
+        CSV_COLUMNS[: len(header)]
+    ):
+        raise FormatError(f"the first line is not the header: {line[:80]!r}")
+    if len(set(header)) < len(header):
+        raise FormatError("the header names a column twice")
+    return header
+
+
+def _check_lines(lines: list[str], columns: int) -> None:
+    if lines[-1]:
+        raise FormatError(f"truncated: line {len(lines)} has no end")
+    for number, line in enumerate(lines[1:-1], start=2):
+        if line.startswith(REQUIRED[0]):
+            raise FormatError(f"line {number} is a header again")
+        if '"' in line or line.count(",") != columns - 1:
+            cells = line.count(",") + 1
+            raise FormatError(f"line {number} has {cells} cells, not {columns}")
+
+
+def _check_values(frame: pd.DataFrame) -> None:
+    if frame.empty:
+        raise FormatError("a header and no samples")
+    values = frame.to_numpy(dtype=float)
+    if np.isinf(values).any():
+        raise FormatError("a cell is infinite")
+    if (values < 0).any():
+        raise FormatError("a cell is negative")
+    clock = frame["timestamp"].to_numpy(dtype=float)
+    if np.isnan(clock).any() or (np.diff(clock) < 0).any():
+        raise FormatError("the timestamps have gaps or run backwards")
+
+
+def _check_span(frame: pd.DataFrame, spec: RunSpec) -> None:
+    """A file cut at the end of a line looks sound, but covers too little time."""
+    covered = float(frame["timestamp"].iloc[-1])
+    if covered < 0.5 * spec.duration_s - spec.sample_interval_s:
+        raise FormatError(
+            f"truncated: the samples cover {covered:.1f} s of {spec.duration_s:g} s"
+        )
+
+
+def _load_run(experiment: Experiment, spec: RunSpec) -> _Loaded:
+    files = experiment.files(spec)
+    try:
+        result = experiment.result(spec)
+        if result is not None and result.run_id != spec.run_id:
+            raise FormatError(f"belongs to another run ({result.run_id})")
+    except (FormatError, OSError) as error:
+        where = _relative(experiment, str(files.json))
+        reason = str(error).removeprefix(f"{files.json}: ")
+        return _Loaded(spec, UNREADABLE, reason, aside=SetAside(where, reason))
+    if result is None:
+        return _Loaded(spec, PENDING)
+    if result.outcome is not Outcome.OK:
+        return _Loaded(spec, result.outcome.value, result.reason, result=result)
+    return _load_csv(experiment, spec, result)
+
+
+def _load_csv(experiment: Experiment, spec: RunSpec, result: RunResult) -> _Loaded:
+    path = experiment.files(spec).csv
+    try:
+        frame = read_samples(path.read_bytes().decode("utf-8"))
+        _check_span(frame, spec)
+    except FileNotFoundError:
+        reason = "the file is missing"
+    except (FormatError, UnicodeDecodeError, OSError) as error:
+        reason = str(error)
+    else:
+        return _Loaded(spec, result.outcome.value, result.reason, frame, result)
+    aside = SetAside(_relative(experiment, str(path)), reason)
+    return _Loaded(spec, result.outcome.value, result.reason, None, result, aside)
+
+
+def _relative(experiment: Experiment, path: str) -> str:
+    return path.removeprefix(str(experiment.path)).lstrip("/")
+
+
+def _runs(loaded: list[_Loaded]) -> pd.DataFrame:
+    frame = pd.DataFrame([_run_row(r) for r in loaded], columns=RUN_COLUMNS)
+    return frame.astype({"used": bool, "max_entries": float})
+
+
+def _run_row(run: _Loaded) -> dict[str, object]:
+    limit = run.spec.knobs.get("max_entries")
+    row = asdict(run.spec)
+    return {
+        **{k: v for k, v in row.items() if k in RUN_COLUMNS},
+        "run_id": run.spec.run_id,
+        "outcome": run.outcome,
+        "reason": run.reason or (run.aside.reason if run.aside else ""),
+        "used": run.samples is not None,
+        "max_entries": float(limit) if isinstance(limit, int | float) else np.nan,
+    }
+
+
+def _keyed(spec: RunSpec, frame: pd.DataFrame) -> pd.DataFrame:
+    keys = {k: getattr(spec, k) for k in SAMPLE_COLUMNS if k not in CSV_COLUMNS}
+    return frame.assign(**keys)[SAMPLE_COLUMNS]
+
+
+def _no_samples() -> pd.DataFrame:
+    return pd.DataFrame(columns=SAMPLE_COLUMNS).astype(
+        dict.fromkeys(CSV_COLUMNS, float)
+    )
+
+
+def _metrics(loaded: list[_Loaded]) -> pd.DataFrame:
+    keys = METRIC_COLUMNS[:5]
+    rows = [
+        {**{k: getattr(run.spec, k) for k in keys}, **asdict(metric)}
+        for run in loaded
+        for metric in (run.result.metrics if run.result else ())
+    ]
+    return pd.DataFrame(rows, columns=METRIC_COLUMNS)

@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What is measured of every run, in which unit, and how numbers are written.
+
+A measure is a number derived from a run's samples; a workload's own metrics come
+beside them with the name, unit and direction the workload gave them.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+
+#: Written as escapes: in source they pass for x and -.
+TIMES, DASH, MINUS = "\u00d7", "\u2013", "\u2212"
+
+KEYS = ["scheduler", "workload", "variant", "run", "block"]
+TIDY = [*KEYS, "metric", "unit", "lower_is_better", "source", "value"]
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A number per run: its column, label, unit, and which direction is good.
+
+    ``lower_is_better`` is None for what is neither good nor bad in itself.
+    """
+
+    name: str
+    label: str
+    unit: str
+    lower_is_better: bool | None
+
+
+#: In the order in which tables show them. A measure of a count has no unit suffix.
+MEASURES = (
+    Measure("entries_max", "maximum", "entries", True),
+    Measure("entries_mean", "mean", "entries", True),
+    Measure("entries_final", "final", "entries", True),
+    Measure("growth_entries_per_s", "growth", "entries/s", True),
+    Measure("growth_entries_per_fork", "growth per fork", "entries/fork", True),
+    Measure("tail_entries_per_s", "slope of last half", "entries/s", True),
+    Measure("evictions", "evictions", "entries", None),
+    Measure("insert_failures", "failed inserts", "inserts", True),
+    Measure("forks_per_s", "forks", "forks/s", None),
+    Measure("slab_bpf_kb", "BPF slab memory", "kB", True),
+    Measure("map_memlock_kb", "map memory", "kB", True),
+    Measure("scan_time_ms_per_s", "time in scans", "ms/s", True),
+    Measure("longest_scan_us", "longest scan", "us", True),
+)
+
+_MEASURED = frozenset(m.name for m in MEASURES)
+
+#: Measures set against control's. Evictions and scans are the treatment itself, and
+#: `insert_failures` is part of the verdicts' sentences.
+COMPARED = (
+    "entries_max",
+    "entries_mean",
+    "entries_final",
+    "growth_entries_per_s",
+    "growth_entries_per_fork",
+    "tail_entries_per_s",
+    "forks_per_s",
+    "slab_bpf_kb",
+    "map_memlock_kb",
+)
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """`value` to `digits` significant digits; whole above 1000; a dash when missing."""
+    if value is None or not math.isfinite(value):
+        return DASH
+    if value == 0:
+        return "0"
+    size = math.floor(math.log10(abs(value)))
+    if size >= digits or value == round(value):
+        text = f"{value:,.0f}"
+    elif size >= -3:
+        text = f"{value:,.{digits - 1 - size}f}"
+    else:
+        text = f"{value:.{digits - 1}g}"
+    return text.replace("-", MINUS, 1) if value < 0 else text
+
+
+def quantity(value: float | None, unit: str) -> str:
+    """A number with its unit: `1.25 s`, and `240/s` for the unit `1/s`."""
+    return f"{number(value)}{unit[1:] if unit.startswith('1/') else f' {unit}'}".strip()
+
+
+def slug(text: str) -> str:
+    """`text` as part of a file's name: ASCII letters, digits, `-` and `_`."""
+    return re.sub(r"[^A-Za-z0-9-]+", "_", text).strip("_") or "x"
+
+
+def column(name: str, unit: str) -> str:
+    """The summary's column of a workload metric: its name and unit, neither twice."""
+    spelt = unit.removeprefix("1").replace("/", " per ") if "/" in unit else unit
+    spelt = spelt.replace("%", "percent").replace("µ", "u")
+    stem = slug(name).replace("-", "_")
+    suffix = slug(spelt).replace("-", "_") if unit else ""
+    if suffix.startswith(stem):
+        stem = suffix
+    elif suffix and not stem.endswith(f"_{suffix}"):
+        stem = f"{stem}_{suffix}"
+    return f"workload_{stem}" if stem in _MEASURED else stem
+
+
+def plural(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")

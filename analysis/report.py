@@ -1,0 +1,216 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""One report.html that needs nothing else: no network, no script, no other file.
+
+Text from the kernel log and from results is hostile as far as this is concerned: the
+template escapes everything, and only our own figures go in as markup.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pandas as pd
+from markupsafe import Markup
+
+from analysis import plots
+from analysis.compare import BETTER, WORSE, Comparison, Group, costs
+from analysis.figures import Drawn
+from analysis.load import Data
+from analysis.measures import MEASURES, column, number
+from analysis.verdicts import HOLDS, Verdict
+from experiments.model import RunSpec
+
+#: What of a log is shown: its first and last lines, and so much of each line.
+LOG_HEAD, LOG_TAIL, LOG_WIDTH = 40, 160, 300
+
+_CONTROL_CHARACTERS = re.compile(r"[^\t\x20-\x7e\x85\xa0-\ud7ff\ue000-\U0010ffff]")
+
+
+@dataclass(frozen=True)
+class Log:
+    """A kernel log cut to what a page can carry."""
+
+    head: str
+    tail: str
+    left_out: int
+    lines: int
+
+
+@dataclass(frozen=True)
+class Run:
+    """A planned run as the report lists it."""
+
+    label: str
+    block: int
+    outcome: str
+    used: bool
+    reason: str
+    log: Log | None
+
+
+@dataclass(frozen=True)
+class Claims:
+    """What is concluded about one test variant: its verdicts, and its costs."""
+
+    group: Group
+    anchor: str
+    verdicts: list[Verdict]
+    costs: list[Comparison]
+
+
+@dataclass(frozen=True)
+class Section:
+    """The figures of one scheduler x workload."""
+
+    scheduler: str
+    workload: str
+    figures: list[Markup]
+
+
+def render(
+    data: Data,
+    summary: pd.DataFrame,
+    comparisons: Sequence[Comparison],
+    verdicts: Sequence[Verdict],
+    drawn: Sequence[Drawn],
+) -> str:
+    """The page as text; every argument is as `aggregate` computes it."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("analysis", "."),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["number"] = number
+    runs = list(_runs(data))
+    return environment.get_template("report.html.j2").render(
+        manifest=data.manifest,
+        tally=_tally(verdicts),
+        outcomes=sorted(Counter(r.outcome for r in runs).items()),
+        n_used=sum(r.used for r in runs),
+        claims=list(_claims(comparisons, verdicts)),
+        sections=list(_sections(drawn)),
+        comparisons=comparisons,
+        summary_head=_heading(data),
+        summary_rows=list(_summary_rows(data, summary)),
+        facts=_flat(data.manifest.facts),
+        config=json.dumps(data.manifest.config, indent=1, default=str),
+        boots=[json.dumps(b, default=str) for b in data.manifest.boots],
+        runs=runs,
+        set_aside=data.set_aside,
+        good={BETTER: "holds", WORSE: "fails"},
+    )
+
+
+def _tally(verdicts: Sequence[Verdict]) -> list[tuple[str, int]]:
+    counted = Counter(v.status for v in verdicts)
+    return [
+        (status, counted[status]) for status in (HOLDS, *sorted(set(counted) - {HOLDS}))
+    ]
+
+
+def _claims(
+    comparisons: Sequence[Comparison], verdicts: Sequence[Verdict]
+) -> Iterator[Claims]:
+    for i, group in enumerate(dict.fromkeys(v.group for v in verdicts)):
+        yield Claims(
+            group=group,
+            anchor=f"claims-{i}",
+            verdicts=[v for v in verdicts if v.group == group],
+            costs=[c for c in costs(comparisons) if c.group == group],
+        )
+
+
+def _sections(drawn: Sequence[Drawn]) -> Iterator[Section]:
+    def key(figure: Drawn) -> tuple[str, str]:
+        return figure.scheduler, figure.workload
+
+    for i, (where, figures) in enumerate(groupby(drawn, key)):
+        svgs = [inline(d, f"s{i}-{k}") for k, d in enumerate(figures)]
+        yield Section(*where, svgs)
+
+
+def inline(figure: Drawn, prefix: str) -> Markup:
+    """The figure as part of the page: on its paper, in its ink, with ids of its own."""
+    svg = figure.svg.decode()
+    svg = svg[svg.index("<svg") :]
+    svg = svg.replace(plots.PAPER, "none").replace(plots.INK, "currentColor")
+    svg = re.sub(r'\bid="', f'id="{prefix}-', svg)
+    svg = re.sub(r"url\(#", f"url(#{prefix}-", svg)
+    svg = re.sub(r'href="#', f'href="#{prefix}-', svg)
+    label = Markup('<svg role="img" aria-label="{}"').format(figure.finding)
+    return label + Markup(svg.removeprefix("<svg"))
+
+
+def _heading(data: Data) -> list[tuple[str, str]]:
+    named = [(m.label, m.unit) for m in MEASURES]
+    return named + [(m, u) for m, u in _workload_metrics(data)]
+
+
+def _workload_metrics(data: Data) -> list[tuple[str, str]]:
+    pairs = data.metrics[["name", "unit"]].drop_duplicates()
+    return [(str(n), str(u)) for n, u in pairs.itertuples(index=False)]
+
+
+def _summary_rows(data: Data, summary: pd.DataFrame) -> Iterator[list[str]]:
+    names = [m.name for m in MEASURES]
+    names += [column(n, u) for n, u in _workload_metrics(data)]
+    for _, row in summary.iterrows():
+        arm = [str(row[k]) for k in ("scheduler", "workload", "variant")]
+        values = [number(float(row[name])) for name in names]
+        yield [*arm, f"{row['n_used']}/{row['n_planned']}", *values]
+
+
+def _flat(facts: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """Nested facts as dotted names and their values as text."""
+    flat: list[tuple[str, str]] = []
+    for key, value in facts.items():
+        if isinstance(value, Mapping):
+            flat += _flat(value, f"{prefix}{key}.")
+        else:
+            text = value if isinstance(value, str) else json.dumps(value, default=str)
+            flat.append((f"{prefix}{key}", text))
+    return flat
+
+
+def _runs(data: Data) -> Iterator[Run]:
+    specs: dict[str, RunSpec] = {s.run_id: s for s in data.manifest.specs}
+    for row in data.runs.to_dict("records"):
+        spec = specs[row["run_id"]]
+        path = data.experiment.files(spec).dmesg
+        yield Run(
+            label=spec.label,
+            block=spec.block,
+            outcome=str(row["outcome"]),
+            used=bool(row["used"]),
+            reason=str(row["reason"]),
+            log=read_log(path) if path.exists() else None,
+        )
+
+
+def read_log(path: Path) -> Log:
+    """The first and the last lines of a log, and how many are between them."""
+    with path.open(encoding="utf-8", errors="replace") as file:
+        lines = [_clean(line) for line in file]
+    head, tail = lines[:LOG_HEAD], lines[LOG_HEAD:][-LOG_TAIL:]
+    left_out = len(lines) - len(head) - len(tail)
+    return Log(_join(head), _join(tail), left_out, len(lines))
+
+
+def _clean(line: str) -> str:
+    line = _CONTROL_CHARACTERS.sub("�", line.rstrip("\r\n"))
+    cut = len(line) - LOG_WIDTH
+    return f"{line[:LOG_WIDTH]} [{cut} more characters]" if cut > 0 else line
+
+
+def _join(lines: Iterable[str]) -> str:
+    return "\n".join(lines)

@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The summary as a table: for files, for the terminal, and for a pull request."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+
+import pandas as pd
+from rich.table import Table
+from rich.text import Text
+
+from analysis.compare import BETTER, NEUTRAL, UNCLEAR, WORSE, Comparison, costs
+from analysis.load import Data
+from analysis.measures import DASH, MEASURES, column, number, quantity
+from analysis.verdicts import FAILS, HOLDS, UNDECIDED, Verdict
+
+ARM = ["scheduler", "workload", "variant"]
+COUNTS = ["n_planned", "n_ok", "n_used"]
+
+#: Heading and summary column of what the terminal and Markdown tables show.
+SHOWN = {
+    "max entries": "entries_max",
+    "mean": "entries_mean",
+    "final": "entries_final",
+    "growth /s": "growth_entries_per_s",
+    "growth /fork": "growth_entries_per_fork",
+    "last half /s": "tail_entries_per_s",
+    "evictions": "evictions",
+    "BPF slab kB": "slab_bpf_kb",
+}
+
+DIRECTION_STYLE = {BETTER: "green", WORSE: "red", UNCLEAR: "yellow", NEUTRAL: "cyan"}
+STATUS_STYLE = {HOLDS: "green", FAILS: "red", UNDECIDED: "yellow"}
+
+
+def summary(data: Data, tidy: pd.DataFrame) -> pd.DataFrame:
+    """One row per scheduler x workload x variant: runs, and the medians over them.
+
+    Columns: ARM, COUNTS, the names of MEASURES, and a column per workload metric
+    (its name and unit). NaN where no run has the value.
+    """
+    counted = data.runs.assign(
+        n_planned=1, n_ok=data.runs["outcome"] == "OK", n_used=data.runs["used"]
+    )
+    rows = counted.groupby(ARM, sort=True)[COUNTS].sum().astype(int)
+    for name, values in _by_column(tidy):
+        rows[name] = values
+    return rows.reset_index()
+
+
+def _by_column(tidy: pd.DataFrame) -> Iterable[tuple[str, pd.Series[float]]]:
+    metrics = tidy[tidy["source"] == "workload"]
+    pairs = metrics[["metric", "unit"]].drop_duplicates().itertuples(index=False)
+    for measure in MEASURES:
+        here = tidy[(tidy["metric"] == measure.name) & (tidy["source"] == "samples")]
+        yield measure.name, here.groupby(ARM)["value"].median()
+    for metric, unit in pairs:
+        here = metrics[(metrics["metric"] == metric) & (metrics["unit"] == unit)]
+        yield column(str(metric), str(unit)), here.groupby(ARM)["value"].median()
+
+
+def workload_cells(data: Data, row: pd.Series[float]) -> str:
+    """The first metric of a workload, for tables that have room for one."""
+    of = data.metrics[data.metrics["workload"] == row["workload"]]
+    if of.empty:
+        return DASH
+    first = of.iloc[0]
+    value = row[column(str(first["name"]), str(first["unit"]))]
+    return quantity(float(value), str(first["unit"])) if pd.notna(value) else DASH
+
+
+def cells(data: Data, table: pd.DataFrame) -> list[list[str]]:
+    """The summary as text, a heading row first."""
+    rows = [["scheduler", "workload", "variant", "runs", *SHOWN, "workload metric"]]
+    for _, row in table.iterrows():
+        values = [number(float(row[name])) for name in SHOWN.values()]
+        runs = f"{row['n_used']}/{row['n_planned']}"
+        arm = [str(row[k]) for k in ARM]
+        rows.append([*arm, runs, *values, workload_cells(data, row)])
+    return rows
+
+
+def rich_table(data: Data, table: pd.DataFrame) -> Table:
+    """For the terminal, so narrow: a section per workload, a column per variant.
+
+    Text from files is never taken as markup.
+    """
+    variants = sorted(table["variant"].unique())
+    shown = Table(title="Medians over runs", title_justify="left")
+    shown.add_column("")
+    for variant in variants:
+        shown.add_column(Text(str(variant)), justify="right", no_wrap=True)
+    for (scheduler, workload), rows in table.groupby(ARM[:2], sort=True):
+        of = rows.set_index("variant").reindex(variants)
+        shown.add_row(Text(f"{scheduler} x {workload}", style="bold"))
+        for heading, values in _rows(data, of, str(workload)):
+            shown.add_row(Text(heading), *map(Text, values))
+        shown.add_section()
+    return shown
+
+
+def _rows(
+    data: Data, of: pd.DataFrame, workload: str
+) -> Iterable[tuple[str, list[str]]]:
+    """Heading and one cell per variant; `of` is indexed by variant."""
+    runs = zip(of["n_used"], of["n_planned"], strict=True)
+    yield "runs", [f"{used:.0f}/{n:.0f}" if pd.notna(n) else DASH for used, n in runs]
+    for heading, name in SHOWN.items():
+        yield heading, [number(float(value)) for value in of[name]]
+    metrics = data.metrics[data.metrics["workload"] == workload]
+    for name, unit in metrics[["name", "unit"]].drop_duplicates().to_numpy():
+        values = of[column(str(name), str(unit))]
+        yield f"{name} {unit}", [number(float(value)) for value in values]
+
+
+def verdict_lines(verdicts: Sequence[Verdict]) -> list[Text]:
+    """One line per verdict: status, claim, sentence, and the runs it rests on."""
+    lines = []
+    for v in verdicts:
+        line = Text(f"{v.status:14}", style=STATUS_STYLE[v.status])
+        where = f"{v.group}: {v.criterion}. "
+        line.append(where, style="bold").append(v.sentence, style="default")
+        lines.append(line.append(f" [{v.runs}]", style="dim"))
+    return lines
+
+
+def cost_lines(comparisons: Sequence[Comparison]) -> list[Text]:
+    """One line per workload metric: better, worse, or unclear, and the numbers."""
+    lines = []
+    for c in costs(comparisons):
+        line = Text(f"{c.direction:14}", style=DIRECTION_STYLE[c.direction])
+        line.append(f"{c.group}: {c.metric}. ", style="bold")
+        lines.append(line.append(c.sentence(), style="default"))
+    return lines
+
+
+def markdown(
+    data: Data,
+    table: pd.DataFrame,
+    comparisons: Sequence[Comparison],
+    verdicts: Sequence[Verdict],
+) -> str:
+    """The summary table, the verdicts and the costs, for a README or pull request."""
+    heading, *rows = cells(data, table)
+    left = len(ARM)
+    rule = ["---" if i < left else "---:" for i in range(len(heading))]
+    lines = [_md_row(heading), _md_row(rule), *map(_md_row, rows), ""]
+    lines += ["Medians over runs; runs: used/planned.", ""]
+    for v in verdicts:
+        lines.append(
+            f"- **{v.status}**: {_md(str(v.group))}: {v.criterion}. "
+            f"{_md(v.sentence)} Runs: {_md(v.runs)}."
+        )
+    for c in costs(comparisons):
+        where = f"{_md(str(c.group))}: {_md(c.metric)}"
+        lines.append(f"- **{c.direction}**: {where}. {_md(c.sentence())}")
+    return "\n".join(lines) + "\n"
+
+
+def _md(text: str) -> str:
+    for mark in "\\`*_{}[]<>|":
+        text = text.replace(mark, f"\\{mark}")
+    return " ".join(text.split())
+
+
+def _md_row(row: Sequence[str]) -> str:
+    return f"| {' | '.join(_md(c) for c in row)} |"
+
+
+def comparison_frame(comparisons: Sequence[Comparison]) -> pd.DataFrame:
+    """One row per comparison, columns as the fields of Comparison."""
+    names = list(Comparison.__dataclass_fields__)
+    return pd.DataFrame([asdict(c) for c in comparisons], columns=names)
+
+
+def verdict_frame(verdicts: Sequence[Verdict]) -> pd.DataFrame:
+    """One row per verdict, columns as the fields of Verdict."""
+    names = list(Verdict.__dataclass_fields__)
+    return pd.DataFrame([asdict(v) for v in verdicts], columns=names)

@@ -1,0 +1,307 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The five success criteria, each judged in one sentence with its numbers.
+
+A criterion holds or does not hold when the data say so, and is undecided otherwise;
+undecided is never a pass. Levelling off is judged as an equivalence (two one-sided
+tests at 5 %, which is a 90 % interval inside the margin: D. J. Schuirmann, "A
+comparison of the two one-sided tests procedure ...", 1987), not by the absence of a
+significant slope, which a noisy or a short run would give for nothing.
+
+With a single run the interval is that of Theil and Sen within it. It takes the samples
+for independent, which a sawtooth is not, so the sentence says where it is from.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from analysis import stats
+from analysis.compare import Comparison, Group, groups
+from analysis.load import Data
+from analysis.measures import number, plural
+from experiments.model import CONTROL, Outcome
+
+HOLDS, FAILS, UNDECIDED = "holds", "does not hold", "undecided"
+
+GROWS = "control grows"
+LEVELS_OFF = "test levels off"
+EVICTS = "test evicts"
+SMALLER = "test stays below control"
+NO_CRASH = "no crash or ejection"
+
+#: A tail slope within this share of control's growth counts as level.
+MARGIN = 0.10
+
+FAULTS = (Outcome.EJECTED, Outcome.LOST, Outcome.FAILED, Outcome.TIMEOUT)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A criterion, its status, why, and which of the planned runs that rests on."""
+
+    scheduler: str
+    workload: str
+    variant: str
+    criterion: str
+    status: str
+    sentence: str
+    runs: str
+
+    @property
+    def group(self) -> Group:
+        return Group(self.scheduler, self.workload, self.variant)
+
+
+@dataclass(frozen=True)
+class _Evidence:
+    """All that bears on one group; `control` and `test` are rows of per_run()."""
+
+    group: Group
+    control: pd.DataFrame
+    test: pd.DataFrame
+    planned: pd.DataFrame
+    effects: Mapping[str, Comparison]
+    retries: int
+
+    @property
+    def max_entries(self) -> float:
+        return stats.largest(self.planned["max_entries"].to_numpy(dtype=float))
+
+
+_Judgement = tuple[str, str]
+
+
+def judge(
+    data: Data, runs: pd.DataFrame, comparisons: Sequence[Comparison]
+) -> list[Verdict]:
+    """Five verdicts for each group; `runs` is stats.per_run()."""
+    criteria: dict[str, Callable[[_Evidence], _Judgement]] = {
+        GROWS: _grows,
+        LEVELS_OFF: _levels_off,
+        EVICTS: _evicts,
+        SMALLER: _smaller,
+        NO_CRASH: _no_crash,
+    }
+    verdicts = []
+    for group in groups(data):
+        evidence = _evidence(group, data, runs, comparisons)
+        counted = _count_runs(evidence)
+        for criterion, judged_by in criteria.items():
+            status, sentence = judged_by(evidence)
+            verdicts.append(
+                Verdict(
+                    **vars(group),
+                    criterion=criterion,
+                    status=status,
+                    sentence=sentence,
+                    runs=counted,
+                )
+            )
+    return verdicts
+
+
+def _evidence(
+    group: Group, data: Data, runs: pd.DataFrame, comparisons: Sequence[Comparison]
+) -> _Evidence:
+    def of(frame: pd.DataFrame, *variants: str) -> pd.DataFrame:
+        here = frame["variant"].isin(variants)
+        here &= frame["scheduler"] == group.scheduler
+        return frame[here & (frame["workload"] == group.workload)]
+
+    keys = vars(group).items()
+    return _Evidence(
+        group=group,
+        control=of(runs, CONTROL),
+        test=of(runs, group.variant),
+        planned=of(data.runs, CONTROL, group.variant),
+        effects={
+            c.metric: c
+            for c in comparisons
+            if c.source == "samples" and all(getattr(c, k) == v for k, v in keys)
+        },
+        retries=data.manifest.retries,
+    )
+
+
+def _count_runs(e: _Evidence) -> str:
+    """For example `control 3/3, test 2/3 (1 EJECTED)`."""
+    parts = []
+    for variant in (CONTROL, e.group.variant):
+        arm = e.planned[e.planned["variant"] == variant]
+        if arm.empty:
+            parts.append(f"{variant} not planned")
+            continue
+        lost = Counter(map(str, arm["outcome"][~arm["used"]]))
+        set_aside = lost.pop(Outcome.OK.value, 0)
+        causes = [f"{n} {outcome}" for outcome, n in sorted(lost.items())]
+        causes += [f"{set_aside} set aside"] if set_aside else []
+        why = f" ({', '.join(causes)})" if causes else ""
+        parts.append(f"{variant} {int(arm['used'].sum())}/{len(arm)}{why}")
+    return ", ".join(parts)
+
+
+def _column(frame: pd.DataFrame, name: str) -> stats.Array:
+    return frame[name].to_numpy(dtype=float)
+
+
+def _over_runs(
+    frame: pd.DataFrame, name: str, within: tuple[str, str], level: float
+) -> tuple[stats.Interval, str]:
+    """The interval over runs, or within the only run; and how it was come by."""
+    (values,) = stats.present(_column(frame, name))
+    percent = f"{100 * level:.0f} %"
+    if len(values) != 1:
+        text = f"{percent} t interval over {len(values)} runs"
+        return stats.t_interval(values, level), text
+    row = frame[np.isfinite(_column(frame, name))].iloc[0]
+    interval = stats.Interval(float(values[0]), *(float(row[w]) for w in within))
+    return interval, f"{percent} Theil-Sen interval within the only run"
+
+
+def _ends(interval: stats.Interval) -> str:
+    return f"{number(interval.low)} to {number(interval.high)}"
+
+
+def _grows(e: _Evidence) -> _Judgement:
+    if e.control.empty:
+        return UNDECIDED, "No control run is data, so its growth is not known."
+    growth, method = _over_runs(
+        e.control, "growth_entries_per_s", ("growth_low", "growth_high"), 0.95
+    )
+    if not np.isfinite(growth.estimate):
+        return UNDECIDED, _no_growth(e)
+    said = (
+        f"Control's map grows by {number(growth.estimate)} entries/s "
+        f"({method}: {_ends(growth)}){_saturation(e)}."
+    )
+    if growth.low > 0:
+        return HOLDS, said
+    return (FAILS if growth.high <= 0 else UNDECIDED), said
+
+
+def _times_full(frame: pd.DataFrame) -> int:
+    """In how many of the runs the map was full at some time."""
+    return int(np.isfinite(_column(frame, "full_at_s")).sum())
+
+
+def _no_growth(e: _Evidence) -> str:
+    said = "Control's growth cannot be measured: there are fewer than 3 samples"
+    if not (full := _times_full(e.control)):
+        return f"{said} of its entries in any run."
+    return (
+        f"{said} before its map was full, at max_entries = {number(e.max_entries)}, "
+        f"in {full} of {plural(len(e.control), 'run')}."
+    )
+
+
+def _saturation(e: _Evidence) -> str:
+    """What to add when control's map was full: growth was measured until then."""
+    full = _times_full(e.control)
+    failures = np.nansum(_column(e.control, "insert_failures"))
+    if not full:
+        return f", and {number(failures)} inserts failed" if failures > 0 else ""
+    return (
+        f", measured until the map was full, at max_entries = "
+        f"{number(e.max_entries)}, in {full} of {plural(len(e.control), 'run')} "
+        f"({number(failures)} inserts failed)"
+    )
+
+
+def _levels_off(e: _Evidence) -> _Judgement:
+    if e.test.empty:
+        return UNDECIDED, "No test run is data, so its slope is not known."
+    tail, method = _over_runs(
+        e.test, "tail_entries_per_s", ("tail_low", "tail_high"), 0.90
+    )
+    said = (
+        f"Over the last half of its runs test's map changes by {number(tail.estimate)} "
+        f"entries/s ({method}: {_ends(tail)})"
+    )
+    if full := _times_full(e.test):
+        return FAILS, (
+            f"{said}, but it reached max_entries = {number(e.max_entries)} in {full} "
+            f"of {plural(len(e.test), 'run')}: its limit, not a cleanup, stops it."
+        )
+    growth = stats.summarise(_column(e.control, "growth_entries_per_s")).median
+    if not growth > 0:
+        return UNDECIDED, f"{said}; control did not grow, so there is no margin."
+    return within_margin(tail, MARGIN * growth, said)
+
+
+def within_margin(tail: stats.Interval, margin: float, said: str) -> tuple[str, str]:
+    """Two one-sided tests: status and sentence of a 90 % interval of the tail slope.
+
+    `margin` is in the unit of `tail`, entries/s; `said` is the sentence so far.
+    """
+    said = (
+        f"{said}, against a margin of ±{number(margin)} "
+        f"({100 * MARGIN:.0f} % of control's growth)"
+    )
+    if -margin < tail.low and tail.high < margin:
+        return HOLDS, f"{said}: level."
+    if tail.low > margin:
+        return FAILS, f"{said}: still growing."
+    if tail.high < -margin:
+        return UNDECIDED, f"{said}: falling, so no level was reached."
+    return UNDECIDED, f"{said}: the interval does not lie inside the margin."
+
+
+def _evicts(e: _Evidence) -> _Judgement:
+    test, control = _column(e.test, "evictions"), _column(e.control, "evictions")
+    said = f"{_evicted('Test', test)}; {_evicted('control', control)}."
+    if (test == 0).any() or (control > 0).any():
+        return FAILS, said
+    known = len(test) and len(control) and np.isfinite([*test, *control]).all()
+    return (HOLDS if known else UNDECIDED), said
+
+
+def _evicted(arm: str, evictions: stats.Array) -> str:
+    if len(evictions) == 0:
+        return f"{arm} has no run that is data"
+    (known,) = stats.present(evictions)
+    if len(known) == 0:
+        return f"{arm}'s evictions were not counted"
+    some = int((known > 0).sum())
+    text = f"{arm} evicted entries in {some} of {plural(len(evictions), 'run')}"
+    if some:
+        text += f" (median {number(float(np.median(known)))})"
+    missing = len(evictions) - len(known)
+    return text + (f" ({missing} not counted)" if missing else "")
+
+
+def _smaller(e: _Evidence) -> _Judgement:
+    effects = [e.effects.get(m) for m in ("entries_max", "entries_mean")]
+    found = [c for c in effects if c is not None and c.estimate is not None]
+    if len(found) < 2:
+        return UNDECIDED, "No block has both control and test entries to compare."
+    maximum, mean = found
+    said = (
+        f"Test's maximum is {maximum.in_words()}, {number(maximum.test)} against "
+        f"{number(maximum.control)} entries, and its mean {mean.in_words()}, "
+        f"{number(mean.test)} against {number(mean.control)}, "
+        f"over {plural(maximum.n_blocks, 'block')}."
+    )
+    if all(c.ci_high is not None and c.ci_high < c.null for c in found):
+        return HOLDS, said
+    above = any(c.ci_low is not None and c.ci_low >= c.null for c in found)
+    return (FAILS if above else UNDECIDED), said
+
+
+def _no_crash(e: _Evidence) -> _Judgement:
+    outcomes = Counter(map(str, e.planned["outcome"]))
+    ok = outcomes.pop(Outcome.OK.value, 0)
+    said = f"{ok} of {plural(len(e.planned), 'planned run')} ended OK"
+    if outcomes:
+        others = ", ".join(f"{n} {outcome}" for outcome, n in sorted(outcomes.items()))
+        said += f", {others}"
+    if e.retries:
+        said += f"; {plural(e.retries, 'lost attempt')} of this experiment had to be "
+        said += "repeated, and the scheduler may have been the cause"
+    if any(fault.value in outcomes for fault in FAULTS):
+        return FAILS, f"{said}."
+    return (UNDECIDED if outcomes or e.retries else HOLDS), f"{said}."

@@ -1,0 +1,236 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The numbers, against values worked out by other means than the code under test."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from analysis import stats
+from analysis.load import load, read_samples
+from analysis.measures import MEASURES, TIDY, column, number, quantity, slug
+from tests.unit import analysis_fixtures as fx
+
+
+def array(*values: float) -> stats.Array:
+    return np.array(values, dtype=float)
+
+
+def samples(shape: fx.Shape, **spec: int) -> pd.DataFrame:
+    return read_samples(fx.csv_text(fx.rows(shape, fx.spec(**spec))))
+
+
+def brute_slope(x: list[float], y: list[float]) -> float:
+    """The median of all slopes between two points, from the definition."""
+    pairs = itertools.combinations(zip(x, y, strict=True), 2)
+    slopes = sorted((d - b) / (c - a) for (a, b), (c, d) in pairs if a != c)
+    half = len(slopes) // 2
+    return slopes[half] if len(slopes) % 2 else sum(slopes[half - 1 : half + 1]) / 2
+
+
+def test_theil_sen_is_the_median_of_all_slopes() -> None:
+    rng = np.random.default_rng(5)
+    x = np.sort(rng.uniform(0, 30, 21))
+    y = 3 * x + rng.normal(0, 4, 21)
+    y[4] = 900.0
+    got = stats.theil_sen(x, y)
+    assert got.estimate == pytest.approx(brute_slope(list(x), list(y)), rel=1e-12)
+    assert got.low < got.estimate < got.high
+    assert abs(got.estimate - 3) < 0.5, "one wild point must not decide the slope"
+
+
+@pytest.mark.parametrize(
+    "x, y",
+    [
+        (array(), array()),
+        (array(1), array(1)),
+        (array(1, 2), array(1, 2)),
+        (array(2, 2, 2, 2), array(1, 2, 3, 4)),
+        (array(1, 2, 3, 4), array(1, np.nan, np.nan, 4)),
+    ],
+)
+def test_no_slope_of_too_little(x: stats.Array, y: stats.Array) -> None:
+    assert all(math.isnan(v) for v in stats.theil_sen(x, y))
+
+
+def test_t_interval_against_the_printed_table() -> None:
+    # t(0.975, 4 degrees of freedom) = 2.776, t(0.95, 2) = 2.920: any textbook.
+    got = stats.t_interval(array(2, 4, 4, 5, 10))
+    sem = math.sqrt((9 + 1 + 1 + 0 + 25) / 4) / math.sqrt(5)
+    assert got.estimate == 5
+    assert got.high == pytest.approx(5 + 2.776 * sem, abs=2e-3)
+    assert got.low == pytest.approx(5 - 2.776 * sem, abs=2e-3)
+    narrow = stats.t_interval(array(1, 2, 3), level=0.90)
+    assert narrow.high == pytest.approx(2 + 2.920 / math.sqrt(3), abs=1e-3)
+
+
+def test_intervals_of_one_and_of_equal_values() -> None:
+    assert stats.t_interval(array()) is stats.NOTHING
+    one = stats.t_interval(array(7, np.nan))
+    assert one.estimate == 7 and math.isnan(one.low) and math.isnan(one.high)
+    assert stats.t_interval(array(7, 7, 7)) == (7, 7, 7)
+
+
+def test_the_t_interval_covers_the_truth_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(11)
+    draws = rng.normal(100, 5, size=(2000, 4))
+    found = [stats.t_interval(d) for d in draws]
+    share = np.mean([i.low <= 100 <= i.high for i in found])
+    assert 0.935 < share < 0.965
+
+
+def test_summary_over_runs() -> None:
+    got = stats.summarise(array(1, np.nan, 2, 9))
+    assert (got.n, got.median, got.minimum, got.maximum, got.mean) == (3, 2, 1, 9, 4)
+    assert got.ci is not None and got.ci[0] < 4 < got.ci[1]
+    assert stats.summarise(array(5)).ci is None
+    assert stats.summarise(array()).n == 0
+
+
+def test_paired_ratio_is_a_geometric_mean() -> None:
+    control, test = array(100, 200, 400), array(50, 200, 100)
+    got = stats.paired_ratio(control, test)
+    assert got.estimate == pytest.approx((0.5 * 1 * 0.25) ** (1 / 3))
+    swapped = stats.paired_ratio(test, control)
+    assert swapped.estimate == pytest.approx(1 / got.estimate)
+    assert swapped.low == pytest.approx(1 / got.high)
+
+
+def test_paired_difference_cancels_what_blocks_share() -> None:
+    block = array(1000, 20, 500, 7)
+    got = stats.paired_difference(block, block + array(3, 3.1, 2.9, 3))
+    assert got.estimate == pytest.approx(3)
+    assert got.high - got.low < 0.3
+
+
+def test_time_mean_does_not_weigh_a_late_sample_less() -> None:
+    # 0..2 s rising to 10, then one late sample: areas 10 and 8 * 10.
+    assert stats.time_mean(array(0, 2, 10), array(0, 10, 10)) == pytest.approx(9)
+    assert stats.time_mean(array(3), array(4)) == 4
+    assert math.isnan(stats.time_mean(array(), array()))
+
+
+def test_a_known_growth_is_found() -> None:
+    got = stats.run_stats(samples(fx.growing(slope=235, noise=20)), fx.MAX_ENTRIES)
+    assert got["growth_entries_per_s"] == pytest.approx(235, rel=0.02)
+    per_fork = 235 / fx.FORKS_PER_S
+    assert got["growth_entries_per_fork"] == pytest.approx(per_fork, rel=0.02)
+    assert got["growth_low"] < 235 < got["growth_high"]
+    assert got["entries_final"] == pytest.approx(7110, abs=80)
+    assert got["forks_per_s"] == pytest.approx(fx.FORKS_PER_S)
+    assert got["evictions"] == 0
+    assert math.isnan(got["full_at_s"])
+    assert math.isnan(got["longest_scan_us"]), "control does not scan: absent, not 0"
+
+
+def test_a_known_plateau_is_found() -> None:
+    got = stats.run_stats(samples(fx.plateau(level=700)), fx.MAX_ENTRIES)
+    assert abs(got["tail_entries_per_s"]) < 10
+    assert got["entries_final"] == pytest.approx(740, abs=120)
+    assert got["evictions"] == 6500
+    assert got["longest_scan_us"] == 183
+    assert got["scan_time_ms_per_s"] == pytest.approx(0.12)
+
+
+def test_growth_is_measured_until_the_map_is_full() -> None:
+    got = stats.run_stats(samples(fx.filling(slope=2000)), fx.MAX_ENTRIES)
+    assert got["full_at_s"] == 10
+    assert got["growth_entries_per_s"] == pytest.approx(2000, rel=0.1)
+    assert got["tail_entries_per_s"] == 0
+    assert got["insert_failures"] > 0
+    unlimited = stats.run_stats(samples(fx.filling(slope=2000)))
+    assert unlimited["growth_entries_per_s"] < 1000
+
+
+def test_one_sample_is_no_slope() -> None:
+    got = stats.run_stats(samples(fx.growing()).head(1), fx.MAX_ENTRIES)
+    assert got["entries_max"] == got["entries_final"]
+    assert math.isnan(got["growth_entries_per_s"])
+    assert math.isnan(got["forks_per_s"])
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.none() | st.floats(0, 1e12, allow_nan=False), min_size=1, max_size=12)
+)
+def test_any_series_gives_measures_within_its_range(values: list[float | None]) -> None:
+    frame = samples(fx.growing()).head(len(values)).copy()
+    entries = np.array([np.nan if v is None else v for v in values])
+    frame["map_entries"] = entries
+    got = stats.run_stats(frame, fx.MAX_ENTRIES)
+    present = entries[np.isfinite(entries)]
+    if not len(present):
+        assert math.isnan(got["entries_max"]) and math.isnan(got["entries_mean"])
+        return
+    slack = 1e-9 * present.max()
+    assert got["entries_max"] == present.max()
+    assert present.min() - slack <= got["entries_mean"] <= present.max() + slack
+    assert got["entries_final"] == present[-1]
+
+
+def test_per_run_and_tidy(tmp_path: Path) -> None:
+    data = load(fx.typical(tmp_path / "e", fx.arms(2)))
+    runs = stats.per_run(data)
+    assert len(runs) == 4
+    tidy = stats.tidy(data, runs)
+    assert list(tidy.columns) == TIDY
+    assert len(tidy) == 4 * (len(MEASURES) + 1)
+    grew = tidy[(tidy["metric"] == "entries_final") & (tidy["variant"] == "control")]
+    assert sorted(grew["value"]) == sorted(
+        runs[runs.variant == "control"].entries_final
+    )
+
+
+def test_median_curve_is_over_the_time_all_runs_cover() -> None:
+    frame = pd.DataFrame(
+        {
+            "run": [1, 1, 1, 2, 2, 2],
+            "timestamp": [0.0, 2.0, 4.0, 1.0, 2.0, 3.0],
+            "map_entries": [0.0, 20.0, 40.0, 30.0, 40.0, 50.0],
+        }
+    )
+    x, y = stats.median_curve(frame, "map_entries")
+    assert x.tolist() == [2.0]
+    assert y.tolist() == [30.0]
+    assert len(stats.median_curve(frame.head(0), "map_entries")[0]) == 0
+
+
+@pytest.mark.parametrize(
+    "value, text",
+    [
+        (0, "0"),
+        (7021.4, "7,021"),
+        (0.98642, "0.986"),
+        (12.34, "12.3"),
+        (3, "3"),
+        (-0.0625, "\u22120.0625"),
+        (1.5e-7, "1.5e-07"),
+        (999.9, "1,000"),
+        (None, "\u2013"),
+        (math.nan, "\u2013"),
+        (math.inf, "\u2013"),
+    ],
+)
+def test_numbers_as_people_read_them(value: float | None, text: str) -> None:
+    assert number(value) == text
+
+
+def test_columns_carry_their_unit_once() -> None:
+    assert column("spawns", "spawns/s") == "spawns_per_s"
+    assert column("forks", "forks/s") == "workload_forks_per_s", "a measure has it"
+    assert column("rounds", "1/s") == "rounds_per_s"
+    assert column("share", "%") == "share_percent"
+    assert quantity(240, "1/s") == "240/s"
+    assert quantity(1.25, "s") == "1.25 s"
+    assert column("rounds", "s") == "rounds_s"
+    assert column("round_s", "s") == "round_s"
+    assert column("p99", "us") == "p99_us"
+    assert column("score", "") == "score"
+    assert slug("../stress-ng x") == "stress-ng_x"
