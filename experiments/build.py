@@ -73,7 +73,7 @@ class Builder:
         said = _read(stamp, key)
         if said is None or not target.exists():
             source = f"/lab/src/schedulers/{arm}/{name}.bpf.c"
-            self._bpf(source, target, defines)
+            self.bpf_object(source, target, defines)
             said = {
                 "key": key,
                 "sha256": hashlib.sha256(target.read_bytes()).hexdigest(),
@@ -104,7 +104,7 @@ class Builder:
             return
         inside = f"/lab/src/{source.relative_to(PROJECT)}"
         if source.name.endswith(".bpf.c"):
-            self._bpf(inside, target, [])
+            self.bpf_object(inside, target, [])
         else:
             flags = ("-O2", "-Wall", "-Wextra", "-Werror")
             self._compile(["gcc", *flags, inside], target)
@@ -116,7 +116,7 @@ class Builder:
         settings = [list(defines), list(_BPF_FLAGS)]
         return digest([settings, hashes, self._kernel.sha256, self._root.key])
 
-    def _bpf(self, source: str, target: Path, defines: Sequence[str]) -> None:
+    def bpf_object(self, source: str, target: Path, defines: Sequence[str]) -> None:
         self._compile(["clang", *_BPF_FLAGS, *defines, "-c", source], target)
         # Drops DWARF, which nobody reads, and keeps BTF: 860 KB become 50
         self._run(["llvm-strip", "-g", _inside(target)], target)

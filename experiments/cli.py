@@ -72,6 +72,8 @@ def _usage_error(self: ParseMachine, message: str) -> NoReturn:
             ("flag", flags) if token.startswith("-") else ("task", self.contexts)
         )
         message = str(unknown_name(kind, token, valid))
+    elif self.waiting_for_flag_value and self.flag is not None:
+        message = f"--{self.flag.name} needs a value"
     raise Exit(f"error: {message}", ConfigError.exit_code)
 
 
@@ -170,8 +172,12 @@ def aggregate(name: str | None) -> None:
     experiment = known[name] if name else list(known.values())[-1]
     found = analyse(experiment)
     console.print(found.summary_table())
-    for verdict in found.verdicts:
-        say(f"{verdict.status}: {verdict.criterion}: {verdict.sentence}")
+    for line in (
+        *found.verdict_lines(),
+        *found.cost_lines(),
+        *found.set_aside_lines(),
+    ):
+        console.print(line)
     say(f"report: {found.report}")
     if any(v.status == "does not hold" for v in found.verdicts):
         raise RunFailed("a claim does not hold")

@@ -7,7 +7,7 @@ names the place and the nearest valid name: a misspelt key is a different experi
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -21,6 +21,14 @@ from experiments.model import Scalar
 PROJECT = Path(__file__).parents[1]
 CONFIG_FILE = PROJECT / "config.yaml"
 SCHEDULERS = PROJECT / "schedulers"
+
+#: Flags that are not called as their keys are.
+_FLAG = {
+    "schedulers": "--sched",
+    "workloads": "--workload",
+    "cleanups": "--cleanup",
+    "duration_s": "--duration",
+}
 
 Names = Annotated[tuple[str, ...], Field(min_length=1)]
 
@@ -84,24 +92,29 @@ def load(path: Path | None = None, **flags: Any) -> Config:
         raise ConfigError(f"{path} is not YAML: {error}") from None
     if not isinstance(raw, dict):
         raise ConfigError(f"{path} holds no settings: see docs/quickstart.md")
-    raw |= {k: v for k, v in flags.items() if v is not None and k != "kernel"}
-    if flags.get("kernel") is not None:
-        raw["vm"] = {**(raw.get("vm") or {}), "kernel": flags["kernel"]}
-    return parse(raw, str(path))
+    given = {k: v for k, v in flags.items() if v is not None}
+    raw |= {k: v for k, v in given.items() if k != "kernel"}
+    if "kernel" in given:
+        raw["vm"] = {**(raw.get("vm") or {}), "kernel": given["kernel"]}
+    return parse(raw, str(path), given)
 
 
-def parse(raw: Mapping[str, Any], where: str) -> Config:
-    """Raises ConfigError naming `where` and the key."""
+def parse(raw: Mapping[str, Any], where: str, flags: Collection[str] = ()) -> Config:
+    """Raises ConfigError naming `where` and the key, or the flag it came from."""
     try:
         config = Config.model_validate(raw)
     except ValidationError as error:
-        raise _config_error(error, where) from None
+        raise _config_error(error, where, flags) from None
     return _resolve(config)
 
 
-def _config_error(error: ValidationError, where: str) -> ConfigError:
+def _config_error(
+    error: ValidationError, where: str, flags: Collection[str]
+) -> ConfigError:
     first = error.errors()[0]
     place = [str(p) for p in first["loc"]]
+    if place[0] in flags:
+        return ConfigError(f"{_FLAG.get(place[0], f'--{place[0]}')}: {first['msg']}")
     if first["type"] == "extra_forbidden":
         section: type[BaseModel] = VmSettings if place[0] == "vm" else Config
         valid = [f.alias or name for name, f in section.model_fields.items()]

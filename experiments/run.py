@@ -14,6 +14,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.progress import (
     BarColumn,
@@ -94,7 +95,7 @@ def run(
         if pending:
             backend = registry.backend(config.backend)(config, experiment, root, kernel)
             stack.callback(backend.close)
-            _record_facts(experiment, backend, built)
+            _record_facts(experiment, backend, built, facts.machine(PROJECT))
             _run_all(experiment, backend, built, pending)
         experiment.count_outcomes()
     return experiment
@@ -123,12 +124,15 @@ def _locked(experiment: Experiment) -> Iterator[None]:
         yield
 
 
-def _record_facts(experiment: Experiment, backend: Backend, built: Built) -> None:
+def _record_facts(
+    experiment: Experiment, backend: Backend, built: Built, machine: Mapping[str, Any]
+) -> None:
+    """What must not change between the runs of an experiment is checked here."""
     objects = {
         f"{scheduler}/{variant}": {"sha256": o.sha256, "ops": o.ops_name}
         for (scheduler, variant), o in built.items()
     }
-    known = {**facts.machine(PROJECT), **backend.facts(), "objects": objects}
+    known = {**machine, **backend.facts(), "objects": objects}
     before = experiment.manifest().facts
     for name in ("kernel_sha256", "accel", "objects"):
         if before and before.get(name) != known[name]:

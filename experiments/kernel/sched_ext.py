@@ -12,6 +12,7 @@ from experiments.kernel.kmsg import Record
 
 SYSFS = Path("/sys/kernel/sched_ext")
 _POLL_S = 0.01
+_ORDERLY = "(unregistered from user space)"
 
 
 @dataclass(frozen=True)
@@ -68,15 +69,17 @@ def wait_for(wanted: Callable[[Status], bool], deadline_s: float) -> Status:
 
 
 def words_of_ejection(records: Iterable[Record]) -> str:
-    """What the kernel wrote about the end of a scheduler, in one line.
+    """What the kernel wrote about throwing a scheduler out, in one line; or nothing.
 
     kernel/sched/ext.c prints `BPF scheduler "X" disabled (reason)` and, when there is
-    a message, a further line `X: message`; all with the prefix `sched_ext: `.
+    a message, a further line `X: message`; all with the prefix `sched_ext: `. An
+    orderly end has a reason, too.
     """
     lines = [
         record.text.removeprefix("sched_ext: ")
         for record in records
         if record.text.startswith("sched_ext: ")
     ]
-    start = next((i for i, line in enumerate(lines) if " disabled (" in line), None)
+    ends = [i for i, line in enumerate(lines) if " disabled (" in line]
+    start = next((i for i in ends if _ORDERLY not in lines[i]), None)
     return "; ".join(lines[start : start + 3]) if start is not None else ""
