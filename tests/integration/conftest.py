@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A real kernel for the tests.
+
+On a user's machine they are skipped, with the reason, where the lab root is missing. In
+CI (the variable CI is set) a reason to skip is a failure.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from experiments import accel, agent_code, kernel_image, labroot
+from experiments.build import BUILD, Builder
+from experiments.errors import ExperimentError
+from experiments.kernel_image import Kernel
+from experiments.knobs import KNOBS
+from experiments.labroot import LabRoot
+from experiments.model import BuiltObject, Job, RunSpec
+from experiments.qemu import Guest, Shape
+
+OWN_WORKLOADS = Path(__file__).parent / "guest"
+FAULT = "/lab/src/tests/integration/fault.bpf.c"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.vm)
+
+
+@pytest.fixture(scope="session")
+def root() -> LabRoot:
+    try:
+        return labroot.open_root()
+    except ExperimentError as error:
+        if os.environ.get("CI"):
+            pytest.fail(f"the VM tests must run in CI: {error}")
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def kernel(root: LabRoot) -> Kernel:
+    return kernel_image.prepare(root)
+
+
+@pytest.fixture(scope="session")
+def builder(root: LabRoot, kernel: Kernel) -> Builder:
+    builder = Builder(root, kernel)
+    builder.tools()
+    return builder
+
+
+class Lab:
+    """A guest that is booted when it is needed, and again after it died."""
+
+    def __init__(self, builder: Builder, root: LabRoot, kernel: Kernel, path: Path):
+        self.builder = builder
+        self.share = path / "share"
+        self._root, self._kernel = root, kernel
+        self._run_dir = path / "run"
+        self._guest: Guest | None = None
+        self._jobs = 0
+        self.shape = Shape(2, 1536, accel.choose(root, kernel)[0])
+
+    @property
+    def guest(self) -> Guest:
+        if self._guest is None:
+            agent_code.stage(self.share)
+            for module in OWN_WORKLOADS.glob("*.py"):
+                shutil.copy(module, self.share / agent_code.CODE / "workloads")
+            self._guest = Guest(
+                self._root, self._kernel, self.shape, self.share, self._run_dir
+            )
+        return self._guest
+
+    def scheduler(self, cleanup: str = "none", **knobs: Any) -> BuiltObject:
+        variant = f"itest-{cleanup}"
+        settings = {n: k.default for n, k in KNOBS.items()} | knobs
+        return self.builder.scheduler("scx_simple", variant, cleanup, settings)
+
+    def fault(self, number: int) -> BuiltObject:
+        target = BUILD / f"itest-fault{number}.bpf.o"
+        ops = f"fault_{number}"
+        defines = [f"-DFAULT={number}", f'-DOPS_NAME="{ops}"']
+        self.builder.bpf_object(FAULT, target, defines)
+        return BuiltObject(target, "", ops, "tasks", "", {})
+
+    def run(
+        self,
+        workload: str,
+        built: BuiltObject | None,
+        duration_s: int = 4,
+        interval_s: float = 1.0,
+        **params: Any,
+    ) -> tuple[dict[str, Any], Path]:
+        """The result as the guest wrote it, and the directory of the run's files."""
+        self._jobs += 1
+        out_dir = self.share / f"job{self._jobs}"
+        out_dir.mkdir(parents=True)
+        guest = self.guest
+        inside = Path("/lab/share")
+        if built is not None:
+            shutil.copy(built.path, out_dir)
+            built = dataclasses.replace(
+                built, path=inside / out_dir.name / built.path.name
+            )
+        shutil.copytree(BUILD / "bin", self.share / "bin", dirs_exist_ok=True)
+        spec = RunSpec(
+            *("scx_simple", "x", "x", workload, self._jobs, 1, 7),
+            *(duration_s, interval_s, params, {}),
+        )
+        job = Job(spec, built, inside / "bin", inside / out_dir.name)
+        raw = json.dumps(dataclasses.asdict(job), default=os.fspath)
+        (out_dir / "job.json").write_text(raw)
+        for _ in guest.serve(f"{inside}/{out_dir.name}/job.json", 90):
+            pass
+        return json.loads((out_dir / "result.json").read_text()), out_dir
+
+    def close(self) -> None:
+        if self._guest is not None:
+            self._guest.close()
+            self._guest = None
+
+
+@pytest.fixture(scope="module")
+def lab(
+    builder: Builder,
+    root: LabRoot,
+    kernel: Kernel,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Lab]:
+    lab = Lab(builder, root, kernel, tmp_path_factory.mktemp("lab"))
+    yield lab
+    lab.close()

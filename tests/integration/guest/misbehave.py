@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A workload for the guest that does what its parameter `how` says."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from experiments.model import Metric, Parameter, Round, RunSpec
+
+SCRIPTS = {
+    "well": "exec sleep {duration}",
+    "panic": "sleep 1; echo c > /proc/sysrq-trigger; sleep 60",
+    "early": "echo not today >&2; exit 0",
+    "fail": "sleep 1; echo broken >&2; exit 3",
+    "late": "trap '' TERM; sleep 1000 & wait; sleep 1000",
+}
+
+
+class Misbehave:
+    name = "misbehave"
+    summary = "does what it is told"
+    parameters = {"how": Parameter("well", 0, 0, "one of SCRIPTS")}
+    sustained = True
+
+    def missing(self, bin_dir: Path) -> Sequence[str]:
+        return ()
+
+    def argv(self, spec: RunSpec, bin_dir: Path) -> Sequence[str]:
+        script = SCRIPTS[str(spec.workload_params["how"])]
+        return ("sh", "-c", script.format(duration=spec.duration_s))
+
+    def parse(self, spec: RunSpec, rounds: Sequence[Round]) -> Sequence[Metric]:
+        return [Metric("lasted", rounds[0].wall_s, "s", False)]
+
+
+WORKLOAD = Misbehave()

@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The agent on a real kernel: what it measures, and what it says of what goes wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+import pytest
+
+from experiments.errors import BackendLost
+from experiments.model import CSV_COLUMNS
+
+if TYPE_CHECKING:
+    from tests.integration.conftest import Lab
+
+
+def samples(out_dir: Path) -> pd.DataFrame:
+    return pd.read_csv(out_dir / "samples.csv")
+
+
+def test_entries_equal_a_full_walk_of_the_map(lab: Lab) -> None:
+    """At three moments the walk before and the walk after enclose the sampled count.
+
+    In control the map only grows, so equality with both is exact but for what the
+    kernel's own threads add in the second between them.
+    """
+    result, out_dir = lab.run("count-check", lab.scheduler(), 15, 4.0)
+    assert result["outcome"] == "OK", result["reason"]
+    assert result["facts"]["map_entries_by"] == "iterator"
+    walks = {m["name"]: m["value"] for m in result["metrics"]}
+    table = samples(out_dir).set_index(samples(out_dir)["timestamp"].round())
+    for moment in (4, 8, 12):
+        before, after = (walks[f"walk_{moment}_{w}"] for w in ("before", "after"))
+        sampled = table.loc[moment, "map_entries"]
+        assert before <= sampled <= after
+        assert after - before <= 10
+        assert sampled > 0.9 * 150 * moment / 4
+        assert table.loc[moment, "inserted"] == sampled
+
+
+def test_columns_and_counts_of_control(lab: Lab) -> None:
+    result, out_dir = lab.run("custom-churn", lab.scheduler(), 6, 1.0, **CHURN)
+    assert result["outcome"] == "OK", result["reason"]
+    table = samples(out_dir)
+    assert tuple(table.columns) == CSV_COLUMNS
+    assert len(table) == 7
+    assert list(table["timestamp"].round()) == list(range(7))
+    assert not table.isna().any().any()
+    assert table["map_entries"].is_monotonic_increasing
+    assert table["map_entries"].iloc[-1] > 600
+    assert (table["evictions"] == 0).all()
+    grown = table["forks"].iloc[-1]
+    assert abs(table["map_entries"].iloc[-1] - grown) < 0.1 * grown
+    assert table["slab_bpf_kb"].iloc[-1] > table["slab_bpf_kb"].iloc[0]
+    spawns = next(m for m in result["metrics"] if m["name"] == "spawns")
+    assert 100 < spawns["value"] < 300
+
+
+CHURN = {"rate": 200, "burst": 10, "lifetime_ms": 20}
+
+
+def test_scan_evicts_and_its_books_balance(lab: Lab) -> None:
+    built = lab.scheduler("scan", max_age_ms=1000)
+    result, out_dir = lab.run("custom-churn", built, 8, 1.0, **CHURN)
+    assert result["outcome"] == "OK", result["reason"]
+    table = samples(out_dir)
+    last = table.iloc[-1]
+    assert last["evictions"] > 500
+    assert last["inserted"] - last["evictions"] == pytest.approx(
+        last["map_entries"], abs=5
+    )
+    assert last["map_entries"] < 0.6 * last["inserted"]
+    assert last["scans"] > 10
+    assert last["scanned"] >= last["evictions"]
+    assert last["insert_failures"] == 0
+
+
+def test_a_tiny_budget_still_resumes(lab: Lab) -> None:
+    """One entry a scan or so, but each scan goes on where the last one stopped."""
+    built = lab.scheduler("scan", max_age_ms=500, budget_us=1, period_ms=1)
+    result, out_dir = lab.run("custom-churn", built, 8, 1.0, **CHURN)
+    assert result["outcome"] == "OK", result["reason"]
+    last = samples(out_dir).iloc[-1]
+    assert last["budget_hits"] > 0.5 * last["scans"]
+    assert last["evictions"] > 0.3 * last["inserted"]
+
+
+def test_a_full_map_is_counted_not_hidden(lab: Lab) -> None:
+    built = lab.scheduler(max_entries=64)
+    result, out_dir = lab.run("custom-churn", built, 4, 1.0, **CHURN)
+    assert result["outcome"] == "OK", result["reason"]
+    last = samples(out_dir).iloc[-1]
+    assert last["map_entries"] == 64
+    assert last["insert_failures"] > 100
+
+
+def test_preallocated_memory_does_not_follow_the_entries(lab: Lab) -> None:
+    built = lab.scheduler(prealloc=True)
+    _, out_dir = lab.run("custom-churn", built, 4, 1.0, **CHURN)
+    table = samples(out_dir)
+    assert table["map_entries"].iloc[-1] > 300
+    assert table["map_memlock_kb"].nunique() == 1
+
+
+def test_proof_of_life_is_recorded(lab: Lab) -> None:
+    result, out_dir = lab.run("misbehave", lab.scheduler(), 2, 1.0, how="well")
+    before, after = result["proof"]["before"], result["proof"]["after"]
+    assert before == after
+    assert before["ops"] == "scx_simple_control"
+    assert before["state"] == "enabled"
+    log = (out_dir / "dmesg.log").read_text()
+    assert '"scx_simple_control" enabled' in log
+    assert '"scx_simple_control" disabled (unregistered' in log
+
+
+def test_every_load_is_another_one(lab: Lab) -> None:
+    seq = [
+        lab.run("misbehave", lab.scheduler(), 1, 1.0, how="well")[0]["proof"]["before"][
+            "enable_seq"
+        ]
+        for _ in range(2)
+    ]
+    assert seq[1] == seq[0] + 1
+
+
+def test_nothing_loaded_leaves_the_columns_of_the_map_empty(lab: Lab) -> None:
+    result, out_dir = lab.run("misbehave", None, 2, 1.0, how="well")
+    assert result["outcome"] == "OK", result["reason"]
+    table = samples(out_dir)
+    assert table["map_entries"].isna().all()
+    assert table["evictions"].isna().all()
+    assert (table["free_mem_kb"] > 0).all()
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (1, "the fault that was asked for"),
+        (2, "runnable task stall"),
+    ],
+)
+def test_an_ejected_scheduler_is_told_in_the_kernels_words(
+    lab: Lab, number: int, words: str
+) -> None:
+    built = lab.fault(number)
+    result, _ = lab.run("custom-churn", built, 15, 0.5, **CHURN)
+    assert result["outcome"] == "EJECTED"
+    assert words in result["reason"]
+    assert f"fault_{number}" in result["reason"]
+    after, _ = lab.run("misbehave", lab.scheduler(), 1, 1.0, how="well")
+    assert after["outcome"] == "OK", "the guest goes on after an ejection"
+
+
+def test_the_verifiers_words_reach_the_user(lab: Lab) -> None:
+    result, out_dir = lab.run("misbehave", lab.fault(3), 2, 1.0, how="well")
+    assert result["outcome"] == "FAILED"
+    assert "invalid mem access 'map_value_or_null'" in result["reason"]
+    assert "load.log" in result["reason"]
+    assert "processed" in (out_dir / "load.log").read_text()
+
+
+@pytest.mark.parametrize(
+    ("how", "outcome", "words"),
+    [
+        ("early", "FAILED", "ended after"),
+        ("fail", "FAILED", "ended with status 3:\nbroken"),
+        ("late", "TIMEOUT", "still ran"),
+    ],
+)
+def test_workloads_that_fail(lab: Lab, how: str, outcome: str, words: str) -> None:
+    result, _ = lab.run("misbehave", lab.scheduler(), 3, 1.0, how=how)
+    assert result["outcome"] == outcome
+    assert words in result["reason"]
+    after, _ = lab.run("misbehave", lab.scheduler(), 1, 1.0, how="well")
+    assert after["outcome"] == "OK", "nothing of the failed run is left"
+
+
+def test_hackbench_and_stress_ng_yield_their_metrics(lab: Lab) -> None:
+    hackbench, _ = lab.run("hackbench", lab.scheduler(), 6, 2.0, groups=1, loops=20)
+    assert hackbench["outcome"] == "OK", hackbench["reason"]
+    found = {m["name"]: m["value"] for m in hackbench["metrics"]}
+    assert found["rounds"] > 0 and found["round_time"] > 0
+    stress, _ = lab.run("stress-ng", lab.scheduler(), 5, 1.0, fork=2)
+    assert stress["outcome"] == "OK", stress["reason"]
+    assert stress["metrics"][0]["name"] == "forks"
+    assert stress["metrics"][0]["value"] > 10
+
+
+def test_a_panic_is_a_lost_guest_with_the_kernels_word_for_it(lab: Lab) -> None:
+    """Last in this file: the next test would get a fresh boot."""
+    with pytest.raises(BackendLost, match=r"Kernel panic.*sysrq"):
+        lab.run("misbehave", lab.scheduler(), 10, 1.0, how="panic")
+    lab.close()
+    result, _ = lab.run("misbehave", lab.scheduler(), 1, 1.0, how="well")
+    assert result["outcome"] == "OK"

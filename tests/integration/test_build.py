@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: GPL-2.0-only
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from experiments import config
+from experiments.build import BUILD, Builder
+from experiments.errors import BuildError
+from experiments.knobs import CLEANUPS, KNOBS
+from experiments.labroot import LabRoot, run_inside
+
+DEFAULTS = {name: knob.default for name, knob in KNOBS.items()}
+
+
+def btf(root: LabRoot, path: Path) -> list[dict[str, Any]]:
+    argv = ["bpftool", "-j", "btf", "dump", "file", f"/lab/build/{path.name}"]
+    done = run_inside(root.path, argv, timeout_s=60, binds={BUILD: "/lab/build"})
+    types: list[dict[str, Any]] = json.loads(done.stdout)["types"]
+    return types
+
+
+def maps(types: list[dict[str, Any]]) -> dict[str, Any]:
+    """name -> the members that define it; all settings of a map are types of BTF."""
+    by_id = {t["id"]: t for t in types}
+
+    def resolve(type_id: int, depth: int = 6) -> Any:
+        found = by_id.get(type_id)
+        if found is None or depth == 0:
+            return type_id and "deep"
+        kept = {k: found[k] for k in ("kind", "name", "nr_elems", "size") if k in found}
+        if "type_id" in found:
+            kept["of"] = resolve(found["type_id"], depth - 1)
+        members = found.get("members", [])
+        kept["members"] = [
+            (m["name"], resolve(m["type_id"], depth - 1)) for m in members
+        ]
+        return kept
+
+    section = next(t for t in types if t["kind"] == "DATASEC" and t["name"] == ".maps")
+    variables = [by_id[v["type_id"]] for v in section["vars"]]
+    return {v["name"]: resolve(v["type_id"]) for v in variables}
+
+
+@pytest.mark.parametrize("name", config.scheduler_names())
+@pytest.mark.parametrize("cleanup", CLEANUPS)
+def test_control_and_test_keep_the_same_maps(
+    builder: Builder, root: LabRoot, name: str, cleanup: str
+) -> None:
+    control = builder.scheduler(name, "itest-control", "none", DEFAULTS)
+    test = builder.scheduler(name, "itest-test", cleanup, DEFAULTS)
+    of_control, of_test = (maps(btf(root, b.path)) for b in (control, test))
+    assert "tasks" in of_control
+    assert of_control == of_test
+    assert control.counters == test.counters
+    assert control.counters["evicted"] % 8 == 0
+    assert control.sha256 != test.sha256
+
+
+def test_settings_reach_the_object(builder: Builder, root: LabRoot) -> None:
+    small = builder.scheduler(
+        "scx_simple", "itest-small", "none", {**DEFAULTS, "max_entries": 128}
+    )
+    large = builder.scheduler("scx_simple", "itest-large", "none", DEFAULTS)
+    assert maps(btf(root, small.path)) != maps(btf(root, large.path))
+
+
+def test_what_has_not_changed_is_not_built_again(builder: Builder) -> None:
+    first = builder.scheduler("scx_simple", "itest-twice", "none", DEFAULTS)
+    written = first.path.stat().st_mtime_ns
+    again = builder.scheduler("scx_simple", "itest-twice", "none", DEFAULTS)
+    assert again == first
+    assert again.path.stat().st_mtime_ns == written
+    changed = {**DEFAULTS, "max_age_ms": 77}
+    builder.scheduler("scx_simple", "itest-twice", "scan", changed)
+    assert first.path.stat().st_mtime_ns != written
+
+
+def test_the_compilers_words_reach_the_user(builder: Builder) -> None:
+    target = BUILD / "itest-broken.bpf.o"
+    with pytest.raises(BuildError) as caught:
+        builder.bpf_object(
+            "/lab/src/schedulers/control/scx_simple.bpf.c",
+            target,
+            ['-DOPS_NAME="x"', "-DMAX_ENTRIES=1"],
+        )
+    assert "MAX_ENTRIES" in str(caught.value)
+    assert "static assertion failed" in str(caught.value)
+    assert str(BUILD / "itest-broken.bpf.log") in str(caught.value)
+    assert not target.exists()

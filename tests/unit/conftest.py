@@ -1,0 +1,21 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Unit tests start no process: what needs one is an integration test."""
+
+from __future__ import annotations
+
+import subprocess
+from typing import Any
+
+import pytest
+
+GOLDEN_ERROR = "a unit test tried to start"
+
+
+@pytest.fixture(autouse=True)
+def no_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: object, argv: Any, *args: Any, **kwargs: Any) -> None:
+        raise AssertionError(f"{GOLDEN_ERROR} {argv}")
+
+    monkeypatch.setattr(subprocess.Popen, "__init__", refuse)
+    # A half-made Popen has nothing to reap
+    monkeypatch.setattr(subprocess.Popen, "__del__", lambda self: None)

@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What a user sees of a mistake: the thing, the nearest valid one, the exit code."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from invoke.program import Program
+
+from experiments import cli, labroot
+from experiments import run as runner
+from experiments.errors import MissingRequirement
+
+PROJECT = Path(__file__).parents[2]
+
+
+def invoke(monkeypatch: pytest.MonkeyPatch, line: str) -> int:
+    monkeypatch.chdir(PROJECT)
+    with pytest.raises(SystemExit) as ended:
+        Program().run(f"invoke {line}")
+        raise SystemExit(0)
+    code = ended.value.code
+    assert isinstance(code, int)
+    return code
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "words"),
+    [
+        ("run --duraton 5", 2, "unknown flag '--duraton'; did you mean '--duration'"),
+        ("rum", 2, "unknown task 'rum'; did you mean 'run'"),
+        ("run --sched scx_simpel", 2, "did you mean 'scx_simple'"),
+        ("run --workload hackbensh", 2, "did you mean 'hackbench'"),
+        ("run --cleanup scam", 2, "did you mean 'scan'"),
+        ("run --duration 0", 2, "--duration: "),
+        ("run --iterations 0", 2, "--iterations: "),
+        ("run --duration soon", 2, "--duration: "),
+        ("run --backend mv", 2, "unknown backend 'mv'"),
+        ("run --config /absent.yaml", 2, "/absent.yaml: No such file"),
+        ("bench everything", 2, "unknown bench 'everything'"),
+        ("run --duration", 2, "--duration needs a value"),
+    ],
+)
+def test_mistakes(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    line: str,
+    code: int,
+    words: str,
+) -> None:
+    assert invoke(monkeypatch, line) == code
+    said = capsys.readouterr().err
+    assert words in said
+    assert "Traceback" not in said
+
+
+def test_dry_run_shows_the_plan_and_runs_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert invoke(monkeypatch, "run --dry-run --iterations 2 --workload all") == 0
+    said = capsys.readouterr().out
+    assert said.count("scx_simple/control/") == 6
+    assert "12 runs, about " in said
+
+
+def test_the_list_names_everything(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert invoke(monkeypatch, "list") == 0
+    said = capsys.readouterr().out
+    for name in ("scx_simple", "scan", "hackbench", "stress-ng", "custom-churn", "vm"):
+        assert name in said
+
+
+def test_no_experiment_yet(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    monkeypatch.setattr(runner, "RESULTS", tmp_path)
+    assert invoke(monkeypatch, "aggregate") == 2
+    assert "invoke run" in capsys.readouterr().err
+
+
+def test_a_missing_requirement_is_4(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def absent() -> None:
+        raise MissingRequirement("no such thing: get it")
+
+    monkeypatch.setattr(labroot, "open_root", absent)
+    assert invoke(monkeypatch, "build") == 4
+    assert "error: no such thing: get it" in capsys.readouterr().err
+
+
+def test_an_interrupt_is_130(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*args: object, **flags: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "run", interrupted)
+    assert invoke(monkeypatch, "run") == 130

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: GPL-2.0-only
+from __future__ import annotations
+
+import bz2
+import gzip
+import lzma
+import struct
+from collections.abc import Callable
+
+import pytest
+import zstandard
+from hypothesis import given
+from hypothesis import strategies as st
+
+from experiments import kernel_image
+from experiments.errors import ConfigError
+
+ELF = b"\x7fELF" + b"a kernel " * 500
+PACK: dict[str, Callable[[bytes], bytes]] = {
+    "zstd": zstandard.ZstdCompressor().compress,
+    "gzip": gzip.compress,
+    "xz": lzma.compress,
+    "lzma": lambda data: lzma.compress(data, lzma.FORMAT_ALONE),
+    "bzip2": bz2.compress,
+    "none": bytes,
+}
+
+
+def bzimage(payload: bytes, setup_sects: int = 4) -> bytes:
+    """The smallest file with the fields of the x86 boot header that are read."""
+    image = bytearray((setup_sects + 1) * 512 + 64)
+    image[0x1F1] = setup_sects
+    image[0x202:0x206] = b"HdrS"
+    struct.pack_into("<II", image, 0x248, 64, len(payload))
+    return bytes(image) + payload + b"relocations"
+
+
+@pytest.mark.parametrize("how", PACK)
+def test_every_compression(how: str) -> None:
+    # The build appends the size of the result to the compressed payload
+    tail = b"" if how == "none" else struct.pack("<I", len(ELF))
+    image = bzimage(PACK[how](ELF) + tail)
+    assert kernel_image.vmlinux_of(image, "k") == ELF
+
+
+def test_zero_setup_sectors_mean_four() -> None:
+    image = bytearray(bzimage(ELF))
+    image[0x1F1] = 0
+    assert kernel_image.vmlinux_of(bytes(image), "k").startswith(ELF)
+
+
+def test_a_vmlinux_is_itself() -> None:
+    assert kernel_image.vmlinux_of(ELF, "k") is ELF
+
+
+def test_an_unknown_compression_names_the_remedy() -> None:
+    with pytest.raises(ConfigError, match="uncompressed vmlinux"):
+        kernel_image.vmlinux_of(bzimage(b"\x02\x21\x4c\x18lz4"), "k")
+
+
+@given(st.binary(max_size=2000))
+def test_what_is_no_kernel_is_named(data: bytes) -> None:
+    with pytest.raises(ConfigError, match="initrd"):
+        kernel_image.vmlinux_of(b"x" + data, "initrd")
+
+
+@pytest.mark.parametrize(
+    ("header", "words"),
+    [
+        ("", "no BTF"),
+        ("struct task_struct {", "no sched_ext"),
+        ("struct sched_ext_ops {\n", "does not declare the kfuncs"),
+    ],
+)
+def test_kernels_that_will_not_do(header: str, words: str) -> None:
+    assert words in kernel_image.unfit(header)
+    assert "--kernel" in kernel_image.unfit(header)
+
+
+def test_a_kernel_that_will_do() -> None:
+    header = "struct sched_ext_ops {\n};\nextern s32 scx_bpf_create_dsq(u64, s32)"
+    assert kernel_image.unfit(header) == ""

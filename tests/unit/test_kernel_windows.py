@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The texts of the kernel, as they are read."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from experiments.kernel import kmsg, procfs, sched_ext
+from experiments.kernel.kmsg import Kmsg, Record
+
+MEMINFO = "MemTotal:        2017620 kB\nMemFree:         1895924 kB\n"
+STAT = "cpu  1 2 3\nctxt 44\nprocesses 5120\nprocs_running 2\n"
+
+
+def test_fields() -> None:
+    assert procfs.field_after(MEMINFO, "MemFree:") == 1895924
+    assert procfs.field_after(STAT, "processes ") == 5120
+
+
+def test_a_missing_field_is_an_error_not_zero() -> None:
+    with pytest.raises(KeyError):
+        procfs.field_after(MEMINFO, "Slab:")
+
+
+def test_kmsg_record() -> None:
+    raw = '6,1234,5000123,-;sched_ext: BPF scheduler "x" enabled\n SUBSYSTEM=cpu\n'
+    record = kmsg.parse(raw)
+    assert record == Record(1234, 5000123, 'sched_ext: BPF scheduler "x" enabled')
+    assert str(record) == '[    5.000123] sched_ext: BPF scheduler "x" enabled'
+
+
+@given(st.text(max_size=50).filter(lambda t: "\n" not in t))
+def test_any_text_survives(text: str) -> None:
+    assert kmsg.parse(f"4,1,2,-,caller=T1;{text}").text == text
+
+
+class FakeDevice:
+    """read(2) of /dev/kmsg: a record a call, then EAGAIN; EPIPE after an overrun."""
+
+    def __init__(self, *items: str | type[OSError]) -> None:
+        self.items = list(items)
+
+    def read(self, fd: int, size: int) -> bytes:
+        if not self.items:
+            raise BlockingIOError
+        item = self.items.pop(0)
+        if isinstance(item, str):
+            return item.encode()
+        raise item
+
+
+def drained(monkeypatch: pytest.MonkeyPatch, *items: str | type[OSError]) -> Kmsg:
+    with Kmsg(Path(os.devnull)) as log:
+        monkeypatch.setattr(os, "read", FakeDevice(*items).read)
+        log.drain()
+        monkeypatch.undo()
+    return log
+
+
+def test_records_lost_to_an_overrun_are_counted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    log = drained(monkeypatch, "6,10,1,-;a", BrokenPipeError, "6,14,2,-;b")
+    assert [r.text for r in log.records] == ["a", "b"]
+    assert log.lost == 3
+
+
+def test_nothing_is_lost_without_a_gap(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert drained(monkeypatch, "6,10,1,-;a", "6,11,2,-;b").lost == 0
+
+
+def test_the_kernels_words_of_an_ejection() -> None:
+    texts = [
+        "random: crng init done",
+        'sched_ext: BPF scheduler "bad" enabled',
+        'sched_ext: BPF scheduler "bad" disabled (runnable task stall)',
+        "sched_ext: bad: stress-ng[42] failed to run for 3.1s",
+        "   scx_watchdog_workfn+0x1a/0x20",
+    ]
+    records = [Record(i, i, text) for i, text in enumerate(texts)]
+    words = sched_ext.words_of_ejection(records)
+    assert words.startswith('BPF scheduler "bad" disabled (runnable task stall)')
+    assert "stress-ng[42] failed to run" in words
+    assert sched_ext.words_of_ejection(records[:2]) == ""
+
+
+def test_an_orderly_end_is_no_ejection() -> None:
+    text = 'sched_ext: BPF scheduler "x" disabled (unregistered from user space)'
+    assert sched_ext.words_of_ejection([Record(1, 1, text)]) == ""
+
+
+def test_status_of_a_kernel_without_a_scheduler(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "state").write_text("disabled\n")
+    (tmp_path / "enable_seq").write_text("3\n")
+    monkeypatch.setattr(sched_ext, "SYSFS", tmp_path)
+    assert sched_ext.status() == sched_ext.Status("disabled", "", 3, 0)
+    assert not sched_ext.status().enabled
+
+
+def test_waiting_ends_with_the_last_status(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "state").write_text("disabling\n")
+    monkeypatch.setattr(sched_ext, "SYSFS", tmp_path)
+    last = sched_ext.wait_for(lambda s: s.state == "disabled", deadline_s=0.05)
+    assert last.state == "disabling"

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: GPL-2.0-only
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections import namedtuple
+from pathlib import Path
+
+import pytest
+
+from experiments import labroot
+from experiments.errors import LabRootError, MissingRequirement
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    return tmp_path / "scxlab"
+
+
+def fill(path: Path) -> None:
+    for name in ("usr/bin/clang", "usr/sbin/bpftool", "usr/bin/qemu-system-x86_64"):
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        (path / name).touch()
+    (path / "lab").mkdir()
+    said = {"key": labroot.key(), "suite": labroot.SUITE, "packages": {"clang": "1"}}
+    (path / "lab/labroot.json").write_text(json.dumps(said))
+
+
+def test_it_lies_in_the_users_cache(cache: Path) -> None:
+    assert labroot.place().parent == cache
+
+
+def test_no_root_yet_says_how_to_make_it_and_what_it_takes() -> None:
+    with pytest.raises(MissingRequirement, match=r"invoke setup \(downloads"):
+        labroot.open_root()
+
+
+def test_a_finished_root_opens() -> None:
+    fill(labroot.place())
+    assert labroot.open_root().packages == {"clang": "1"}
+
+
+def test_a_root_without_its_stamp_is_not_there() -> None:
+    fill(labroot.place())
+    (labroot.place() / "lab/labroot.json").unlink()
+    with pytest.raises(MissingRequirement):
+        labroot.open_root()
+
+
+def test_a_damaged_root_is_named() -> None:
+    fill(labroot.place())
+    (labroot.place() / "usr/bin/clang").unlink()
+    with pytest.raises(LabRootError, match=r"clang is gone: invoke setup --refresh"):
+        labroot.open_root()
+    (labroot.place() / "lab/labroot.json").write_text("{")
+    with pytest.raises(LabRootError, match="damaged"):
+        labroot.open_root()
+
+
+def test_without_root_the_remedy_is_sudo(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    for use in (labroot.open_root, lambda: labroot.make(print)):
+        with pytest.raises(MissingRequirement, match="sudo") as caught:
+            use()
+        assert caught.value.exit_code == 4
+
+
+def test_a_full_disk_is_said_before_anything_is_made(
+    monkeypatch: pytest.MonkeyPatch, cache: Path
+) -> None:
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(9, 9, 10**9))
+    with pytest.raises(MissingRequirement, match=r"1\.0 GB free.*needs 4 GB"):
+        labroot.make(print)
+    assert not list(cache.glob("*"))
+
+
+def test_no_mmdebstrap_and_no_apt(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    with pytest.raises(MissingRequirement, match="no mmdebstrap, and no apt-get"):
+        labroot.make(print)
+
+
+@pytest.mark.parametrize(
+    ("line", "passed"),
+    [
+        ('Acquire::Check-Valid-Until "false";', 'Acquire::Check-Valid-Until "false"'),
+        (
+            'Acquire::http::Proxy "http://p:3142";',
+            'Acquire::http::Proxy "http://p:3142"',
+        ),
+        ('Acquire::https::CaInfo "/x";', 'Acquire::https::CaInfo "/x"'),
+        ('Acquire::cdrom::mount "/media";', None),
+        ("Acquire::IndexTargets::deb::Packages;", None),
+        ("", None),
+    ],
+)
+def test_apt_settings_that_go_inside(line: str, passed: str | None) -> None:
+    assert labroot._apt_setting(line) == passed
+
+
+def test_entering_binds_and_changes_root_in_namespaces_of_its_own() -> None:
+    argv = labroot.enter(Path("/r"), ["clang", "-v"], {Path("/src"): "/lab/src"})
+    assert argv[:5] == ["unshare", "--mount", "--pid", "--fork", "--kill-child"]
+    assert argv[-6:] == ["/r", "/src", "/lab/src", "--", "clang", "-v"]
+
+
+def test_the_key_follows_the_packages(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = labroot.key()
+    monkeypatch.setattr(labroot, "PACKAGES", (*labroot.PACKAGES, "more"))
+    assert labroot.key() != before

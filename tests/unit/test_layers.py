@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Imports point one way. A module may import those of lower layers, and its own."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).parents[2]
+
+#: From the bottom to the top; a name ending in a dot stands for a package.
+LAYERS = [
+    {"experiments.errors", "experiments.model", "experiments.__init__"},
+    {"experiments.kernel.", "experiments.proc", "experiments.console"},
+    {"experiments.results", "experiments.facts", "experiments.registry"},
+    {"experiments.loaders.", "workloads."},
+    {"experiments.samplers.", "experiments.drive"},
+    {"experiments.knobs", "experiments.labroot"},
+    {"experiments.config", "experiments.kernel_image"},
+    {"experiments.plan", "experiments.build", "experiments.agent"},
+    {"experiments.agent_code"},
+    {"experiments.qemu"},
+    {"experiments.accel"},
+    {"experiments.backends."},
+    {"experiments.run"},
+    {"experiments.harness_bench"},
+    {"experiments.cli"},
+    {"tasks"},
+]
+ANALYSIS_MAY = {"experiments.model", "experiments.results", "experiments.errors"}
+#: What runs in the guest has the standard library and nothing else.
+GUEST = ("experiments.agent",)
+
+
+def name_of(path: Path) -> str:
+    return ".".join(path.relative_to(PROJECT).with_suffix("").parts)
+
+
+def layer(module: str) -> int:
+    for number, names in enumerate(LAYERS):
+        for name in names:
+            if module == name or (name.endswith(".") and module.startswith(name)):
+                return number
+    raise KeyError(module)
+
+
+def imports(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            for alias in node.names:
+                whole = f"{node.module}.{alias.name}"
+                here = PROJECT / (whole.replace(".", "/") + ".py")
+                yield whole if here.exists() else str(node.module)
+
+
+def ours(names: Iterator[str]) -> list[str]:
+    return [
+        n for n in names if n.split(".")[0] in ("experiments", "workloads", "analysis")
+    ]
+
+
+SOURCES = sorted(
+    p
+    for folder in ("experiments", "workloads")
+    for p in (PROJECT / folder).rglob("*.py")
+)
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name_of)
+def test_no_upward_import(path: Path) -> None:
+    if path.name == "__init__.py":
+        assert ours(imports(path)) == []
+        return
+    mine = layer(name_of(path))
+    for name in ours(imports(path)):
+        if name == "experiments":  # its version
+            continue
+        if name == "analysis.aggregate" and path.stem == "cli":
+            continue
+        assert layer(name) <= mine, f"{name_of(path)} imports {name}"
+
+
+@pytest.mark.parametrize(
+    "path", sorted((PROJECT / "analysis").glob("*.py")), ids=name_of
+)
+def test_analysis_reads_results_only(path: Path) -> None:
+    for name in ours(imports(path)):
+        assert name.startswith("analysis") or name in ANALYSIS_MAY, name
+
+
+def test_the_guest_needs_only_the_standard_library() -> None:
+    import sys
+
+    seen: set[str] = set()
+    todo = [
+        *GUEST,
+        *(
+            name_of(p)
+            for f in ("workloads", "experiments/samplers", "experiments/loaders")
+            for p in (PROJECT / f).glob("*.py")
+        ),
+    ]
+    while todo:
+        module = todo.pop()
+        path = PROJECT / (module.replace(".", "/") + ".py")
+        if module in seen or not path.exists():
+            continue
+        seen.add(module)
+        for name in imports(path):
+            top = name.split(".")[0]
+            if top in ("experiments", "workloads"):
+                todo.append(name)
+            else:
+                assert top in sys.stdlib_module_names, f"{module} imports {name}"
+    assert "experiments.drive" in seen

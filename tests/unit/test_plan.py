@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: GPL-2.0-only
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from experiments import config, plan
+from experiments.model import RunSpec
+
+
+def make(seed: int = 1, iterations: int = 3, **raw: object) -> tuple[RunSpec, ...]:
+    settings = {"schema": 1, "seed": seed, "iterations": iterations, **raw}
+    return plan.build(config.parse(settings, "test")).specs
+
+
+def test_same_config_same_plan() -> None:
+    assert make(workloads=["all"]) == make(workloads=["all"])
+
+
+def test_another_seed_another_order() -> None:
+    orders = {tuple(s.variant for s in make(seed, 8)) for seed in range(8)}
+    assert len(orders) > 1
+
+
+@given(st.integers(0, 2**63 - 1), st.integers(1, 12))
+def test_blocks_hold_one_of_each_arm_side_by_side(seed: int, iterations: int) -> None:
+    specs = make(seed, iterations, workloads=["all"])
+    assert len(specs) == 2 * 3 * iterations
+    pairs = list(zip(specs[::2], specs[1::2], strict=True))
+    for a, b in pairs:
+        assert {a.variant, b.variant} == {"control", "test"}
+        same = dataclasses.replace(a, variant=b.variant, cleanup=b.cleanup)
+        assert same == b
+    cells = Counter((s.workload, s.run, s.variant) for s in specs)
+    assert set(cells.values()) == {1}
+
+
+def test_first_arm_of_a_block_is_random() -> None:
+    first = Counter(s.variant for s in make(3, 200)[::2])
+    assert 60 < first["control"] < 140  # p < 1e-8 for a fair coin to leave this
+
+
+def test_run_ids_name_runs_apart_and_stay() -> None:
+    specs = make(workloads=["all"])
+    assert len({s.run_id for s in specs}) == len(specs)
+    known = RunSpec(
+        "scx_simple", "control", "none", "hackbench", 1, 1, 7, 30, 2.0, {"a": 1}, {}
+    )
+    assert known.run_id == dataclasses.replace(known).run_id
+    assert known.run_id != dataclasses.replace(known, seed=8).run_id
+
+
+def test_one_strategy_is_test() -> None:
+    settings = config.parse({"schema": 1}, "test")
+    assert plan.variants(settings) == {"control": "none", "test": "scan"}

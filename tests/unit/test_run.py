@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What becomes of a plan when its place of execution misbehaves.
+
+The backend here is a fake; the real one has tests of its own on a real kernel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from experiments import config, plan, run
+from experiments.errors import BackendLost, ConfigError
+from experiments.model import Job, Outcome, RunResult, RunSpec
+from experiments.results import Experiment
+
+Behaviour = Callable[[int, RunSpec], Outcome]
+
+
+class FakeBackend:
+    """Ends the n-th run as `behaviour` says; LOST means that it dies under it."""
+
+    name = "fake"
+
+    def __init__(self, behaviour: Behaviour) -> None:
+        self.behaviour = behaviour
+        self.done: list[str] = []
+        self.renewed = 0
+
+    def missing(self) -> list[str]:
+        return []
+
+    def facts(self) -> Mapping[str, Any]:
+        return {"kernel_sha256": "k", "accel": "none"}
+
+    def execute(self, job: Job, tick: Callable[[str], None]) -> RunResult:
+        self.done.append(job.spec.label)
+        outcome = self.behaviour(len(self.done), job.spec)
+        if outcome is Outcome.LOST:
+            raise BackendLost("the guest died: Kernel panic")
+        for name in ("samples.csv", "dmesg.log"):
+            (job.out_dir / name).write_text("")
+        return RunResult(job.spec, job.spec.run_id, outcome, "", facts={"boot": 1})
+
+    def renew(self) -> None:
+        self.renewed += 1
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.fixture
+def experiment(tmp_path: Path) -> Experiment:
+    planned = plan.build(config.parse({"schema": 1, "iterations": 2}, "test"))
+    return Experiment.create(tmp_path / "e", planned, {}, {})
+
+
+def go(experiment: Experiment, behaviour: Behaviour) -> FakeBackend:
+    backend = FakeBackend(behaviour)
+    pending = experiment.pending(experiment.manifest().specs)
+    run._run_all(experiment, backend, {}, pending)
+    return backend
+
+
+def always(outcome: Outcome) -> Behaviour:
+    return lambda n, spec: outcome
+
+
+def test_all_ok(experiment: Experiment) -> None:
+    backend = go(experiment, always(Outcome.OK))
+    assert backend.renewed == 0
+    assert experiment.manifest().outcomes == {"OK": 4}
+
+
+def test_a_lost_run_is_repeated_on_a_fresh_boot_and_counted(
+    experiment: Experiment,
+) -> None:
+    backend = go(experiment, lambda n, s: Outcome.LOST if n == 2 else Outcome.OK)
+    assert backend.done[1] == backend.done[2]
+    assert backend.renewed == 1
+    assert experiment.manifest().outcomes == {"OK": 4}
+    assert experiment.manifest().retries == 1
+
+
+def test_a_run_that_is_always_lost_ends_as_lost(experiment: Experiment) -> None:
+    first = experiment.manifest().specs[0]
+    backend = go(
+        experiment,
+        lambda n, s: Outcome.LOST if s.label == first.label else Outcome.OK,
+    )
+    assert backend.done.count(first.label) == run.MAX_ATTEMPTS
+    result = experiment.result(first)
+    assert result is not None and "Kernel panic" in result.reason
+    assert experiment.manifest().outcomes == {"LOST": 1, "OK": 3}
+    assert experiment.manifest().retries == run.MAX_ATTEMPTS - 1
+    assert experiment.pending(experiment.manifest().specs) == [first]
+
+
+@pytest.mark.parametrize("outcome", [Outcome.EJECTED, Outcome.FAILED, Outcome.TIMEOUT])
+def test_a_verdict_on_the_scheduler_is_not_retried(
+    experiment: Experiment, outcome: Outcome
+) -> None:
+    backend = go(experiment, always(outcome))
+    assert len(backend.done) == 4
+    assert backend.renewed == 4
+    assert experiment.pending(experiment.manifest().specs) == []
+
+
+def test_stopped_and_started_again_goes_on(experiment: Experiment) -> None:
+    def stop(n: int, spec: RunSpec) -> Outcome:
+        if n == 3:
+            raise KeyboardInterrupt
+        return Outcome.OK
+
+    with pytest.raises(KeyboardInterrupt):
+        go(experiment, stop)
+    before = {s.label: experiment.result(s) for s in experiment.manifest().specs}
+    assert sum(r is not None for r in before.values()) == 2
+    backend = go(experiment, always(Outcome.OK))
+    assert backend.done == [label for label, r in before.items() if r is None]
+    for spec in experiment.manifest().specs:
+        if before[spec.label] is not None:
+            assert experiment.result(spec) == before[spec.label]
+
+
+def test_facts_are_recorded_once_and_must_stay(experiment: Experiment) -> None:
+    backend = FakeBackend(always(Outcome.OK))
+    experiment.update(facts={"kernel_sha256": "k", "accel": "none", "objects": {}})
+    run._record_facts(experiment, backend, {}, {})
+    experiment.update(facts={"kernel_sha256": "other", "accel": "none", "objects": {}})
+    with pytest.raises(ConfigError, match="another kernel_sha256"):
+        run._record_facts(experiment, backend, {}, {})
+
+
+def test_two_runners_on_one_experiment(experiment: Experiment) -> None:
+    with (
+        run._locked(experiment),
+        pytest.raises(ConfigError, match="another invoke"),
+        run._locked(experiment),
+    ):
+        pass
+
+
+def test_the_default_name_follows_the_plan() -> None:
+    one = config.parse({"schema": 1}, "test")
+    two = config.parse({"schema": 1, "duration_s": 31}, "test")
+    names = {run.default_name(c, plan.build(c)) for c in (one, one, two)}
+    assert len(names) == 2
+    assert all(n.startswith("scx_simple-hackbench-") for n in names)
