@@ -231,5 +231,6 @@ def median_curve(samples: pd.DataFrame, column: str) -> tuple[Array, Array]:
         return np.empty(0), np.empty(0)
     grid = max(pairs, key=lambda p: len(p[0]))[0]
     shared = max(p[0][0] for p in pairs), min(p[0][-1] for p in pairs)
-    grid = grid[(grid >= shared[0]) & (grid <= shared[1])]
+    # Clipped, not cut: a last sample that was a millisecond later than another's stays
+    grid = np.unique(np.clip(grid, *shared))
     return grid, np.median([np.interp(grid, x, y) for x, y in pairs], axis=0)

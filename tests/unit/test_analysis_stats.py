@@ -197,8 +197,8 @@ def test_median_curve_is_over_the_time_all_runs_cover() -> None:
         }
     )
     x, y = stats.median_curve(frame, "map_entries")
-    assert x.tolist() == [2.0]
-    assert y.tolist() == [30.0]
+    assert x.tolist() == [1.0, 2.0, 3.0]
+    assert y.tolist() == [20.0, 30.0, 40.0]
     assert len(stats.median_curve(frame.head(0), "map_entries")[0]) == 0
 
 

@@ -65,7 +65,7 @@ def test_garbage_is_an_error_and_never_a_number(name: str, text: str) -> None:
 def test_hackbench_is_told_groups_not_pipes() -> None:
     workload = registry.workload("hackbench")
     argv = workload.argv(spec_for(workload), Path("/bin"))
-    assert argv == ("hackbench", "-g", "4", "-l", "100")
+    assert argv == ("hackbench", "-g", "4", "-l", "30")
 
 
 def test_churn_is_told_rate_burst_life_time_duration_and_seed() -> None:
