@@ -23,7 +23,7 @@ class Hackbench:
     summary = "groups of 20 senders and 20 receivers that pass messages, round by round"
     parameters = {
         "groups": Parameter(4, 1, 1000, "groups of 40 processes (hackbench -g)"),
-        "loops": Parameter(100, 1, 1_000_000, "messages a sender (hackbench -l)"),
+        "loops": Parameter(30, 1, 1_000_000, "messages a sender (hackbench -l)"),
     }
     sustained = False
 
