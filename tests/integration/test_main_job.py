@@ -40,7 +40,8 @@ def fresh(root: LabRoot) -> Iterator[None]:
 
 def start(*words: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "invoke", *words],
+        # A shell's background job, as these tests may be run, ignores SIGINT
+        ["env", "--default-signal=INT", sys.executable, "-m", "invoke", *words],
         cwd=PROJECT,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
