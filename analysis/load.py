@@ -197,9 +197,15 @@ def _load_csv(experiment: Experiment, spec: RunSpec, result: RunResult) -> _Load
     except (FormatError, UnicodeDecodeError, OSError) as error:
         reason = str(error)
     else:
-        return _Loaded(spec, result.outcome.value, result.reason, frame, result)
+        return _Loaded(spec, result.outcome.value, _flags(result), frame, result)
     aside = SetAside(_relative(experiment, str(path)), reason)
     return _Loaded(spec, result.outcome.value, result.reason, None, result, aside)
+
+
+def _flags(result: RunResult) -> str:
+    """What an OK run has to say for itself: checks of its own that failed."""
+    flags = result.facts.get("flags", ())
+    return "; ".join(f"flagged: {flag}" for flag in flags)
 
 
 def _relative(experiment: Experiment, path: str) -> str:

@@ -27,8 +27,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments import registry
-from experiments.drive import Evidence, RunEnded, drive
+from experiments import books, registry
+from experiments.drive import Evidence, RunEnded, drive, load_threads
 from experiments.errors import ExperimentError
 from experiments.kernel import procfs, sched_ext
 from experiments.kernel.kmsg import Kmsg
@@ -48,6 +48,10 @@ from experiments.model import (
 )
 
 Tick = Callable[[str], None]
+
+#: In the proof: how many of the workload's threads the scheduler under test had at
+#: mid-run, of those asked.
+_SHARE = "share_of_threads_in_sched_ext"
 
 
 def execute(job: Job, tick: Tick) -> RunResult:
@@ -93,31 +97,50 @@ def execute(job: Job, tick: Tick) -> RunResult:
 def _measure(job: Job, log: Kmsg, evidence: Evidence, tick: Tick) -> tuple[Metric, ...]:
     loader = registry.loader("scx" if job.built else "none")
     workload = registry.workload(job.spec.workload)
-    if reasons := [*loader.missing(), *workload.missing(job.bin_dir)]:
+    if reasons := [*loader.missing(job), *workload.missing(job.bin_dir)]:
         raise RunEnded(Outcome.SKIPPED, "; ".join(reasons))
     began = time.monotonic()
-    with loader.loaded(job) as loaded, _samplers(job, loaded, evidence) as samplers:
-        evidence.facts["load_s"] = round(time.monotonic() - began, 3)
-        before = sched_ext.status()
-        evidence.proof["before"] = dataclasses.asdict(before)
-
-        def sample(timestamp_s: float) -> None:
-            log.drain()
-            _check_alive(before, sched_ext.status())
-            values = {k: v for s in samplers for k, v in s.sample().items()}
-            evidence.samples.append(Sample(timestamp_s, values))
-            tick(f"{timestamp_s:.0f} s, {values.get('map_entries', '-')} entries")
-
-        drive(job, workload, evidence, sample)
-        after = sched_ext.status()
-        evidence.proof |= {
-            "after": dataclasses.asdict(after),
-            "events": sched_ext.events(),
-        }
-        _check_alive(before, after)
-        ended = time.monotonic()
-    evidence.facts["unload_s"] = round(time.monotonic() - ended, 3)
+    with contextlib.ExitStack() as outlive:
+        with loader.loaded(job) as loaded:
+            samplers = outlive.enter_context(_samplers(job, loaded, evidence))
+            evidence.facts["load_s"] = round(time.monotonic() - began, 3)
+            _prove_and_drive(job, workload, samplers, log, evidence, tick)
+            ended = time.monotonic()
+        evidence.facts["unload_s"] = round(time.monotonic() - ended, 3)
+        # Nothing changes any more, and the samplers still hold the maps
+        log.drain()
+        evidence.facts |= books.check(samplers, log.records)
     return _metrics(job.spec, workload, evidence.rounds)
+
+
+def _prove_and_drive(
+    job: Job,
+    workload: Workload,
+    samplers: Sequence[Sampler],
+    log: Kmsg,
+    evidence: Evidence,
+    tick: Tick,
+) -> None:
+    before = sched_ext.status()
+    evidence.proof["before"] = dataclasses.asdict(before)
+    evidence.proof["object_sha256"] = job.built.sha256 if job.built else None
+
+    def sample(timestamp_s: float) -> None:
+        log.drain()
+        _check_alive(before, sched_ext.status())
+        values = {k: v for s in samplers for k, v in s.sample().items()}
+        evidence.samples.append(Sample(timestamp_s, values))
+        if timestamp_s >= job.spec.duration_s / 2 and _SHARE not in evidence.proof:
+            evidence.proof[_SHARE] = sched_ext.share_of(load_threads(job.spec))
+        tick(f"{timestamp_s:.0f} s, {values.get('map_entries', '-')} entries")
+
+    drive(job, workload, evidence, sample)
+    after = sched_ext.status()
+    evidence.proof |= {
+        "after": dataclasses.asdict(after),
+        "events": sched_ext.events(),
+    }
+    _check_alive(before, after)
 
 
 @contextlib.contextmanager

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -36,6 +38,12 @@ BIN = BUILD / "bin"
 TASKS_MAP = "tasks"
 COUNTERS_MAP = ".bss.counters"
 _COUNTERS_STRUCT = "cleanup_counters"
+_RECORD_STRUCT = "task_record"
+
+MODULE = "scx_map_scan.ko"
+_MODULE_SOURCE = SCHEDULERS / "module"
+#: What a kernel declares that needs no module for the strategy kfunc.
+_HELPER = "scx_bpf_map_scan_timeout("
 
 #: -fms-extensions: vmlinux.h of Linux 7.x has anonymous members of named types, which
 #: clang otherwise drops with a mere warning.
@@ -78,6 +86,7 @@ class Builder:
                 "key": key,
                 "sha256": hashlib.sha256(target.read_bytes()).hexdigest(),
                 "counters": self._layout(target, _COUNTERS_STRUCT),
+                "record": self._layout(target, _RECORD_STRUCT),
                 "defines": defines,
                 "kernel": self._kernel.version,
             }
@@ -86,10 +95,38 @@ class Builder:
             path=target,
             sha256=said["sha256"],
             ops_name=ops_name,
+            cleanup=cleanup,
             tasks_map=TASKS_MAP,
             counters_map=COUNTERS_MAP,
             counters=said["counters"],
+            record=said["record"],
+            module=MODULE if cleanup == "kfunc" and not self._has_helper() else "",
         )
+
+    def _has_helper(self) -> bool:
+        return _HELPER in (self._kernel.folder / "vmlinux.h").read_text()
+
+    def module(self) -> None:
+        """The kfunc module for this kernel, in BIN; none where its headers are missing.
+
+        Runs that need it are then skipped, with the reason.
+        """
+        headers = Path("usr/lib/modules") / self._kernel.version / "build"
+        target = BIN / MODULE
+        stamp = BIN / f".{MODULE}.json"
+        key = self._key([], _MODULE_SOURCE)
+        if self._has_helper() or (_read(stamp, key) and target.exists()):
+            return
+        target.unlink(missing_ok=True)
+        if not os.path.lexists(self._root.path / headers):
+            return
+        folder = BUILD / "module"
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(_MODULE_SOURCE, folder)
+        make = ["make", "-C", f"/{headers}", "M=/lab/build/module", "modules"]
+        self._run(make, target)
+        shutil.copyfile(folder / MODULE, target)
+        atomic_write(stamp, json.dumps({"key": key}))
 
     def tools(self) -> Path:
         """The directory with what runs beside the schedulers: counter and churn."""

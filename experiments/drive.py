@@ -27,6 +27,7 @@ from experiments.proc import end, last_lines, start
 END_GRACE_S = 15.0
 #: A sustained workload that ends earlier than this share of its time has failed.
 _EARLIEST_END = 0.9
+_THREADS_ASKED = 32
 
 
 class RunEnded(Exception):
@@ -47,6 +48,19 @@ class Evidence:
     facts: dict[str, Any] = field(default_factory=dict)
 
 
+def _group_name(spec: RunSpec) -> str:
+    return f"scxlab-load-{spec.run_id}"
+
+
+def load_threads(spec: RunSpec) -> list[int]:
+    """Some thread ids of the workload that runs now; few, as asking costs time."""
+    try:
+        tids = (cgroup.ROOT / _group_name(spec) / "cgroup.threads").read_text().split()
+    except OSError:
+        return []
+    return [int(tid) for tid in tids[:_THREADS_ASKED]]
+
+
 def drive(
     job: Job, workload: Workload, evidence: Evidence, sample: Callable[[float], None]
 ) -> None:
@@ -56,7 +70,7 @@ def drive(
     with contextlib.ExitStack() as stack:
         group = None
         if cgroup.available():
-            group = stack.enter_context(cgroup.group(f"scxlab-load-{spec.run_id}"))
+            group = stack.enter_context(cgroup.group(_group_name(spec)))
         log = stack.enter_context((job.out_dir / "workload.log").open("wb"))
         rounds = _Rounds(argv, group, log, evidence.rounds)
         stack.callback(rounds.kill)

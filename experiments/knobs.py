@@ -16,11 +16,16 @@ from experiments.model import NO_CLEANUP, Parameter, Params, Scalar
 KNOBS: Mapping[str, Parameter] = {
     "max_entries": Parameter(65536, 64, 1 << 22, "entries of the task map at the most"),
     "prealloc": Parameter(False, 0, 1, "allocate all map elements at load"),
+    "lru_entries": Parameter(1024, 64, 1 << 22, "entries of the map with lru"),
     "period_ms": Parameter(100, 1, 60_000, "pause between two scans"),
     "budget_us": Parameter(500, 1, 100_000, "time one scan may take"),
     "max_age_ms": Parameter(2000, 1, 600_000, "age from which an entry is stale"),
     "fifo": Parameter(False, 0, 1, "scx_simple: first in first out, not by vruntime"),
 }
+
+
+#: Settings that control does not have: those that can be swept against one control.
+OF_CLEANUP = ("lru_entries", "period_ms", "budget_us", "max_age_ms")
 
 
 class Cleanup(NamedTuple):
@@ -33,6 +38,15 @@ class Cleanup(NamedTuple):
 CLEANUPS: Mapping[str, Cleanup] = {
     "scan": Cleanup(
         "CLEANUP_SCAN", "budgeted scan from ops.dispatch that goes on where it stopped"
+    ),
+    "kfunc": Cleanup(
+        "CLEANUP_KFUNC", "scx_bpf_map_scan_timeout() from ops.dispatch, by our module"
+    ),
+    "timer": Cleanup("CLEANUP_TIMER", "the scan from a bpf_timer, off the hot path"),
+    "exit": Cleanup("CLEANUP_EXIT", "ops.exit_task deletes the entry: exact"),
+    "lru": Cleanup("CLEANUP_LRU", "BPF_MAP_TYPE_LRU_HASH: the kernel evicts"),
+    "storage": Cleanup(
+        "CLEANUP_STORAGE", "BPF_MAP_TYPE_TASK_STORAGE: the entry dies with its task"
     ),
 }
 

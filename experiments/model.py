@@ -45,6 +45,9 @@ CSV_COLUMNS = (
     "scan_time_ns",
     "map_memlock_kb",
     "forks",
+    "false_evictions",
+    "leaked",
+    "scans_refused",
 )
 
 
@@ -96,6 +99,14 @@ class RunSpec:
 
 
 @dataclass(frozen=True)
+class Arm:
+    """What distinguishes the runs of one block: the clean-up and its settings."""
+
+    cleanup: str
+    knobs: Params
+
+
+@dataclass(frozen=True)
 class Plan:
     """The runs of an experiment, in the order in which they are to be done."""
 
@@ -113,15 +124,20 @@ class BuiltObject:
     """One compiled scheduler.
 
     ``path`` is as the reader sees it; ``counters`` maps a counter's name to its byte
-    offset in the map ``counters_map``.
+    offset in the map ``counters_map``, ``record`` a member's name to its offset in the
+    values of ``tasks_map``. ``module`` is the file in the job's bin_dir that has to be
+    in the kernel first, or empty.
     """
 
     path: Path
     sha256: str
     ops_name: str
+    cleanup: str
     tasks_map: str
     counters_map: str
     counters: Mapping[str, int]
+    record: Mapping[str, int]
+    module: str
 
 
 @dataclass(frozen=True)
@@ -251,7 +267,7 @@ class Loader(Protocol):
 
     name: str
 
-    def missing(self) -> Sequence[str]: ...
+    def missing(self, job: Job) -> Sequence[str]: ...
 
     def loaded(self, job: Job) -> AbstractContextManager[Loaded]: ...
 

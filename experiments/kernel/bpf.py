@@ -23,6 +23,9 @@ _PROG_GET_NEXT_ID = 11
 _PROG_GET_FD_BY_ID = 13
 _MAP_GET_FD_BY_ID = 14
 _OBJ_GET_INFO_BY_FD = 15
+_MAP_LOOKUP_BATCH = 24
+
+TASK_STORAGE = 29  # of enum bpf_map_type
 
 _SYSCALL_NUMBER = {"x86_64": 321, "aarch64": 280}
 _ATTR_SIZE = 128
@@ -158,6 +161,34 @@ def lookup(fd: int, key: bytes, value_size: int) -> bytes:
     )
     _bpf(_MAP_LOOKUP_ELEM, attr)
     return value.raw
+
+
+def walk_values(fd: int, info: MapInfo) -> Iterator[bytes]:
+    """Every value of a hash map, by LOOKUP_BATCH (Linux 5.6).
+
+    The kernel walks bucket by bucket, so what changes meanwhile is seen once at most.
+    """
+    count = info.max_entries
+    keys = ctypes.create_string_buffer(info.key_size * count)
+    values = ctypes.create_string_buffer(info.value_size * count)
+    place = ctypes.create_string_buffer(8)
+    start = 0
+    while True:
+        addresses = map(ctypes.addressof, (place, keys, values))
+        packed = struct.pack("=4Q2I2Q", start, *addresses, count, fd, 0, 0)
+        attr = ctypes.create_string_buffer(packed, _ATTR_SIZE)
+        last = False
+        try:
+            _bpf(_MAP_LOOKUP_BATCH, attr)
+        except FileNotFoundError:
+            last = True
+        (found,) = struct.unpack_from("=I", attr.raw, 32)
+        read = ctypes.string_at(values, found * info.value_size)
+        for i in range(found):
+            yield read[i * info.value_size : (i + 1) * info.value_size]
+        if last:
+            return
+        start = ctypes.addressof(place)
 
 
 def walk_keys(fd: int, key_size: int) -> Iterator[bytes]:

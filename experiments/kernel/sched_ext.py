@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from experiments.kernel.kmsg import Record
+from experiments.kernel.procfs import PROC
 
 SYSFS = Path("/sys/kernel/sched_ext")
 _POLL_S = 0.01
@@ -20,13 +21,15 @@ class Status:
     """What the kernel says at one moment.
 
     ``ops`` is empty when no scheduler is loaded; ``enable_seq`` counts the schedulers
-    enabled since boot; ``nr_rejected`` the tasks that were refused.
+    enabled since boot; ``nr_rejected`` the tasks that were refused; ``switch_all`` is 1
+    when all ordinary tasks are its own.
     """
 
     state: str
     ops: str
     enable_seq: int
     nr_rejected: int
+    switch_all: int
 
     @property
     def enabled(self) -> bool:
@@ -51,6 +54,7 @@ def status() -> Status:
         ops=_read("root/ops"),
         enable_seq=int(_read("enable_seq") or 0),
         nr_rejected=int(_read("nr_rejected") or 0),
+        switch_all=int(_read("switch_all") or 0),
     )
 
 
@@ -58,6 +62,22 @@ def events() -> dict[str, int]:
     """The core's own event counters of the loaded scheduler (Linux 6.15 and later)."""
     pairs = (line.split() for line in _read("root/events").splitlines())
     return {pair[0]: int(pair[1]) for pair in pairs if len(pair) == 2}
+
+
+def share_of(tids: Iterable[int]) -> float | None:
+    """The share of these threads that a BPF scheduler schedules now.
+
+    From `ext.enabled` of /proc/<tid>/sched; None when no thread could be asked.
+    """
+    enabled = []
+    for tid in tids:
+        try:
+            text = (PROC / str(tid) / "sched").read_text()
+        except OSError:  # it has ended
+            continue
+        found = [line for line in text.splitlines() if line.startswith("ext.enabled")]
+        enabled += [int(line.split()[-1]) for line in found]
+    return sum(enabled) / len(enabled) if enabled else None
 
 
 def wait_for(wanted: Callable[[Status], bool], deadline_s: float) -> Status:

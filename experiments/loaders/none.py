@@ -14,7 +14,7 @@ from experiments.model import Job, Loaded
 class NoneLoader:
     name = "none"
 
-    def missing(self) -> Sequence[str]:
+    def missing(self, job: Job) -> Sequence[str]:
         return ()
 
     @contextlib.contextmanager

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -19,8 +20,11 @@ from experiments.model import BuiltObject, Job, Loaded
 from experiments.proc import last_lines, run
 
 BPFFS = Path("/sys/fs/bpf")
+#: The map of the strategy timer pins itself, by its name.
+_TIMER_PIN = BPFFS / "scxlab_timer"
 _LOAD_TIMEOUT_S = 60.0
 _STATE_TIMEOUT_S = 20.0
+_POLL_S = 0.05
 
 
 def _register(built: BuiltObject, pin: Path, group: Path | None, log: Path) -> None:
@@ -44,9 +48,32 @@ def _unregister(pin: Path) -> None:
         path.unlink()
     if pin.exists():
         pin.rmdir()
+    _TIMER_PIN.unlink(missing_ok=True)
     status = sched_ext.wait_for(lambda s: s.state == "disabled", _STATE_TIMEOUT_S)
     if status.state != "disabled":
         raise LoadError(f"{status.ops!r} does not unload: state is {status.state!r}")
+
+
+@contextlib.contextmanager
+def _module(path: Path) -> Iterator[None]:
+    """A kernel module, in the kernel while the block runs."""
+    run(["insmod", path], timeout_s=_LOAD_TIMEOUT_S)
+    try:
+        yield
+    finally:
+        _remove(path.stem)
+
+
+def _remove(module: str) -> None:
+    """The programs that hold it are freed some time after they were detached."""
+    end = time.monotonic() + _STATE_TIMEOUT_S
+    while True:
+        done = run(["rmmod", module], timeout_s=_LOAD_TIMEOUT_S, check=False)
+        if not done.returncode:
+            return
+        if time.monotonic() > end:
+            raise LoadError(f"the module stays: {last_lines(done.stderr, 2)}")
+        time.sleep(_POLL_S)
 
 
 def _own_maps(pin: Path) -> dict[str, int]:
@@ -71,8 +98,15 @@ def _own_maps(pin: Path) -> dict[str, int]:
 class ScxLoader:
     name = "scx"
 
-    def missing(self) -> Sequence[str]:
+    def missing(self, job: Job) -> Sequence[str]:
         reasons = []
+        module = job.built.module if job.built else ""
+        if module and not (job.bin_dir / module).exists():
+            reasons.append(
+                "the strategy kfunc needs a kernel with scx_bpf_map_scan_timeout(), "
+                f"or {module}, which is built only for the lab root's own kernel: "
+                "leave --kernel away, or take another strategy"
+            )
         if not sched_ext.available():
             reasons.append("this kernel has no sched_ext (CONFIG_SCHED_CLASS_EXT)")
         if not os.path.ismount(BPFFS):
@@ -96,6 +130,10 @@ class ScxLoader:
             group = None
             if cgroup.available() and cgroup.has_memory():
                 group = stack.enter_context(cgroup.group(f"scxlab-{job.spec.run_id}"))
+            if built.module:
+                stack.enter_context(_module(job.bin_dir / built.module))
+            # A pin that a killed run has left would be taken for this run's map
+            _TIMER_PIN.unlink(missing_ok=True)
             stack.callback(_unregister, pin)
             _register(built, pin, group, job.out_dir / "load.log")
             status = sched_ext.wait_for(

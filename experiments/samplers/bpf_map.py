@@ -64,6 +64,8 @@ class BpfMapSampler:
     def missing(self) -> Sequence[str]:
         if self._map_id is None:
             return (f"the scheduler's programs use no map {self._wanted!r}",)
+        if self._info.type == bpf.TASK_STORAGE:
+            return ("the kernel does not count the entries of task storage",)
         return ()
 
     def facts(self) -> Mapping[str, Any]:
@@ -74,11 +76,15 @@ class BpfMapSampler:
             "map_entries_by": "iterator" if self._by_iterator else "walk",
         }
 
+    @property
+    def map_id(self) -> int:
+        assert self._map_id is not None
+        return self._map_id
+
     def entries(self) -> int:
         """Live entries now."""
-        assert self._map_id is not None
         if self._by_iterator:
-            return read_counts()[self._map_id]
+            return read_counts()[self.map_id]
         return sum(1 for _ in bpf.walk_keys(self._fd, self._info.key_size))
 
     def sample(self) -> Mapping[str, float]:

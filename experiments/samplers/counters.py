@@ -1,5 +1,20 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What the scheduler itself counts of its clean-up, read from its .bss."""
+"""What the scheduler itself counts of its clean-up, read from its .bss.
+
+Two columns follow from the counters and from a census of the map:
+
+    leaked           entries whose task has exited
+    false_evictions  entries evicted while their task had not
+
+Every exit of a task that has an entry is counted (`left_behind`), and marks the entry.
+Such an entry stays leaked until it is evicted, or until a new task of its pid takes it
+over (`reused`). So
+
+    leaked = left_behind - reused - (evicted - evicted_alive)
+
+holds at all times. Where the kernel or the module evicts, it does not say whom: there
+the marked entries are counted, and the equation gives `evicted_alive`.
+"""
 
 from __future__ import annotations
 
@@ -9,45 +24,107 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from experiments.kernel import bpf
-from experiments.model import CSV_COLUMNS, Job, Loaded
+from experiments.model import Job, Loaded
 
 _FIRST_KEY = bytes(4)
-#: Where the name of a column, given by its readers, is not that of the counter.
-_COLUMN = {"evicted": "evictions"}
+#: Counters that are columns, and under which name.
+_COLUMNS = {
+    "inserted": "inserted",
+    "insert_failures": "insert_failures",
+    "evicted": "evictions",
+    "scans": "scans",
+    "scanned": "scanned",
+    "budget_hits": "budget_hits",
+    "refused": "scans_refused",
+    "longest_scan_ns": "longest_scan_ns",
+    "scan_time_ns": "scan_time_ns",
+    "evicted_alive": "false_evictions",
+    "leaked": "leaked",
+    "entries": "map_entries",
+}
+#: Strategies that evict without saying whom.
+_NEEDS_CENSUS = ("kfunc", "lru")
+
+
+def balance(counters: Mapping[str, int]) -> int:
+    """Entries that must be in the map, by what was put in and taken out."""
+    return counters["inserted"] - counters["dropped"] - counters["evicted"]
+
+
+def derive(
+    counters: Mapping[str, int], cleanup: str, census: tuple[int, int] | None
+) -> dict[str, int]:
+    """`counters` completed by what follows from them.
+
+    `census` is (entries, marked entries) of a walk at the same time, or None where the
+    counters tell all.
+    """
+    full = dict(counters)
+    if cleanup == "storage":
+        full["entries"] = balance(full)
+    if cleanup == "lru" and census is not None:
+        full["evicted"] = full["inserted"] - full["dropped"] - census[0]
+    dead = full["left_behind"] - full["reused"]
+    if census is not None:
+        full["leaked"] = census[1]
+        full["evicted_alive"] = max(0, full["evicted"] - (dead - census[1]))
+    elif cleanup not in _NEEDS_CENSUS:
+        full["leaked"] = dead - (full["evicted"] - full["evicted_alive"])
+    return full
 
 
 class CountersSampler:
     name = "counters"
 
     def __init__(self, job: Job, loaded: Loaded) -> None:
-        self._offsets = job.built.counters if job.built else {}
-        self._map = job.built.counters_map if job.built else ""
-        self._fd = -1
-        if self._offsets and self._map[:15] in loaded.maps:
-            self._fd = bpf.open_map(loaded.maps[self._map[:15]])
+        built = job.built
+        self._offsets = built.counters if built else {}
+        self._cleanup = built.cleanup if built else ""
+        self._exited_at = built.record.get("exited") if built else None
+        self._fd = self._tasks = -1
+        if built and self._offsets and built.counters_map[:15] in loaded.maps:
+            self._fd = bpf.open_map(loaded.maps[built.counters_map[:15]])
             self._size = bpf.map_info(self._fd).value_size
+        if built and self._cleanup in _NEEDS_CENSUS:
+            self._tasks = bpf.open_map(loaded.maps[built.tasks_map[:15]])
+            self._info = bpf.map_info(self._tasks)
 
     def missing(self) -> Sequence[str]:
         return () if self._fd >= 0 else ("the scheduler has no counters of its own",)
 
     def facts(self) -> Mapping[str, Any]:
-        return {}
+        by = "census of the map" if self._tasks >= 0 else "counters of the scheduler"
+        return {"leaked_by": by}
+
+    def _census(self) -> tuple[int, int] | None:
+        if self._tasks < 0 or self._exited_at is None:
+            return None
+        entries = marked = 0
+        for value in bpf.walk_values(self._tasks, self._info):
+            entries += 1
+            marked += struct.unpack_from("=Q", value, self._exited_at)[0]
+        return entries, marked
 
     def read(self) -> dict[str, int]:
-        """All counters by their names in struct cleanup_counters."""
+        """All counters by their names in struct cleanup_counters, and what follows."""
         raw = bpf.lookup(self._fd, _FIRST_KEY, self._size)
-        return {
+        counters = {
             name: struct.unpack_from("=Q", raw, offset)[0]
             for name, offset in self._offsets.items()
         }
+        return derive(counters, self._cleanup, self._census())
 
     def sample(self) -> Mapping[str, float]:
-        named = {_COLUMN.get(k, k): v for k, v in self.read().items()}
-        return {k: v for k, v in named.items() if k in CSV_COLUMNS}
+        read = self.read()
+        columns = {_COLUMNS[k]: v for k, v in read.items() if k in _COLUMNS}
+        if self._cleanup in _NEEDS_CENSUS and self._exited_at is None:
+            del columns["false_evictions"]
+        return columns
 
     def close(self) -> None:
-        if self._fd >= 0:
-            os.close(self._fd)
+        for fd in (self._fd, self._tasks):
+            if fd >= 0:
+                os.close(fd)
 
 
 SAMPLER = CountersSampler

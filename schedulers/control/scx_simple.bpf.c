@@ -89,10 +89,16 @@ void BPF_PROG(simple_stopping, struct task_struct *p, bool runnable)
 	rec->vruntime += (SLICE_NS - left) * NEUTRAL_WEIGHT / weight;
 }
 
+SEC("struct_ops/simple_exit_task")
+void BPF_PROG(simple_exit_task, struct task_struct *p, struct scx_exit_task_args *args)
+{
+	record_exit(p);
+}
+
 SEC("struct_ops.s/simple_init")
 s32 BPF_PROG(simple_init)
 {
-	return scx_bpf_create_dsq(SHARED_DSQ, -1);
+	return scx_bpf_create_dsq(SHARED_DSQ, -1) ?: cleanup_init();
 }
 
 SEC(".struct_ops.link")
@@ -102,6 +108,7 @@ struct sched_ext_ops simple_ops = {
 	.dispatch	= (void *)simple_dispatch,
 	.running	= (void *)simple_running,
 	.stopping	= (void *)simple_stopping,
+	.exit_task	= (void *)simple_exit_task,
 	.init		= (void *)simple_init,
 	.name		= OPS_NAME,
 };

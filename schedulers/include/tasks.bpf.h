@@ -3,14 +3,15 @@
  * The per-task state of every scheduler here, and the bookkeeping around it.
  *
  * `tasks` maps a pid to its record. A scheduler that only ever inserts, as the control
- * variants do, leaks an entry for each task that has exited. The map and everything
- * in this file are the same in control and in test, so that the two differ by the
- * clean-up alone.
+ * variants do, leaks an entry for each task that has exited. Everything in this file is
+ * the same in control and in test, so that the two differ by the clean-up alone; only
+ * the strategies that are another kind of map (lru, storage) change that kind.
  *
  * `order` holds the pid of every entry once, in the order of insertion; it is what lets
- * a clean-up go on where it stopped. Its invariant: an entry is pushed after it was
- * inserted, and popped before it is deleted, so the queue never holds more than the
- * map and cannot overflow.
+ * a clean-up go on where it stopped. Its invariant where it is used: an entry is pushed
+ * after it was inserted, and popped before it is deleted, so the queue never holds more
+ * than the map and cannot overflow. Where it is not used it is kept all the same, as a
+ * ring that forgets its oldest pid.
  *
  * Known limits: pids are reused, and a task that gets the pid of a leaked entry
  * inherits that entry's vruntime; a full map refuses new tasks (counted), which are
@@ -20,6 +21,7 @@
 #define SCXLAB_TASKS_BPF_H
 
 #include "scx.bpf.h"
+#include "strategy.bpf.h"
 
 /* Entries of the map at the most. */
 #ifndef MAX_ENTRIES
@@ -29,12 +31,17 @@
 #ifndef PREALLOC
 #define PREALLOC 0
 #endif
+/* Entries of the map with the strategy lru, in the stead of MAX_ENTRIES. */
+#ifndef LRU_ENTRIES
+#define LRU_ENTRIES 1024
+#endif
 
 /* How long a task may run before others get their turn. */
 #define SLICE_NS (20 * NSEC_PER_MSEC)
 
 _Static_assert(MAX_ENTRIES >= 64 && MAX_ENTRIES <= 1 << 22, "MAX_ENTRIES");
 _Static_assert(PREALLOC == 0 || PREALLOC == 1, "PREALLOC");
+_Static_assert(LRU_ENTRIES >= 64 && LRU_ENTRIES <= 1 << 22, "LRU_ENTRIES");
 
 /* The time stamp is the last u64 of the record: helpers that age entries of a map
  * whose type they do not know look for it there.
@@ -42,16 +49,28 @@ _Static_assert(PREALLOC == 0 || PREALLOC == 1, "PREALLOC");
 struct task_record {
 	u64 vruntime;
 	u64 weight;
+	u64 exited;	/* 1: the task is gone and the entry is not: it has leaked */
 	u64 last_seen_ns;
 };
 
 struct {
+#if CLEANUP == CLEANUP_STORAGE
+	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+#elif CLEANUP == CLEANUP_LRU
+	/* The kernel always allocates all of its elements in advance. */
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, LRU_ENTRIES);
+	__type(key, u32);
+#else
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, MAX_ENTRIES);
 #if !PREALLOC
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 #endif
 	__type(key, u32);
+#endif
 	__type(value, struct task_record);
 } tasks SEC(".maps");
 
@@ -62,22 +81,28 @@ struct {
 } order SEC(".maps");
 
 /* Read from outside while the scheduler runs, by the names of the members. All are
- * cumulative but longest_scan_ns. `dropped` counts entries that were deleted because
- * the queue refused them, which its invariant rules out but for a lock that timed out.
+ * cumulative but longest_scan_ns.
  */
 struct cleanup_counters {
 	u64 inserted;
 	u64 insert_failures;
-	u64 dropped;
-	u64 evicted;
+	u64 dropped;		/* deleted because the queue refused them: none, but */
+				/* for a lock that timed out */
+	u64 left_behind;	/* tasks that exited while they had an entry */
+	u64 reused;		/* leaked entries that a new task of that pid took over */
+	u64 evicted;		/* by the clean-up; unknown where the kernel evicts */
+	u64 evicted_alive;	/* of these, entries whose task had not exited */
 	u64 scans;
 	u64 scanned;
 	u64 budget_hits;
+	u64 refused;		/* scans not begun because another CPU was at it */
 	u64 longest_scan_ns;
 	u64 scan_time_ns;
 };
 
 struct cleanup_counters counters SEC(".bss.counters");
+
+#define COUNT(member, n) __sync_fetch_and_add(&counters.member, n)
 
 /* The largest vruntime that has run. */
 u64 vtime_now;
@@ -92,30 +117,63 @@ static __always_inline u64 vtime_of_newcomer(void)
 	return vtime_now + SLICE_NS;
 }
 
-static __noinline void record_drop(u32 pid)
+/* --- the map, whatever kind it is --- */
+
+static __always_inline struct task_record *record_find(struct task_struct *p)
 {
-	if (!bpf_map_delete_elem(&tasks, &pid))
-		__sync_fetch_and_add(&counters.dropped, 1);
+#if CLEANUP == CLEANUP_STORAGE
+	return bpf_task_storage_get(&tasks, p, NULL, 0);
+#else
+	u32 pid = p->pid;
+
+	return bpf_map_lookup_elem(&tasks, &pid);
+#endif
 }
 
-static __noinline struct task_record *record_insert(u32 pid, u64 weight, u64 now)
+static __always_inline bool record_add(struct task_struct *p, struct task_record *rec)
+{
+#if CLEANUP == CLEANUP_STORAGE
+	return bpf_task_storage_get(&tasks, p, rec, BPF_LOCAL_STORAGE_GET_F_CREATE);
+#else
+	u32 pid = p->pid;
+
+	return !bpf_map_update_elem(&tasks, &pid, rec, BPF_NOEXIST);
+#endif
+}
+
+static __always_inline void record_drop(struct task_struct *p)
+{
+#if CLEANUP == CLEANUP_STORAGE
+	long err = bpf_task_storage_delete(&tasks, p);
+#else
+	u32 pid = p->pid;
+	long err = bpf_map_delete_elem(&tasks, &pid);
+#endif
+	if (!err)
+		COUNT(dropped, 1);
+}
+
+/* --- bookkeeping --- */
+
+static __always_inline struct task_record *record_insert(struct task_struct *p, u64 now)
 {
 	struct task_record fresh = {
 		.vruntime = vtime_of_newcomer(),
-		.weight = weight,
+		.weight = p->scx.weight,
 		.last_seen_ns = now,
 	};
+	u32 pid = p->pid;
 
-	if (bpf_map_update_elem(&tasks, &pid, &fresh, BPF_NOEXIST)) {
-		__sync_fetch_and_add(&counters.insert_failures, 1);
+	if (!record_add(p, &fresh)) {
+		COUNT(insert_failures, 1);
 		return NULL;
 	}
-	__sync_fetch_and_add(&counters.inserted, 1);
-	if (bpf_map_push_elem(&order, &pid, BPF_ANY)) {
-		record_drop(pid);
+	COUNT(inserted, 1);
+	if (bpf_map_push_elem(&order, &pid, ORDER_IS_USED ? BPF_ANY : BPF_EXIST)) {
+		record_drop(p);
 		return NULL;
 	}
-	return bpf_map_lookup_elem(&tasks, &pid);
+	return record_find(p);
 }
 
 /* The record of @p, made if there is none; marks it as seen now. NULL if the map is
@@ -123,14 +181,39 @@ static __noinline struct task_record *record_insert(u32 pid, u64 weight, u64 now
  */
 static __always_inline struct task_record *record_of(struct task_struct *p)
 {
-	u32 pid = p->pid;
 	u64 now = bpf_ktime_get_ns();
-	struct task_record *rec = bpf_map_lookup_elem(&tasks, &pid);
+	struct task_record *rec = record_find(p);
 
 	if (!rec)
-		return record_insert(pid, p->scx.weight, now);
+		return record_insert(p, now);
+	if (rec->exited) {
+		rec->exited = 0;
+		COUNT(reused, 1);
+	}
 	rec->last_seen_ns = now;
 	return rec;
+}
+
+/* To be called from ops.exit_task, in every scheduler. It is what tells an entry that
+ * has leaked from one whose task sleeps.
+ */
+static __always_inline void record_exit(struct task_struct *p)
+{
+	struct task_record *rec = record_find(p);
+
+	if (!rec)
+		return;
+	COUNT(left_behind, 1);
+	rec->exited = 1;
+#if CLEANUP == CLEANUP_STORAGE
+	/* The kernel frees it together with the task. */
+	COUNT(evicted, 1);
+#elif CLEANUP == CLEANUP_EXIT
+	u32 pid = p->pid;
+
+	if (!bpf_map_delete_elem(&tasks, &pid))
+		COUNT(evicted, 1);
+#endif
 }
 
 #endif

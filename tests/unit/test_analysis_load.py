@@ -28,7 +28,10 @@ CORRUPT = {
     "header again": (GOOD + "".join(LINES), "line 18 is a header again"),
     "cut in a line": (GOOD[:-7], "has no end"),
     "cut in a cell": (GOOD[: GOOD.rindex(",", 0, -20)], "has no end"),
-    "cut line": (GOOD + "32.000,7000\n", "line 18 has 2 cells, not 14"),
+    "cut line": (
+        GOOD + "32.000,7000\n",
+        f"line 18 has 2 cells, not {len(CSV_COLUMNS)}",
+    ),
     "blank line": (GOOD + "\n", "line 18 has 1 cells"),
     "garbage": (fx.replace_cell(GOOD, 4, "map_entries", "many"), "not a number"),
     "binary": (fx.replace_cell(GOOD, 4, "map_entries", "\0"), "not a number"),

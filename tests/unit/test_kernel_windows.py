@@ -100,7 +100,7 @@ def test_status_of_a_kernel_without_a_scheduler(
     (tmp_path / "state").write_text("disabled\n")
     (tmp_path / "enable_seq").write_text("3\n")
     monkeypatch.setattr(sched_ext, "SYSFS", tmp_path)
-    assert sched_ext.status() == sched_ext.Status("disabled", "", 3, 0)
+    assert sched_ext.status() == sched_ext.Status("disabled", "", 3, 0, 0)
     assert not sched_ext.status().enabled
 
 

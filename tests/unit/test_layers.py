@@ -18,6 +18,7 @@ LAYERS = [
     {"experiments.results", "experiments.facts", "experiments.registry"},
     {"experiments.loaders.", "workloads."},
     {"experiments.samplers.", "experiments.drive"},
+    {"experiments.books"},
     {"experiments.knobs", "experiments.labroot"},
     {"experiments.config", "experiments.kernel_image"},
     {"experiments.plan", "experiments.build", "experiments.agent"},

@@ -31,11 +31,11 @@ def test_every_control_has_a_test_and_the_other_way_round() -> None:
 
 
 def test_treatment_changes_nothing_but_the_cleanup() -> None:
-    """No scheduler asks for it; cleanup.bpf.h alone does, once."""
+    """No scheduler asks for it; strategy.bpf.h alone does, once."""
     for path in C_SOURCES:
         if path.parent.name != "test":
             uses = re.findall(r"^#.*\bTREATMENT\b", path.read_text(), re.MULTILINE)
-            assert len(uses) == (path.name == "cleanup.bpf.h"), path
+            assert len(uses) == (path.name == "strategy.bpf.h"), path
 
 
 def evaluate(expression: str) -> int:
@@ -63,7 +63,7 @@ def test_defaults_and_bounds_are_those_of_the_source(name: str) -> None:
 
 @pytest.mark.parametrize("name", knobs.CLEANUPS)
 def test_every_strategy_is_in_the_header(name: str) -> None:
-    header = (SCHEDULERS / "include/cleanup.bpf.h").read_text()
+    header = (SCHEDULERS / "include/strategy.bpf.h").read_text()
     assert f"#define {knobs.CLEANUPS[name].macro} " in header
 
 

@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Evictions, counted three ways; a run whose books do not balance is flagged.
+
+By the scheduler's own counter, by the difference of what was inserted and what is
+still there, and, where the strategy writes to the kernel log, by the entries its
+records name. Asked after the scheduler was unloaded, while its maps are still held, so
+that all three are of the same moment and have to be equal.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from experiments.kernel.kmsg import Record
+from experiments.model import Sampler
+from experiments.samplers.bpf_map import BpfMapSampler
+from experiments.samplers.counters import CountersSampler
+
+_RECORD = re.compile(
+    r"scx_map_scan: map \S+ \(id (\d+)\): evicted (\d+) of \d+ scanned"
+)
+
+
+def evicted_by_log(records: Iterable[Record], map_id: int) -> int | None:
+    """Entries that the records of the kernel log name; None without such a record."""
+    found = [m for r in records if (m := _RECORD.search(r.text))]
+    named = [int(m[2]) for m in found if int(m[1]) == map_id]
+    return sum(named) if named else None
+
+
+def check(samplers: Sequence[Sampler], records: Iterable[Record]) -> Mapping[str, Any]:
+    """`evictions_three_ways` and, if they disagree, `flags`; nothing without counters.
+
+    A way that this strategy does not have is None.
+    """
+    counters = next((s for s in samplers if isinstance(s, CountersSampler)), None)
+    entries = next((s for s in samplers if isinstance(s, BpfMapSampler)), None)
+    if counters is None:
+        return {}
+    read = counters.read()
+    ways: dict[str, int | None] = {
+        "counter": read["evicted"],
+        "inserted_minus_present": None,
+        "kernel_log": None,
+    }
+    if entries is not None:
+        ways["inserted_minus_present"] = (
+            read["inserted"] - read["dropped"] - entries.entries()
+        )
+        ways["kernel_log"] = evicted_by_log(records, entries.map_id)
+    facts: dict[str, Any] = {"evictions_three_ways": ways, "counters": read}
+    if len({w for w in ways.values() if w is not None}) > 1:
+        facts["flags"] = [f"evictions disagree: {ways}"]
+    return facts
