@@ -18,6 +18,7 @@ _RUN_HELP = {
     "backend": "where it runs: vm",
     "kernel": "a bzImage or vmlinux of your own to boot",
     "seed": "of the order of runs and of the workloads",
+    "sweep": "settings of the clean-up, as max_age_ms=1000,2000; may be repeated",
     "experiment": "name of its directory in results/",
     "config": "another file than config.yaml",
 }
@@ -44,7 +45,10 @@ def build(c: Context, sched: str = "all", kernel: str | None = None) -> None:
     cli.build(sched, kernel)
 
 
-@task(help={**_RUN_HELP, "dry-run": "print the plan and its time, run nothing"})
+@task(
+    help={**_RUN_HELP, "dry-run": "print the plan and its time, run nothing"},
+    iterable=["sweep"],
+)
 @guarded
 def run(
     c: Context,
@@ -58,6 +62,7 @@ def run(
     seed: str | None = None,
     experiment: str | None = None,
     config: str | None = None,
+    sweep: list[str] | None = None,
     dry_run: bool = False,
 ) -> None:
     """Run an experiment, or go on with it where it was stopped."""
@@ -65,6 +70,7 @@ def run(
         experiment=experiment,
         config=config,
         dry_run=dry_run,
+        sweep=sweep or (),
         schedulers=sched,
         workloads=workload,
         cleanups=cleanup,

@@ -46,6 +46,10 @@ MEASURES = (
     Measure("map_memlock_kb", "map memory", "kB", True),
     Measure("scan_time_ms_per_s", "time in scans", "ms/s", True),
     Measure("longest_scan_us", "longest scan", "us", True),
+    Measure("scanned_per_us", "entries scanned per us of scan", "entries/us", False),
+    Measure("scans_refused", "scans refused", "scans", None),
+    Measure("false_evictions", "evicted alive", "entries", True),
+    Measure("leaked", "leaked at the end", "entries", True),
 )
 
 _MEASURED = frozenset(m.name for m in MEASURES)

@@ -131,6 +131,12 @@ def increase(values: Array) -> float:
     return float(values[-1] - values[0]) if len(values) > 1 else np.nan
 
 
+def rate(values: Array, per: Array) -> float:
+    """The last of `values` per the last of `per`; NaN where that is 0 or missing."""
+    divisor = last(per)
+    return last(values) / divisor if divisor > 0 else np.nan
+
+
 def filling(entries: Array, max_entries: float) -> slice:
     """The samples until the map is full: after that, a slope measures its limit."""
     full = np.flatnonzero(entries >= FULL * max_entries)
@@ -171,6 +177,10 @@ def run_stats(samples: pd.DataFrame, max_entries: float = np.nan) -> dict[str, f
         "map_memlock_kb": last(column["map_memlock_kb"]),
         "scan_time_ms_per_s": increase(column["scan_time_ns"]) / 1e6 / span_s,
         "longest_scan_us": last(column["longest_scan_ns"]) / 1e3,
+        "scanned_per_us": rate(column["scanned"], column["scan_time_ns"] / 1e3),
+        "scans_refused": last(column["scans_refused"]),
+        "false_evictions": last(column["false_evictions"]),
+        "leaked": last(column["leaked"]),
     }
 
 

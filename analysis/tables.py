@@ -27,6 +27,9 @@ SHOWN = {
     "growth /fork": "growth_entries_per_fork",
     "last half /s": "tail_entries_per_s",
     "evictions": "evictions",
+    "evicted alive": "false_evictions",
+    "leaked": "leaked",
+    "longest scan us": "longest_scan_us",
     "BPF slab kB": "slab_bpf_kb",
 }
 

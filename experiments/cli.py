@@ -7,7 +7,7 @@ import functools
 import json
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, ParamSpec
 
@@ -140,10 +140,18 @@ def run(
     experiment: str | None = None,
     config: str | None = None,
     dry_run: bool = False,
+    sweep: Sequence[str] = (),
     **flags: str | None,
 ) -> Experiment:
-    lists = {k: _names(flags.pop(k)) for k in ("schedulers", "workloads", "cleanups")}
-    loaded = configs.load(Path(config) if config else None, **lists, **flags)
+    lists = {
+        k: _names(flags.pop(k, None)) for k in ("schedulers", "workloads", "cleanups")
+    }
+    loaded = configs.load(
+        Path(config) if config else None,
+        **lists,
+        sweep=configs.parse_sweep(sweep),
+        **flags,
+    )
     if dry_run:
         return _show_plan(loaded)
     done = runner.run(loaded, experiment)

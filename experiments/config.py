@@ -60,6 +60,7 @@ class Config(_Section):
     backend: str = "vm"
     vm: VmSettings = VmSettings()
     knobs: Mapping[str, Scalar] = Field(default_factory=dict)
+    sweep: Mapping[str, tuple[Scalar, ...]] = Field(default_factory=dict)
     workload: Mapping[str, Mapping[str, Scalar]] = Field(default_factory=dict)
 
     def workload_params(self, name: str) -> dict[str, Scalar]:
@@ -140,12 +141,38 @@ def _resolve(config: Config) -> Config:
     for name in registry.names("workload"):
         config.workload_params(name)
     config.all_knobs()
+    _check_sweep(config)
     if config.sample_interval_s > config.duration_s:
         raise ConfigError(
             f"sample_interval_s is {config.sample_interval_s:g} and duration_s is "
             f"{config.duration_s}: a run needs at least one interval"
         )
     return config
+
+
+def _check_sweep(config: Config) -> None:
+    for name, values in config.sweep.items():
+        if name not in knobs.OF_CLEANUP:
+            raise unknown_name("setting to sweep", name, knobs.OF_CLEANUP)
+        if not values:
+            raise ConfigError(f"sweep: {name} has no values")
+        for value in values:
+            knobs.checked("sweep", {name: value}, knobs.KNOBS)
+
+
+def parse_sweep(texts: Sequence[str]) -> dict[str, list[Scalar]] | None:
+    """`max_age_ms=1000,2000 budget_us=100` as a mapping; None when there is none."""
+    sweep: dict[str, list[Scalar]] = {}
+    for text in " ".join(texts).split():
+        name, _, values = text.partition("=")
+        try:
+            sweep[name] = [int(v) for v in values.split(",")]
+        except ValueError:
+            raise ConfigError(
+                f"--sweep {text}: give a setting and whole numbers, as in "
+                "max_age_ms=1000,2000"
+            ) from None
+    return sweep or None
 
 
 def _names(kind: str, given: Sequence[str], valid: Sequence[str]) -> tuple[str, ...]:

@@ -10,19 +10,28 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 from experiments.config import Config
-from experiments.model import CONTROL, NO_CLEANUP, TEST, Plan, RunSpec
+from experiments.model import CONTROL, NO_CLEANUP, TEST, Arm, Plan, RunSpec, Scalar
 
 
-def variants(config: Config) -> dict[str, str]:
-    """variant -> its cleanup strategy."""
-    if len(config.cleanups) == 1:
-        tests = {TEST: config.cleanups[0]}
-    else:
-        tests = {f"{TEST}-{cleanup}": cleanup for cleanup in config.cleanups}
-    return {CONTROL: NO_CLEANUP, **tests}
+def variants(config: Config) -> dict[str, Arm]:
+    """variant -> its arm; with a sweep, an arm for every combination of settings."""
+    knobs = config.all_knobs()
+    tests = {}
+    for cleanup in config.cleanups:
+        name = TEST if len(config.cleanups) == 1 else f"{TEST}-{cleanup}"
+        for settings in combinations(config.sweep):
+            suffix = "".join(f"-{k}{v}" for k, v in settings.items())
+            tests[name + suffix] = Arm(cleanup, {**knobs, **settings})
+    return {CONTROL: Arm(NO_CLEANUP, knobs), **tests}
+
+
+def combinations(sweep: Mapping[str, Sequence[Scalar]]) -> Iterator[dict[str, Scalar]]:
+    """Every choice of one value for each setting; the empty choice without a sweep."""
+    for values in itertools.product(*sweep.values()):
+        yield dict(zip(sweep, values, strict=True))
 
 
 def build(config: Config) -> Plan:
@@ -46,11 +55,11 @@ def _block(
     seed = rng.getrandbits(31)
     arms = list(variants(config).items())
     rng.shuffle(arms)
-    for variant, cleanup in arms:
+    for variant, arm in arms:
         yield RunSpec(
             scheduler=scheduler,
             variant=variant,
-            cleanup=cleanup,
+            cleanup=arm.cleanup,
             workload=name,
             run=run,
             block=block,
@@ -58,5 +67,5 @@ def _block(
             duration_s=config.duration_s,
             sample_interval_s=config.sample_interval_s,
             workload_params=config.workload_params(name),
-            knobs=config.all_knobs(),
+            knobs=arm.knobs,
         )

@@ -66,10 +66,12 @@ def build_all(
     """The objects of every scheduler and variant in `config`."""
     builder = Builder(root, kernel)
     builder.tools()
+    if "kfunc" in config.cleanups:
+        builder.module()
     return {
-        (name, variant): builder.scheduler(name, variant, cleanup, config.all_knobs())
+        (name, variant): builder.scheduler(name, variant, arm.cleanup, arm.knobs)
         for name in config.schedulers
-        for variant, cleanup in plan.variants(config).items()
+        for variant, arm in plan.variants(config).items()
     }
 
 
@@ -170,6 +172,7 @@ def _line(result: RunResult, wall_s: float) -> str:
     """One finished run, for the log."""
     metrics = ", ".join(f"{m.name} {m.value:.4g} {m.unit}" for m in result.metrics)
     what = metrics if result.outcome is Outcome.OK else result.reason
+    what += "".join(f"  FLAGGED: {flag}" for flag in result.facts.get("flags", ()))
     return f"  {result.outcome:8} {result.spec.label}  {wall_s:.1f} s  {what}"
 
 

@@ -67,6 +67,10 @@ def test_names_are_taken_once() -> None:
         ({"knobs": {"prealloc": 1}}, "give a value of type bool"),
         ({"workload": {"hackbench": {"group": 1}}}, "did you mean 'groups'"),
         ({"workload": {"hackbensh": {}}}, "unknown workload"),
+        ({"sweep": {"max_age": [1]}}, "did you mean 'max_age_ms'"),
+        ({"sweep": {"max_age_ms": []}}, "has no values"),
+        ({"sweep": {"max_age_ms": [0]}}, "max_age_ms is 0"),
+        ({"sweep": {"max_entries": [64]}}, "unknown setting to sweep"),
         ({"duration_s": 0}, "duration_s"),
         ({"iterations": 0}, "iterations"),
         ({"schedulers": []}, "schedulers"),
@@ -81,6 +85,14 @@ def test_what_is_wrong_is_named(raw: dict[str, Any], words: str) -> None:
 def test_a_wrong_flag_is_named_as_the_flag() -> None:
     with pytest.raises(ConfigError, match=r"^--duration: "):
         config.load(duration_s="0")
+
+
+def test_sweeps_from_the_command_line() -> None:
+    parsed = config.parse_sweep(["max_age_ms=1,2 budget_us=3", "period_ms=4"])
+    assert parsed == {"max_age_ms": [1, 2], "budget_us": [3], "period_ms": [4]}
+    assert config.parse_sweep([]) is None
+    with pytest.raises(ConfigError, match="whole numbers"):
+        config.parse_sweep(["max_age_ms=soon"])
 
 
 @pytest.mark.parametrize("text", ["", "- a\n", "a: [", "just words"])

@@ -7,7 +7,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments import config, plan
+from experiments import config, knobs, plan
 from experiments.model import RunSpec
 
 
@@ -55,4 +55,22 @@ def test_run_ids_name_runs_apart_and_stay() -> None:
 
 def test_one_strategy_is_test() -> None:
     settings = config.parse({"schema": 1}, "test")
-    assert plan.variants(settings) == {"control": "none", "test": "scan"}
+    arms = plan.variants(settings)
+    assert {name: arm.cleanup for name, arm in arms.items()} == {
+        "control": "none",
+        "test": "scan",
+    }
+
+
+def test_a_sweep_is_an_arm_for_every_combination_against_one_control() -> None:
+    raw = {"schema": 1, "sweep": {"max_age_ms": [1000, 2000], "budget_us": [100, 500]}}
+    arms = plan.variants(config.parse(raw, "test"))
+    assert len(arms) == 5
+    arm = arms["test-max_age_ms1000-budget_us500"]
+    assert (arm.knobs["max_age_ms"], arm.knobs["budget_us"]) == (1000, 500)
+    assert arms["control"].knobs == config.load().all_knobs()
+
+
+def test_several_strategies_bear_their_names() -> None:
+    arms = plan.variants(config.parse({"schema": 1, "cleanups": ["all"]}, "test"))
+    assert set(arms) == {"control", *(f"test-{c}" for c in knobs.CLEANUPS)}
