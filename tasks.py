@@ -10,7 +10,10 @@ from experiments import cli
 from experiments.cli import guarded
 
 _RUN_HELP = {
-    "sched": "schedulers, separated by commas, or all",
+    "sched": "schedulers, or files of yours (a.bpf.c, a.bpf.o, control:test), or all",
+    "sched-cmd": "a program that loads its scheduler itself; twice: control and test",
+    "include": "directory for #include of your sources; may be repeated",
+    "map": "the map to watch in a scheduler of yours; its largest hash if left away",
     "workload": "workloads, separated by commas, or all",
     "cleanup": "clean-up strategies to test, separated by commas, or all",
     "duration": "seconds of each run",
@@ -47,7 +50,7 @@ def build(c: Context, sched: str = "all", kernel: str | None = None) -> None:
 
 @task(
     help={**_RUN_HELP, "dry-run": "print the plan and its time, run nothing"},
-    iterable=["sweep"],
+    iterable=["sweep", "sched_cmd", "include"],
 )
 @guarded
 def run(
@@ -63,6 +66,9 @@ def run(
     experiment: str | None = None,
     config: str | None = None,
     sweep: list[str] | None = None,
+    sched_cmd: list[str] | None = None,
+    include: list[str] | None = None,
+    map: str | None = None,
     dry_run: bool = False,
 ) -> None:
     """Run an experiment, or go on with it where it was stopped."""
@@ -71,6 +77,9 @@ def run(
         config=config,
         dry_run=dry_run,
         sweep=sweep or (),
+        commands=sched_cmd or (),
+        include=include or (),
+        map=map,
         schedulers=sched,
         workloads=workload,
         cleanups=cleanup,

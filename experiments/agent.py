@@ -95,7 +95,7 @@ def execute(job: Job, tick: Tick) -> RunResult:
 
 
 def _measure(job: Job, log: Kmsg, evidence: Evidence, tick: Tick) -> tuple[Metric, ...]:
-    loader = registry.loader("scx" if job.built else "none")
+    loader = registry.loader(_loader_name(job))
     workload = registry.workload(job.spec.workload)
     if reasons := [*loader.missing(job), *workload.missing(job.bin_dir)]:
         raise RunEnded(Outcome.SKIPPED, "; ".join(reasons))
@@ -111,6 +111,12 @@ def _measure(job: Job, log: Kmsg, evidence: Evidence, tick: Tick) -> tuple[Metri
         log.drain()
         evidence.facts |= books.check(samplers, log.records)
     return _metrics(job.spec, workload, evidence.rounds)
+
+
+def _loader_name(job: Job) -> str:
+    if job.built is None:
+        return "none"
+    return "program" if job.built.is_program else "scx"
 
 
 def _prove_and_drive(
@@ -200,7 +206,8 @@ def read_job(path: Path) -> Job:
     raw = json.loads(path.read_text())
     built = raw["built"]
     if built is not None:
-        built = BuiltObject(**{**built, "path": Path(built["path"])})
+        paths = {"path": Path(built["path"]), "arguments": tuple(built["arguments"])}
+        built = BuiltObject(**{**built, **paths})
     return Job(
         RunSpec(**raw["spec"]), built, Path(raw["bin_dir"]), Path(raw["out_dir"])
     )

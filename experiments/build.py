@@ -10,13 +10,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shlex
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from experiments import knobs
-from experiments.config import PROJECT, SCHEDULERS
+from experiments.config import PROJECT
 from experiments.errors import BuildError
 from experiments.kernel_image import Kernel
 from experiments.labroot import LabRoot, run_inside
@@ -30,6 +31,7 @@ from experiments.model import (
 from experiments.proc import last_lines
 from experiments.results import atomic_write
 from experiments.samplers.bpf_map import OBJECT_NAME
+from experiments.sources import OWN, SCHEDULERS, Source
 from workloads.custom_churn import PROGRAM
 
 BUILD = PROJECT / "build"
@@ -58,9 +60,12 @@ _BPF_FLAGS = (
 class Builder:
     """Builds against one kernel; `build/` is its cache."""
 
-    def __init__(self, root: LabRoot, kernel: Kernel) -> None:
+    def __init__(
+        self, root: LabRoot, kernel: Kernel, include: Sequence[Path] = ()
+    ) -> None:
         self._root = root
         self._kernel = kernel
+        self._include = include
         self._binds = {
             PROJECT: "/lab/src",
             BUILD: "/lab/build",
@@ -102,6 +107,48 @@ class Builder:
             record=said["record"],
             module=MODULE if cleanup == "kfunc" and not self._has_helper() else "",
         )
+
+    def own(self, source: Source, variant: str, map_name: str) -> BuiltObject:
+        """The object or program of a user's scheduler."""
+        if source.commands:
+            command = shlex.split(str(source.arms()[variant].knobs["command"]))
+            path = Path(command[0])
+            path = path.resolve() if path.is_file() else path
+            return BuiltObject(
+                **_UNKNOWN,
+                path=path,
+                sha256=_sha256(path) if path.is_file() else "",
+                tasks_map=map_name,
+                is_program=True,
+                arguments=tuple(command[1:]),
+            )
+        target = BUILD / f"own-{source.name}_{variant}.bpf.o"
+        path = source.file(variant)
+        if path.name.endswith(".bpf.o"):
+            shutil.copyfile(path, target)
+        else:
+            self._binds |= {path.parent: "/lab/user"}
+            self._compile_own(path, target, variant, len(source.files))
+        layouts = {
+            "counters": self._layout(target, _COUNTERS_STRUCT),
+            "record": self._layout(target, _RECORD_STRUCT),
+        }
+        known = {**_UNKNOWN, **layouts, "counters_map": COUNTERS_MAP}
+        return BuiltObject(
+            **known, path=target, sha256=_sha256(target), tasks_map=map_name
+        )
+
+    def _compile_own(self, path: Path, target: Path, variant: str, files: int) -> None:
+        name = path.name.removesuffix(".bpf.c")
+        defines = [f'-DOPS_NAME="{name[:100]}_{variant}"', "-I/lab/user"]
+        if files == 1:
+            defines.append(f"-DTREATMENT={int(variant != CONTROL)}")
+        for number, directory in enumerate(self._include):
+            self._binds |= {directory.resolve(): f"/lab/include{number}"}
+            defines.append(f"-I/lab/include{number}")
+        # Warnings are the user's own affair
+        defines.append("-Wno-error")
+        self.bpf_object(f"/lab/user/{path.name}", target, defines)
 
     def _has_helper(self) -> bool:
         return _HELPER in (self._kernel.folder / "vmlinux.h").read_text()
@@ -184,6 +231,20 @@ class Builder:
         return {
             m["name"]: m["bits_offset"] // 8 for t in found[:1] for m in t["members"]
         }
+
+
+#: Of a user's scheduler, as far as its file does not tell.
+_UNKNOWN: Mapping[str, Any] = {
+    "ops_name": "",
+    "cleanup": OWN,
+    "counters_map": "",
+    "counters": {},
+    "record": {},
+}
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _inside(target: Path) -> str:

@@ -17,7 +17,15 @@ from rich.table import Table
 
 from analysis.aggregate import aggregate as analyse
 from experiments import config as configs
-from experiments import harness_bench, kernel_image, knobs, labroot, plan, registry
+from experiments import (
+    harness_bench,
+    kernel_image,
+    knobs,
+    labroot,
+    plan,
+    registry,
+    sources,
+)
 from experiments import run as runner
 from experiments.config import PROJECT, Config
 from experiments.console import console, say, steps
@@ -100,7 +108,7 @@ def _names(text: str | None) -> tuple[str, ...] | None:
 
 def show_list() -> None:
     table = Table("kind", "name", "what it is", box=None, pad_edge=False)
-    for name in configs.scheduler_names():
+    for name in sources.names():
         table.add_row("scheduler", name, _policy(name))
     for name, cleanup in knobs.CLEANUPS.items():
         table.add_row("clean-up", name, cleanup.summary)
@@ -120,7 +128,7 @@ def show_list() -> None:
 
 def _policy(name: str) -> str:
     """The first line of a scheduler's header comment."""
-    source = configs.SCHEDULERS / "control" / f"{name}.bpf.c"
+    source = sources.SCHEDULERS / "control" / f"{name}.bpf.c"
     for line in source.read_text().splitlines():
         if line.startswith(f" * {name}: "):
             return line.removeprefix(f" * {name}: ")
@@ -141,6 +149,8 @@ def run(
     config: str | None = None,
     dry_run: bool = False,
     sweep: Sequence[str] = (),
+    commands: Sequence[str] = (),
+    include: Sequence[str] = (),
     **flags: str | None,
 ) -> Experiment:
     lists = {
@@ -150,6 +160,8 @@ def run(
         Path(config) if config else None,
         **lists,
         sweep=configs.parse_sweep(sweep),
+        commands=list(commands) or None,
+        include=list(include) or None,
         **flags,
     )
     if dry_run:

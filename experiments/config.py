@@ -14,20 +14,19 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from experiments import knobs, registry
+from experiments import knobs, registry, sources
 from experiments.errors import ConfigError, unknown_name
 from experiments.model import Scalar
 
 PROJECT = Path(__file__).parents[1]
 CONFIG_FILE = PROJECT / "config.yaml"
-SCHEDULERS = PROJECT / "schedulers"
-
 #: Flags that are not called as their keys are.
 _FLAG = {
     "schedulers": "--sched",
     "workloads": "--workload",
     "cleanups": "--cleanup",
     "duration_s": "--duration",
+    "commands": "--sched-cmd",
 }
 
 Names = Annotated[tuple[str, ...], Field(min_length=1)]
@@ -50,7 +49,10 @@ class Config(_Section):
     """An experiment as it was asked for; every name in it exists."""
 
     version: Literal[1] = Field(default=1, alias="schema")
-    schedulers: Names = ("scx_simple",)
+    schedulers: tuple[str, ...] = ("scx_simple",)
+    commands: tuple[str, ...] = ()  # programs that load a scheduler themselves
+    include: tuple[Path, ...] = ()  # for the sources of users
+    map: str = ""  # of a user's scheduler; empty: its largest hash
     workloads: Names = ("hackbench",)
     cleanups: Names = ("scan",)
     duration_s: int = Field(default=30, ge=1, le=86_400)
@@ -68,15 +70,14 @@ class Config(_Section):
             name, self.workload.get(name, {}), registry.workload(name).parameters
         )
 
+    def sources(self) -> list[sources.Source]:
+        """The schedulers; with commands, these alone."""
+        if self.commands:
+            return [sources.of_commands(self.commands)]
+        return [sources.of(text) for text in self.schedulers]
+
     def all_knobs(self) -> dict[str, Scalar]:
         return knobs.checked("knobs", self.knobs, knobs.KNOBS)
-
-
-def scheduler_names() -> list[str]:
-    """The schedulers there are a source of."""
-    return sorted(
-        p.name.removesuffix(".bpf.c") for p in (SCHEDULERS / "control").glob("*.bpf.c")
-    )
 
 
 def load(path: Path | None = None, **flags: Any) -> Config:
@@ -127,7 +128,7 @@ def _resolve(config: Config) -> Config:
     """Expand `all` and check every name and setting."""
     config = config.model_copy(
         update={
-            "schedulers": _names("scheduler", config.schedulers, scheduler_names()),
+            "schedulers": _schedulers(config.schedulers),
             "workloads": _names(
                 "workload", config.workloads, registry.names("workload")
             ),
@@ -141,6 +142,7 @@ def _resolve(config: Config) -> Config:
     for name in registry.names("workload"):
         config.workload_params(name)
     config.all_knobs()
+    _check_sources(config)
     _check_sweep(config)
     if config.sample_interval_s > config.duration_s:
         raise ConfigError(
@@ -148,6 +150,23 @@ def _resolve(config: Config) -> Config:
             f"{config.duration_s}: a run needs at least one interval"
         )
     return config
+
+
+def _schedulers(given: Sequence[str]) -> tuple[str, ...]:
+    if tuple(given) == ("all",):
+        return tuple(sources.names())
+    return tuple(dict.fromkeys(given))
+
+
+def _check_sources(config: Config) -> None:
+    if not config.schedulers and not config.commands:
+        raise ConfigError("--sched: name at least one scheduler")
+    found = config.sources()
+    if len({source.name for source in found}) < len(found):
+        raise ConfigError("two of the schedulers have the same file name")
+    for directory in config.include:
+        if not directory.is_dir():
+            raise ConfigError(f"--include {directory}: there is no such directory")
 
 
 def _check_sweep(config: Config) -> None:

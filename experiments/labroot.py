@@ -75,7 +75,12 @@ exec python3 -c 'import ctypes; ctypes.CDLL(None).reboot(0x4321FEDC)'
 
 _ENTER = """\
 root=$1; shift
-while [ "$1" != -- ]; do mount --bind "$1" "$root$2"; shift 2; done; shift
+while [ "$1" != -- ]; do
+	[ -d "$root$2" ] || mkdir -p "$root$2"
+	mount --bind "$1" "$root$2"
+	shift 2
+done
+shift
 mount -t proc proc "$root/proc"
 mount --bind /dev "$root/dev"
 exec chroot "$root" "$@"
@@ -146,7 +151,7 @@ def enter(
 ) -> list[str]:
     """The command that runs `argv` inside the root.
 
-    `binds` maps directories of the machine to existing ones of the root.
+    `binds` maps directories of the machine to ones of the root.
     """
     pairs = [str(p) for pair in (binds or {}).items() for p in pair]
     return [

@@ -126,7 +126,9 @@ class BuiltObject:
     ``path`` is as the reader sees it; ``counters`` maps a counter's name to its byte
     offset in the map ``counters_map``, ``record`` a member's name to its offset in the
     values of ``tasks_map``. ``module`` is the file in the job's bin_dir that has to be
-    in the kernel first, or empty.
+    in the kernel first, or empty. An empty ``ops_name`` or ``tasks_map`` is not known
+    beforehand. With ``is_program``, ``path`` is a program that loads the scheduler
+    itself, and ``arguments`` are its own.
     """
 
     path: Path
@@ -137,7 +139,9 @@ class BuiltObject:
     counters_map: str
     counters: Mapping[str, int]
     record: Mapping[str, int]
-    module: str
+    module: str = ""
+    is_program: bool = False
+    arguments: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

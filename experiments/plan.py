@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from experiments.config import Config
 from experiments.model import CONTROL, NO_CLEANUP, TEST, Arm, Plan, RunSpec, Scalar
+from experiments.sources import Source
 
 
 def variants(config: Config) -> dict[str, Arm]:
@@ -28,6 +29,11 @@ def variants(config: Config) -> dict[str, Arm]:
     return {CONTROL: Arm(NO_CLEANUP, knobs), **tests}
 
 
+def arms_of(config: Config, source: Source) -> dict[str, Arm]:
+    """variant -> arm of one scheduler; a user's own has no strategies of ours."""
+    return variants(config) if source.is_ours else source.arms()
+
+
 def combinations(sweep: Mapping[str, Sequence[Scalar]]) -> Iterator[dict[str, Scalar]]:
     """Every choice of one value for each setting; the empty choice without a sweep."""
     for values in itertools.product(*sweep.values()):
@@ -36,7 +42,7 @@ def combinations(sweep: Mapping[str, Sequence[Scalar]]) -> Iterator[dict[str, Sc
 
 def build(config: Config) -> Plan:
     rng = random.Random(config.seed)
-    pairs = itertools.product(config.schedulers, config.workloads)
+    pairs = itertools.product(config.sources(), config.workloads)
     repetitions = range(1, config.iterations + 1)
     cells = [(s, w, n) for (s, w), n in itertools.product(pairs, repetitions)]
     rng.shuffle(cells)
@@ -49,15 +55,15 @@ def build(config: Config) -> Plan:
 
 
 def _block(
-    config: Config, rng: random.Random, block: int, scheduler: str, name: str, run: int
+    config: Config, rng: random.Random, block: int, source: Source, name: str, run: int
 ) -> Iterator[RunSpec]:
     """The runs of one repetition. They share a seed, so they get the same load."""
     seed = rng.getrandbits(31)
-    arms = list(variants(config).items())
+    arms = list(arms_of(config, source).items())
     rng.shuffle(arms)
     for variant, arm in arms:
         yield RunSpec(
-            scheduler=scheduler,
+            scheduler=source.name,
             variant=variant,
             cleanup=arm.cleanup,
             workload=name,

@@ -52,7 +52,7 @@ Built = Mapping[tuple[str, str], BuiltObject]
 
 def default_name(config: Config, planned: Plan) -> str:
     """A directory name that says what it is and differs where the plan does."""
-    names = [*config.schedulers[:2], *config.workloads[:2]]
+    names = [*(s.name for s in config.sources()[:2]), *config.workloads[:2]]
     return f"{'-'.join(names)}-{planned.plan_id[:6]}"
 
 
@@ -64,15 +64,19 @@ def build_all(
     config: Config, root: labroot.LabRoot, kernel: kernel_image.Kernel
 ) -> Built:
     """The objects of every scheduler and variant in `config`."""
-    builder = Builder(root, kernel)
+    builder = Builder(root, kernel, config.include)
     builder.tools()
     if "kfunc" in config.cleanups:
         builder.module()
-    return {
-        (name, variant): builder.scheduler(name, variant, arm.cleanup, arm.knobs)
-        for name in config.schedulers
-        for variant, arm in plan.variants(config).items()
-    }
+    built = {}
+    for source in config.sources():
+        for variant, arm in plan.arms_of(config, source).items():
+            built[source.name, variant] = (
+                builder.scheduler(source.name, variant, arm.cleanup, arm.knobs)
+                if source.is_ours
+                else builder.own(source, variant, config.map)
+            )
+    return built
 
 
 def run(

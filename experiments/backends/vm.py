@@ -156,8 +156,10 @@ class VmBackend:
         stage = self._share / _STAGE
         shutil.copytree(job.bin_dir, stage / "bin", dirs_exist_ok=True)
         built: BuiltObject | None = None
-        if job.built is not None:
-            shutil.copyfile(job.built.path, stage / job.built.path.name)
+        if job.built is not None and not job.built.path.is_file():
+            built = job.built  # a program that the lab root has
+        elif job.built is not None:
+            shutil.copy(job.built.path, stage / job.built.path.name)
             path = _SHARE / _STAGE / job.built.path.name
             built = dataclasses.replace(job.built, path=path)
         return Job(

@@ -136,15 +136,19 @@ class ScxLoader:
             _TIMER_PIN.unlink(missing_ok=True)
             stack.callback(_unregister, pin)
             _register(built, pin, group, job.out_dir / "load.log")
-            status = sched_ext.wait_for(
-                lambda s: s.enabled and s.ops == built.ops_name, _STATE_TIMEOUT_S
-            )
-            if not (status.enabled and status.ops == built.ops_name):
+
+            def is_ours(status: sched_ext.Status) -> bool:
+                named = status.ops == built.ops_name or not built.ops_name
+                loads = status.enable_seq - before.enable_seq
+                return status.enabled and named and loads == 1
+
+            status = sched_ext.wait_for(is_ours, _STATE_TIMEOUT_S)
+            if not is_ours(status):
                 raise LoadError(
-                    f"{built.ops_name!r} was registered but is not in charge: "
-                    f"state {status.state!r}, ops {status.ops!r}"
+                    f"{built.ops_name or built.path.name!r} was registered but is not "
+                    f"in charge: state {status.state!r}, ops {status.ops!r}"
                 )
-            yield Loaded(built.ops_name, _own_maps(pin), group)
+            yield Loaded(status.ops, _own_maps(pin), group)
 
 
 LOADER = ScxLoader()

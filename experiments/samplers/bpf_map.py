@@ -48,13 +48,28 @@ def read_counts() -> dict[int, int]:
     return {record[0]: record[4] for record in _COUNT.iter_unpack(b"".join(chunks))}
 
 
+def largest_hash(maps: Mapping[str, int]) -> str:
+    """The name of the likeliest per-task map: a hash keyed by a pid or a pointer.
+
+    The largest one of those with keys of 4 or 8 bytes; empty when there is none.
+    """
+    sizes = {}
+    for name, map_id in maps.items():
+        fd = bpf.open_map(map_id)
+        info = bpf.map_info(fd)
+        os.close(fd)
+        if info.type in bpf.HASHES and info.key_size in (4, 8):
+            sizes[name] = info.max_entries
+    return max(sizes, key=lambda name: sizes[name], default="")
+
+
 class BpfMapSampler:
     name = "bpf-map"
 
     def __init__(self, job: Job, loaded: Loaded) -> None:
         wanted = job.built.tasks_map if job.built else ""
-        self._map_id = loaded.maps.get(wanted[:15])
-        self._wanted = wanted
+        self._wanted = wanted or largest_hash(loaded.maps)
+        self._map_id = loaded.maps.get(self._wanted[:15])
         self._fd = -1
         if self._map_id is not None:
             self._fd = bpf.open_map(self._map_id)
@@ -63,7 +78,8 @@ class BpfMapSampler:
 
     def missing(self) -> Sequence[str]:
         if self._map_id is None:
-            return (f"the scheduler's programs use no map {self._wanted!r}",)
+            named = f"map {self._wanted!r}" if self._wanted else "hash map of tasks"
+            return (f"the scheduler's programs use no {named}",)
         if self._info.type == bpf.TASK_STORAGE:
             return ("the kernel does not count the entries of task storage",)
         return ()

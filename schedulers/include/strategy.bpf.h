@@ -14,7 +14,7 @@
 #define CLEANUP_LRU 5
 #define CLEANUP_STORAGE 6
 
-#ifndef TREATMENT
+#if !defined(TREATMENT) || !TREATMENT
 #undef CLEANUP
 #define CLEANUP CLEANUP_NONE
 #endif

@@ -91,7 +91,7 @@ class Lab:
         ops = f"fault_{number}"
         defines = [f"-DFAULT={number}", f'-DOPS_NAME="{ops}"']
         self.builder.bpf_object(FAULT, target, defines)
-        return BuiltObject(target, "", ops, "tasks", "", {})
+        return BuiltObject(target, "", ops, "none", "tasks", "", {}, {})
 
     def run(
         self,

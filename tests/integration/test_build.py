@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from experiments import config
+from experiments import sources
 from experiments.build import BUILD, Builder
 from experiments.errors import BuildError
 from experiments.knobs import CLEANUPS, KNOBS
@@ -45,7 +45,7 @@ def maps(types: list[dict[str, Any]]) -> dict[str, Any]:
     return {v["name"]: resolve(v["type_id"]) for v in variables}
 
 
-@pytest.mark.parametrize("name", config.scheduler_names())
+@pytest.mark.parametrize("name", sources.names())
 @pytest.mark.parametrize("cleanup", CLEANUPS)
 def test_control_and_test_keep_the_same_maps(
     builder: Builder, root: LabRoot, name: str, cleanup: str

@@ -73,7 +73,7 @@ def test_names_are_taken_once() -> None:
         ({"sweep": {"max_entries": [64]}}, "unknown setting to sweep"),
         ({"duration_s": 0}, "duration_s"),
         ({"iterations": 0}, "iterations"),
-        ({"schedulers": []}, "schedulers"),
+        ({"schedulers": []}, "name at least one scheduler"),
         ({"duration_s": 1, "sample_interval_s": 2}, "at least one interval"),
         ({"schema": 2}, "schema"),
     ],

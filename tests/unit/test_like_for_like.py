@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from experiments import config, knobs
+from experiments import config, knobs, sources
 
 PROJECT = Path(__file__).parents[2]
 SCHEDULERS = PROJECT / "schedulers"
 C_SOURCES = sorted(SCHEDULERS.rglob("*.[ch]"))
 
 
-@pytest.mark.parametrize("name", config.scheduler_names())
+@pytest.mark.parametrize("name", sources.names())
 def test_the_test_variant_is_the_control_with_the_treatment(name: str) -> None:
     text = (SCHEDULERS / "test" / f"{name}.bpf.c").read_text()
     assert text.splitlines() == [
@@ -35,7 +35,7 @@ def test_treatment_changes_nothing_but_the_cleanup() -> None:
     for path in C_SOURCES:
         if path.parent.name != "test":
             uses = re.findall(r"^#.*\bTREATMENT\b", path.read_text(), re.MULTILINE)
-            assert len(uses) == (path.name == "strategy.bpf.h"), path
+            assert bool(uses) == (path.name == "strategy.bpf.h"), path
 
 
 def evaluate(expression: str) -> int:

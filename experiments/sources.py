@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Where a scheduler comes from: this project, a user's files, or a program.
+
+scx_simple            a scheduler of this project, with its clean-up strategies
+./mine.bpf.c          one source: control with -DTREATMENT=0, test with =1
+./a.bpf.c:./b.bpf.c   any two sources or objects, control first
+./mine.bpf.o          an object, control only: there is nothing to compare it with
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from experiments.errors import ConfigError, unknown_name
+from experiments.model import CONTROL, TEST, Arm
+
+SCHEDULERS = Path(__file__).parents[1] / "schedulers"
+
+#: In place of a strategy, for schedulers whose clean-up is their own affair.
+OWN = "own"
+_SUFFIXES = (".bpf.c", ".bpf.o")
+
+
+@dataclass(frozen=True)
+class Source:
+    """A scheduler; ``files`` and ``commands`` are those of control and test.
+
+    Both are empty for a scheduler of this project.
+    """
+
+    name: str
+    files: tuple[Path, ...] = ()
+    commands: tuple[str, ...] = ()
+
+    @property
+    def is_ours(self) -> bool:
+        return not self.files and not self.commands
+
+    def arms(self) -> dict[str, Arm]:
+        """variant -> arm of a scheduler that is not ours; what it is, is a knob."""
+        if self.commands:
+            return {
+                variant: Arm(OWN, {"command": command})
+                for variant, command in zip(
+                    (CONTROL, TEST), self.commands, strict=False
+                )
+            }
+        return {
+            variant: Arm(OWN, _identity(path, variant, len(self.files)))
+            for variant, path in self._variants().items()
+        }
+
+    def _variants(self) -> dict[str, Path]:
+        if len(self.files) == 1 and self.files[0].name.endswith(".bpf.c"):
+            return {CONTROL: self.files[0], TEST: self.files[0]}
+        return dict(zip((CONTROL, TEST), self.files, strict=False))
+
+    def file(self, variant: str) -> Path:
+        return self._variants()[variant]
+
+
+def _identity(path: Path, variant: str, files: int) -> dict[str, str | int]:
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    treated = {"treatment": int(variant == TEST)} if files == 1 else {}
+    return {"source": path.name, "source_sha256": sha256, **treated}
+
+
+def names() -> list[str]:
+    """The schedulers of this project."""
+    return sorted(
+        p.name.removesuffix(".bpf.c") for p in (SCHEDULERS / "control").glob("*.bpf.c")
+    )
+
+
+def is_path(text: str) -> bool:
+    return "/" in text or text.endswith(_SUFFIXES)
+
+
+def of(text: str) -> Source:
+    """Raises ConfigError when there is no such scheduler or file."""
+    if not is_path(text):
+        if text not in names():
+            raise unknown_name("scheduler", text, names())
+        return Source(text)
+    files = tuple(Path(part).resolve() for part in text.split(":"))
+    if len(files) > 2:
+        raise ConfigError(f"{text}: give one file, or two as control:test")
+    for path in files:
+        if not path.is_file():
+            raise ConfigError(f"there is no file {path}")
+        if not path.name.endswith(_SUFFIXES):
+            raise ConfigError(f"{path} is neither a .bpf.c nor a .bpf.o file")
+    stems = [p.name.removesuffix(".bpf.c").removesuffix(".bpf.o") for p in files]
+    return Source("-vs-".join(dict.fromkeys(stems)), files=files)
+
+
+def of_commands(commands: Sequence[str]) -> Source:
+    """Programs that load a scheduler themselves, control first."""
+    if len(commands) > 2:
+        raise ConfigError("give one --sched-cmd, or two: control and test")
+    for command in commands:
+        if not shlex.split(command):
+            raise ConfigError("--sched-cmd is empty")
+    stems = [Path(shlex.split(c)[0]).name for c in commands]
+    return Source("-vs-".join(dict.fromkeys(stems)), commands=tuple(commands))

@@ -1,0 +1,241 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * scx_cfsish: a queue for each CPU, ordered by weighted vruntime, with work stealing.
+ *
+ * Policy: what the kernel's fair class did before it had deadlines, in small. A task
+ * that wakes while an idle CPU suits it runs there at once; all others wait in the queue
+ * of the CPU they are on, ordered by vruntime (execution time scaled by the inverse of
+ * the weight). Each queue has a clock, the vruntime that it has reached, which never
+ * goes back: its min_vruntime. Tasks are kept near it: a sleeper's credit is bounded to
+ * one slice, a new task starts one slice behind, and debt is bounded so that nobody waits
+ * much longer than MAX_DEBT_NS for neutral competitors. A task that wakes on another CPU
+ * takes its distance to the clock along. A CPU that runs dry takes the first task that
+ * it may run from the other queues, nearest CPU number first; a task that has to wait
+ * while some CPU idles wakes that CPU up, to steal it.
+ *
+ * Limits: load is balanced by stealing alone, so fairness holds on each CPU and not
+ * between them: three tasks on two CPUs that are never idle share 1:1:2. No preemption
+ * by those who wake, no topology, no regard for cgroups. Weights work up to a ratio of
+ * some 20:1; beyond it, progress comes first. Per-task state follows tasks.bpf.h, with
+ * its limits. It behaves badly with many CPUs and few tasks (each that runs dry looks
+ * into all queues), and where CPU-bound tasks sit unevenly on busy CPUs.
+ *
+ * Known races: clocks and vruntimes are read by other CPUs without a lock, when a task
+ * wakes elsewhere; it is then placed wrongly by what the clock moved meanwhile. A stolen
+ * task brings the vruntime of another queue: if ahead, the thief's clock follows it, if
+ * behind, it gets a slice of credit. A CPU that goes idle at the moment when a task is
+ * queued elsewhere is not woken for it; that task waits for its own CPU.
+ */
+#include "cleanup.bpf.h"
+
+char _license[] SEC("license") = "GPL";
+
+/* CPU numbers that the scheduler can deal with; it refuses to load where there are more. */
+#define MAX_CPUS 1024
+#define E2BIG 7
+/* A task of this weight ages in real time. */
+#define NEUTRAL_WEIGHT 100
+/* How far a task that slept may be behind the clock of its queue. */
+#define SLEEPER_CREDIT_NS SLICE_NS
+/* How far a task may be ahead of the clock, divided by the number of tasks that wait;
+ * always at least a slice.
+ */
+#define MAX_DEBT_NS (1000 * NSEC_PER_MSEC)
+/* However heavy those that run are, the clock moves at 1/CLOCK_DRAG of the speed it would
+ * have if all were neutral.
+ */
+#define CLOCK_DRAG 8
+/* Clocks start here; see unplaced(). */
+#define CLOCK_START_NS (1ULL << 32)
+
+_Static_assert(MAX_CPUS >= 1 && MAX_CPUS <= 8192, "MAX_CPUS");
+_Static_assert(SLEEPER_CREDIT_NS <= CLOCK_START_NS / 4, "SLEEPER_CREDIT_NS");
+_Static_assert(MAX_DEBT_NS >= SLICE_NS && MAX_DEBT_NS <= 10000 * NSEC_PER_MSEC, "MAX_DEBT_NS");
+_Static_assert(CLOCK_DRAG >= 1 && CLOCK_DRAG <= 64, "CLOCK_DRAG");
+
+/* The queue of a CPU is the dispatch queue of the CPU's number. */
+struct queue {
+	u64 clock;
+} __attribute__((aligned(64)));
+
+struct queue queues[MAX_CPUS];
+u32 nr_cpus;
+
+/* NULL only to satisfy the verifier: init has checked the number of CPUs. */
+static __always_inline struct queue *queue_of(s32 cpu)
+{
+	return (u32)cpu < MAX_CPUS ? &queues[(u32)cpu] : NULL;
+}
+
+/* Tasks that wait for @cpu, and the one that runs there. */
+static __always_inline u64 nr_competing(s32 cpu)
+{
+	s32 waiting = scx_bpf_dsq_nr_queued(cpu);
+
+	return waiting > 0 ? waiting + 1 : 1;
+}
+
+/* Nobody moves vtime_now here, and no clock goes as low as where tasks.bpf.h starts new
+ * records. So they are known by their vruntime, and are yet to be given one.
+ */
+static __always_inline bool unplaced(struct task_record *rec)
+{
+	return rec->vruntime == vtime_of_newcomer();
+}
+
+/* Where the task of @rec (NULL if it has none) stands in a queue. */
+static __always_inline u64 place(struct task_record *rec, u64 clock, u64 max_debt)
+{
+	u64 vtime;
+
+	if (!rec)
+		return clock + SLICE_NS;
+	vtime = unplaced(rec) ? clock + SLICE_NS : rec->vruntime;
+	if (time_before(vtime, clock - SLEEPER_CREDIT_NS))
+		vtime = clock - SLEEPER_CREDIT_NS;
+	if (time_before(clock + max_debt, vtime))
+		vtime = clock + max_debt;
+	rec->vruntime = vtime;
+	return vtime;
+}
+
+SEC("struct_ops/cfsish_select_cpu")
+s32 BPF_PROG(cfsish_select_cpu, struct task_struct *p, s32 prev_cpu, u64 wake_flags)
+{
+	bool is_idle = false;
+	s32 cpu = scx_bpf_select_cpu_dfl(p, prev_cpu, wake_flags, &is_idle);
+	struct task_record *rec = record_find(p);
+	struct queue *from = queue_of(prev_cpu), *to = queue_of(cpu);
+
+	if (rec && from && to && from != to && !unplaced(rec)) {
+		place(rec, from->clock, MAX_DEBT_NS);
+		rec->vruntime += to->clock - from->clock;
+	}
+	if (is_idle)
+		scx_bpf_dsq_insert(p, SCX_DSQ_LOCAL, SLICE_NS, 0);
+	return cpu;
+}
+
+SEC("struct_ops/cfsish_enqueue")
+void BPF_PROG(cfsish_enqueue, struct task_struct *p, u64 enq_flags)
+{
+	s32 cpu = scx_bpf_task_cpu(p), idle_cpu;
+	struct task_record *rec = record_of(p);
+	struct queue *q = queue_of(cpu);
+	u64 max_debt;
+
+	if (!q)
+		return;
+	max_debt = MAX_DEBT_NS / nr_competing(cpu);
+	if (max_debt < SLICE_NS)
+		max_debt = SLICE_NS;
+	insert_vtime(p, cpu, SLICE_NS, place(rec, q->clock, max_debt), enq_flags);
+
+	idle_cpu = scx_bpf_pick_idle_cpu(p->cpus_ptr, 0);
+	if (idle_cpu >= 0)
+		scx_bpf_kick_cpu(idle_cpu, SCX_KICK_IDLE);
+}
+
+/* A task is only ever moved to a CPU that it may run on: the kernel skips the others. */
+static __always_inline void steal(s32 cpu)
+{
+	u32 i;
+
+	bpf_for(i, 1, nr_cpus) {
+		u32 victim = (cpu + i) % nr_cpus;
+
+		if (scx_bpf_dsq_nr_queued(victim) > 0 && scx_bpf_dsq_move_to_local(victim))
+			break;
+	}
+}
+
+SEC("struct_ops/cfsish_dispatch")
+void BPF_PROG(cfsish_dispatch, s32 cpu, struct task_struct *prev)
+{
+	if (!scx_bpf_dsq_move_to_local(cpu))
+		steal(cpu);
+	cleanup_dispatch();
+}
+
+SEC("struct_ops/cfsish_running")
+void BPF_PROG(cfsish_running, struct task_struct *p)
+{
+	struct task_record *rec = record_of(p);
+	struct queue *q = queue_of(scx_bpf_task_cpu(p));
+
+	if (!rec || !q)
+		return;
+	if (unplaced(rec) || time_before(rec->vruntime, q->clock))
+		place(rec, q->clock, MAX_DEBT_NS);
+	else
+		q->clock = rec->vruntime;
+}
+
+SEC("struct_ops/cfsish_stopping")
+void BPF_PROG(cfsish_stopping, struct task_struct *p, bool runnable)
+{
+	s32 cpu = scx_bpf_task_cpu(p);
+	struct task_record *rec = record_of(p);
+	struct queue *q = queue_of(cpu);
+	u64 weight = p->scx.weight ?: NEUTRAL_WEIGHT;
+	u64 left = p->scx.slice < SLICE_NS ? p->scx.slice : SLICE_NS;
+	u64 used = SLICE_NS - left;
+
+	if (!q)
+		return;
+	q->clock += used / (CLOCK_DRAG * nr_competing(cpu));
+	if (!rec)
+		return;
+	place(rec, q->clock, MAX_DEBT_NS);
+	rec->weight = weight;
+	rec->vruntime += used * NEUTRAL_WEIGHT / weight;
+}
+
+SEC("struct_ops/cfsish_exit_task")
+void BPF_PROG(cfsish_exit_task, struct task_struct *p, struct scx_exit_task_args *args)
+{
+	record_exit(p);
+}
+
+/* Without these two the kernel throws the scheduler out when a CPU comes or goes. The
+ * queue of a CPU that is gone is emptied by those that steal from it.
+ */
+SEC("struct_ops/cfsish_cpu_online")
+void BPF_PROG(cfsish_cpu_online, s32 cpu) {}
+
+SEC("struct_ops/cfsish_cpu_offline")
+void BPF_PROG(cfsish_cpu_offline, s32 cpu) {}
+
+SEC("struct_ops.s/cfsish_init")
+s32 BPF_PROG(cfsish_init)
+{
+	s32 err = 0;
+	u32 cpu;
+
+	nr_cpus = scx_bpf_nr_cpu_ids();
+	if (nr_cpus > MAX_CPUS)
+		return -E2BIG;
+	bpf_for(cpu, 0, nr_cpus) {
+		struct queue *q = queue_of(cpu);
+
+		err = scx_bpf_create_dsq(cpu, -1);
+		if (err || !q)
+			break;
+		q->clock = CLOCK_START_NS;
+	}
+	return err ?: cleanup_init();
+}
+
+SEC(".struct_ops.link")
+struct sched_ext_ops cfsish_ops = {
+	.select_cpu	= (void *)cfsish_select_cpu,
+	.enqueue	= (void *)cfsish_enqueue,
+	.dispatch	= (void *)cfsish_dispatch,
+	.running	= (void *)cfsish_running,
+	.stopping	= (void *)cfsish_stopping,
+	.exit_task	= (void *)cfsish_exit_task,
+	.cpu_online	= (void *)cfsish_cpu_online,
+	.cpu_offline	= (void *)cfsish_cpu_offline,
+	.init		= (void *)cfsish_init,
+	.name		= OPS_NAME,
+};
