@@ -98,6 +98,21 @@ def aggregate(c: Context, experiment: str | None = None) -> None:
     cli.aggregate(experiment)
 
 
+@task(
+    help={
+        "sched": _RUN_HELP["sched"],
+        "cleanup": _RUN_HELP["cleanup"],
+        "kernel": _RUN_HELP["kernel"],
+    }
+)
+@guarded
+def doctor(
+    c: Context, sched: str, cleanup: str | None = None, kernel: str | None = None
+) -> None:
+    """Try to load a scheduler in the VM, and explain a failure."""
+    cli.doctor(sched, cleanup, kernel)
+
+
 @task
 @guarded
 def demo(c: Context) -> None:

@@ -18,6 +18,7 @@ from rich.table import Table
 from analysis.aggregate import aggregate as analyse
 from experiments import config as configs
 from experiments import (
+    diagnose,
     harness_bench,
     kernel_image,
     knobs,
@@ -172,6 +173,20 @@ def run(
     if set(counts) != {Outcome.OK}:
         raise RunFailed(f"not every run ended OK; see {done.path}")
     return done
+
+
+def doctor(sched: str, cleanup: str | None, kernel: str | None) -> None:
+    config = configs.load(
+        schedulers=_names(sched), cleanups=_names(cleanup), kernel=kernel
+    )
+    ill = 0
+    for found in diagnose.diagnose(config):
+        say(f"{found.outcome:8} {found.variant}  {found.words}".rstrip())
+        if found.meaning:
+            say(f"         that is: {found.meaning}")
+        ill += found.outcome != Outcome.OK
+    if ill:
+        raise RunFailed(f"{ill} of the variants do not work")
 
 
 def _show_plan(config: Config) -> Experiment:

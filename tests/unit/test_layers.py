@@ -27,7 +27,7 @@ LAYERS = [
     {"experiments.accel"},
     {"experiments.backends."},
     {"experiments.run"},
-    {"experiments.harness_bench"},
+    {"experiments.harness_bench", "experiments.diagnose"},
     {"experiments.cli"},
     {"tasks"},
 ]
