@@ -24,7 +24,7 @@ from experiments.model import Job, Outcome, Round, RunSpec, Sample, Workload
 from experiments.proc import end, last_lines, start
 
 #: How long a sustained workload may take to end after its time is up.
-END_GRACE_S = 15.0
+END_GRACE_S = 10.0
 #: A sustained workload that ends earlier than this share of its time has failed.
 _EARLIEST_END = 0.9
 _THREADS_ASKED = 32

@@ -82,9 +82,18 @@ class Lab:
         return self._guest
 
     def scheduler(self, cleanup: str = "none", **knobs: Any) -> BuiltObject:
+        """The object of scx_simple; with the strategy kfunc its module, too."""
+        if cleanup == "kfunc":
+            self.builder.module()
         variant = f"itest-{cleanup}"
         settings = {n: k.default for n, k in KNOBS.items()} | knobs
         return self.builder.scheduler("scx_simple", variant, cleanup, settings)
+
+    def residue(self) -> str:
+        """What is pinned, loaded and grouped in the guest while control runs."""
+        result, out_dir = self.run("misbehave", self.scheduler(), 1, 1.0, how="list")
+        assert result["outcome"] == "OK", result["reason"]
+        return (out_dir / "workload.log").read_text()
 
     def fault(self, number: int) -> BuiltObject:
         target = BUILD / f"itest-fault{number}.bpf.o"

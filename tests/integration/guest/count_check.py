@@ -16,7 +16,7 @@ from pathlib import Path
 from experiments.kernel import bpf
 from experiments.model import Metric, Parameter, Round, RunSpec
 
-FORKS = 150
+FORKS = 100
 
 
 class CountCheck:
@@ -72,7 +72,7 @@ def main(duration_s: int) -> None:
         return len(set(bpf.walk_keys(fd, bpf.map_info(fd).key_size)))
 
     found = {}
-    for moment in range(4, duration_s, 4):
+    for moment in range(3, duration_s, 3):
         for _ in range(FORKS):
             os.waitpid(os.posix_spawn("/bin/true", ["true"], {}), 0)
         found[moment] = walk_at(moment - 0.5), walk_at(moment + 0.5)

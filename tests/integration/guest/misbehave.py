@@ -8,7 +8,18 @@ from pathlib import Path
 
 from experiments.model import Metric, Parameter, Round, RunSpec
 
+#: What runs could leave behind: pins, modules, cgroups, BPF programs; without the ids
+#: of the run that lists them.
+LIST = """
+ls /sys/fs/bpf | sed 's/scxlab-[0-9a-f]*$/RUN/'
+cut -d' ' -f1 /proc/modules
+ls -d /sys/fs/cgroup/*/ | sed 's/-[0-9a-f]*\\/$/-RUN/'
+bpftool prog list | grep -c struct_ops
+exec sleep {duration}
+"""
+
 SCRIPTS = {
+    "list": LIST,
     "well": "exec sleep {duration}",
     "panic": "sleep 1; echo c > /proc/sysrq-trigger; sleep 60",
     "early": "echo not today >&2; exit 0",
