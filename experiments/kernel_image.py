@@ -18,6 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import lz4.block
 import zstandard
 
 from experiments.errors import ConfigError, MissingRequirement
@@ -26,6 +27,8 @@ from experiments.proc import CommandFailed
 from experiments.results import atomic_write
 
 _ELF = b"\x7fELF"
+_LZ4_LEGACY = b"\x02\x21\x4c\x18"
+_LZ4_BLOCK = 8 << 20
 _VERSION = re.compile(rb"Linux version (\S+) ")
 
 
@@ -37,6 +40,23 @@ def _unlzma(payload: bytes) -> bytes:
     return lzma.LZMADecompressor().decompress(payload)
 
 
+def _unlz4(payload: bytes) -> bytes:
+    """The legacy frame of LZ4 that kernels use: blocks, each after its size.
+
+    Every block but the last holds 8 MiB; the size of the result, which the build
+    appends, is no block and ends the loop.
+    """
+    out, at = b"", len(_LZ4_LEGACY)
+    while at + 4 < len(payload):
+        (size,) = struct.unpack_from("<I", payload, at)
+        if at + 4 + size > len(payload):
+            break
+        block = payload[at + 4 : at + 4 + size]
+        out += lz4.block.decompress(block, uncompressed_size=_LZ4_BLOCK)
+        at += 4 + size
+    return out
+
+
 #: First bytes of a compressed payload, and what undoes it. The payload is followed by
 #: the size of the result, which the decompressors must not mistake for more of it.
 _COMPRESSIONS: tuple[tuple[bytes, Callable[[bytes], bytes]], ...] = (
@@ -44,6 +64,7 @@ _COMPRESSIONS: tuple[tuple[bytes, Callable[[bytes], bytes]], ...] = (
     (b"\x1f\x8b", lambda payload: zlib.decompressobj(31).decompress(payload)),
     (b"\xfd7zXZ", _unlzma),
     (b"\x5d\x00\x00", _unlzma),
+    (_LZ4_LEGACY, _unlz4),
     (b"BZh", lambda payload: bz2.BZ2Decompressor().decompress(payload)),
 )
 
@@ -77,7 +98,7 @@ def vmlinux_of(image: bytes, name: str) -> bytes:
         if payload.startswith(magic):
             return decompress(payload)
     raise ConfigError(
-        f"{name} is compressed in a way not known here (lz4 or lzo): "
+        f"{name} is compressed in a way not known here (lzo?): "
         "give the uncompressed vmlinux"
     )
 

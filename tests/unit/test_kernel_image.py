@@ -4,9 +4,11 @@ from __future__ import annotations
 import bz2
 import gzip
 import lzma
+import os
 import struct
 from collections.abc import Callable
 
+import lz4.block
 import pytest
 import zstandard
 from hypothesis import given
@@ -22,8 +24,23 @@ PACK: dict[str, Callable[[bytes], bytes]] = {
     "xz": lzma.compress,
     "lzma": lambda data: lzma.compress(data, lzma.FORMAT_ALONE),
     "bzip2": bz2.compress,
+    "lz4": lambda data: lz4_legacy(data),
     "none": bytes,
 }
+
+
+def lz4_legacy(data: bytes, block: int = 8 << 20) -> bytes:
+    out = b"\x02\x21\x4c\x18"
+    for at in range(0, len(data), block):
+        packed = lz4.block.compress(data[at : at + block], store_size=False)
+        out += struct.pack("<I", len(packed)) + packed
+    return out
+
+
+def test_lz4_of_several_blocks() -> None:
+    data = ELF + os.urandom(1000) * 10_000
+    image = bzimage(lz4_legacy(data) + struct.pack("<I", len(data)))
+    assert kernel_image.vmlinux_of(image, "k") == data
 
 
 def bzimage(payload: bytes, setup_sects: int = 4) -> bytes:
@@ -55,7 +72,7 @@ def test_a_vmlinux_is_itself() -> None:
 
 def test_an_unknown_compression_names_the_remedy() -> None:
     with pytest.raises(ConfigError, match="uncompressed vmlinux"):
-        kernel_image.vmlinux_of(bzimage(b"\x02\x21\x4c\x18lz4"), "k")
+        kernel_image.vmlinux_of(bzimage(b"\x89LZO\x00"), "k")
 
 
 @given(st.binary(max_size=2000))
