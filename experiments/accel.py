@@ -22,6 +22,7 @@ from experiments.qemu import Guest, Shape
 from experiments.results import atomic_write
 
 KVM_DEVICE = Path("/dev/kvm")
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _PROBE_TIMEOUT_S = 20.0
 
 
@@ -29,16 +30,18 @@ def _remembered() -> Path:
     return cache_dir() / "accel.json"
 
 
-def _machine(root: LabRoot) -> str:
+def _machine(root: LabRoot, kernel: Kernel) -> str:
+    """What an answer holds for; a host that was too busy is asked again after boot."""
     qemu = root.packages.get("qemu-system-x86", "")
-    return digest([platform.release(), cpu_model(), qemu])[:12]
+    boot = BOOT_ID.read_text().strip()
+    return digest([platform.release(), cpu_model(), qemu, kernel.sha256, boot])[:12]
 
 
 def choose(root: LabRoot, kernel: Kernel) -> tuple[str, str]:
-    """(`kvm` or `tcg`, why); remembered until the machine or QEMU changes."""
+    """(`kvm` or `tcg`, why); remembered until a reboot of the machine."""
     if not KVM_DEVICE.exists():
         return "tcg", f"there is no {KVM_DEVICE}"
-    machine = _machine(root)
+    machine = _machine(root, kernel)
     try:
         said = json.loads(_remembered().read_text())
         if said["machine"] == machine:

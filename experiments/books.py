@@ -41,7 +41,7 @@ def check(samplers: Sequence[Sampler], records: Iterable[Record]) -> Mapping[str
         return {}
     read = counters.read()
     ways: dict[str, int | None] = {
-        "counter": read["evicted"],
+        "counter": read["evicted"] if counters.counts_evictions else None,
         "inserted_minus_present": None,
         "kernel_log": None,
     }

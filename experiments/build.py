@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shlex
 import shutil
 from collections.abc import Mapping, Sequence
@@ -82,7 +83,7 @@ class Builder:
         defines = [*knobs.defines(cleanup, settings), f'-DOPS_NAME="{ops_name}"']
         key = self._key(defines, SCHEDULERS)
         target = BUILD / f"{name}_{variant}.bpf.o"
-        stamp = target.with_suffix(".json")
+        stamp = _stamp(target)
         said = _read(stamp, key)
         if said is None or not target.exists():
             source = f"/lab/src/schedulers/{arm}/{name}.bpf.c"
@@ -140,7 +141,7 @@ class Builder:
 
     def _compile_own(self, path: Path, target: Path, variant: str, files: int) -> None:
         name = path.name.removesuffix(".bpf.c")
-        defines = [f'-DOPS_NAME="{name[:100]}_{variant}"', "-I/lab/user"]
+        defines = [f'-DOPS_NAME="{_ops_name(name)}_{variant}"', "-I/lab/user"]
         if files == 1:
             defines.append(f"-DTREATMENT={int(variant != CONTROL)}")
         for number, directory in enumerate(self._include):
@@ -160,11 +161,12 @@ class Builder:
         """
         headers = Path("usr/lib/modules") / self._kernel.version / "build"
         target = BIN / MODULE
-        stamp = BIN / f".{MODULE}.json"
+        stamp = _stamp(target)
         key = self._key([], _MODULE_SOURCE)
         if self._has_helper() or (_read(stamp, key) and target.exists()):
             return
         target.unlink(missing_ok=True)
+        stamp.unlink(missing_ok=True)
         if not os.path.lexists(self._root.path / headers):
             return
         folder = BUILD / "module"
@@ -183,7 +185,7 @@ class Builder:
 
     def _tool(self, target: Path, source: Path) -> None:
         key = self._key([], source)
-        stamp = target.with_name(f".{target.name}.json")
+        stamp = _stamp(target)
         if _read(stamp, key) is not None and target.exists():
             return
         inside = f"/lab/src/{source.relative_to(PROJECT)}"
@@ -207,6 +209,8 @@ class Builder:
 
     def _compile(self, argv: Sequence[str], target: Path) -> None:
         target.unlink(missing_ok=True)
+        # A stamp must never outlive what it vouches for
+        _stamp(target).unlink(missing_ok=True)
         self._run([*argv, "-o", _inside(target)], target)
 
     def _run(self, argv: Sequence[str], target: Path) -> str:
@@ -243,8 +247,17 @@ _UNKNOWN: Mapping[str, Any] = {
 }
 
 
+def _ops_name(name: str) -> str:
+    """What the kernel takes as the name of a scheduler (bpf_obj_name_cpy)."""
+    return re.sub(r"[^A-Za-z0-9_.]", "_", name)[:100]
+
+
 def _sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _stamp(target: Path) -> Path:
+    return target.with_name(f".{target.name}.json")
 
 
 def _inside(target: Path) -> str:

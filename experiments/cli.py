@@ -141,6 +141,8 @@ def build(sched: str, kernel: str | None) -> None:
     root = labroot.open_root()
     image = kernel_image.prepare(root, config.vm.kernel)
     for (name, variant), built in runner.build_all(config, root, image).items():
+        if built.is_program:
+            continue
         size_kb = built.path.stat().st_size / 1024
         say(f"{name} {variant}: {built.path.relative_to(PROJECT)} ({size_kb:.0f} KB)")
 
@@ -165,6 +167,8 @@ def run(
         include=list(include) or None,
         **flags,
     )
+    if experiment is not None:
+        runner.checked_name(experiment)
     if dry_run:
         return _show_plan(loaded)
     done = runner.run(loaded, experiment)
@@ -195,7 +199,7 @@ def _show_plan(config: Config) -> Experiment:
         say(f"block {spec.block:3}  {spec.label}  {spec.duration_s} s  {spec.run_id}")
     minutes = runner.estimate_s(planned.specs) / 60
     say(f"{len(planned.specs)} runs, about {minutes:.1f} min; nothing was run")
-    return Experiment(runner.RESULTS / runner.default_name(config, planned))
+    return Experiment(runner.RESULTS)
 
 
 def aggregate(name: str | None) -> None:

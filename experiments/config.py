@@ -90,14 +90,18 @@ def load(path: Path | None = None, **flags: Any) -> Config:
         raw = yaml.safe_load(path.read_text())
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not YAML: {error}") from None
     if not isinstance(raw, dict):
         raise ConfigError(f"{path} holds no settings: see docs/quickstart.md")
     given = {k: v for k, v in flags.items() if v is not None}
     raw |= {k: v for k, v in given.items() if k != "kernel"}
+    if "schedulers" in given and "commands" not in given:
+        raw.pop("commands", None)
     if "kernel" in given:
-        raw["vm"] = {**(raw.get("vm") or {}), "kernel": given["kernel"]}
+        if not isinstance(raw.setdefault("vm", {}), dict):
+            raise ConfigError(f"{path}: vm is not a section")
+        raw["vm"] = {**raw["vm"], "kernel": given["kernel"]}
     return parse(raw, str(path), given)
 
 
@@ -170,11 +174,16 @@ def _check_sources(config: Config) -> None:
 
 
 def _check_sweep(config: Config) -> None:
+    if config.sweep and config.commands:
+        raise ConfigError("--sweep is of our strategies; a program has its own flags")
     for name, values in config.sweep.items():
         if name not in knobs.OF_CLEANUP:
             raise unknown_name("setting to sweep", name, knobs.OF_CLEANUP)
         if not values:
             raise ConfigError(f"sweep: {name} has no values")
+        if not any(name in knobs.READ_BY[cleanup] for cleanup in config.cleanups):
+            chosen = ", ".join(config.cleanups)
+            raise ConfigError(f"sweep: {name} means nothing to the strategy {chosen}")
         for value in values:
             knobs.checked("sweep", {name: value}, knobs.KNOBS)
 
@@ -185,7 +194,7 @@ def parse_sweep(texts: Sequence[str]) -> dict[str, list[Scalar]] | None:
     for text in " ".join(texts).split():
         name, _, values = text.partition("=")
         try:
-            sweep[name] = [int(v) for v in values.split(",")]
+            sweep.setdefault(name, []).extend(int(v) for v in values.split(","))
         except ValueError:
             raise ConfigError(
                 f"--sweep {text}: give a setting and whole numbers, as in "

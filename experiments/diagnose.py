@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import re
+import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from experiments import run
+from experiments.build import BUILD
 from experiments.config import Config
 from experiments.errors import BuildError
 from experiments.model import Outcome, RunResult
@@ -105,12 +107,16 @@ def diagnose(config: Config) -> Iterator[Diagnosis]:
             yield Diagnosis("build", "FAILED", str(error), explain(str(error)))
             return
         for result in experiment.results():
-            yield _of(result)
+            yield _of(result, experiment.path / "attempts")
 
 
-def _of(result: RunResult) -> Diagnosis:
+def _of(result: RunResult, attempts: Path) -> Diagnosis:
     spec = result.spec
     meaning = "" if result.outcome is Outcome.OK else explain(result.reason)
-    return Diagnosis(
-        f"{spec.scheduler}/{spec.variant}", result.outcome, result.reason, meaning
-    )
+    words = result.reason
+    # The experiment is thrown away; what the verifier said in full is not
+    for log in attempts.glob(f"{spec.run_id}-*/load.log"):
+        kept = BUILD / f"doctor-{spec.scheduler}_{spec.variant}.log"
+        shutil.copyfile(log, kept)
+        words += f"\n(load.log is kept as {kept})"
+    return Diagnosis(f"{spec.scheduler}/{spec.variant}", result.outcome, words, meaning)

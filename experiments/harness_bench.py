@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from experiments import config, run
+from experiments.errors import RunFailed
+from experiments.model import Outcome
 
 _DURATION_S = 5
 
@@ -28,13 +30,15 @@ def measure() -> list[dict[str, Any]]:
     )
     with tempfile.TemporaryDirectory(prefix="scxlab-bench-") as directory:
         done = run.run(settings, "harness", Path(directory))
-        facts = [r.facts for r in done.results()]
+        facts = [r.facts for r in done.results() if r.outcome is Outcome.OK]
         boots = [b["boot_s"] for b in done.manifest().boots]
     # The first run of a boot includes the boot and cold caches of the guest
     ended: dict[int, list[Mapping[str, Any]]] = {}
     for fact in sorted(facts, key=lambda f: f["ended_at_uptime_s"]):
         ended.setdefault(fact["boot"], []).append(fact)
     later = [fact for of_boot in ended.values() for fact in of_boot[1:]]
+    if not later:
+        raise RunFailed("too few runs ended OK to measure anything")
     beyond = [f["turnaround_s"] - _DURATION_S for f in later]
     return [
         _row("boot to first command", boots),

@@ -17,27 +17,45 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import lz4.block
 import zstandard
 
 from experiments.errors import ConfigError, MissingRequirement
 from experiments.labroot import LabRoot, cache_dir, run_inside
-from experiments.proc import CommandFailed
 from experiments.results import atomic_write
 
 _ELF = b"\x7fELF"
+_SMALLEST = 0x250  # of an image with a whole boot header
 _LZ4_LEGACY = b"\x02\x21\x4c\x18"
 _LZ4_BLOCK = 8 << 20
+_BTF_SECTION = b"\0.BTF\0"  # among the names of an ELF file's sections
 _VERSION = re.compile(rb"Linux version (\S+) ")
 
 
+class _Stream(Protocol):
+    """What the decompressors of the standard library and of zstandard share."""
+
+    @property
+    def eof(self) -> bool: ...
+
+    def decompress(self, payload: bytes, /) -> bytes: ...
+
+
+def _whole(stream: _Stream, payload: bytes) -> bytes:
+    out = stream.decompress(payload)
+    if not stream.eof:
+        raise EOFError("it ends too early")
+    return out
+
+
 def _unzstd(payload: bytes) -> bytes:
-    return zstandard.ZstdDecompressor().decompressobj().decompress(payload)
+    return _whole(zstandard.ZstdDecompressor().decompressobj(), payload)
 
 
 def _unlzma(payload: bytes) -> bytes:
-    return lzma.LZMADecompressor().decompress(payload)
+    return _whole(lzma.LZMADecompressor(), payload)
 
 
 def _unlz4(payload: bytes) -> bytes:
@@ -61,11 +79,18 @@ def _unlz4(payload: bytes) -> bytes:
 #: the size of the result, which the decompressors must not mistake for more of it.
 _COMPRESSIONS: tuple[tuple[bytes, Callable[[bytes], bytes]], ...] = (
     (b"\x28\xb5\x2f\xfd", _unzstd),
-    (b"\x1f\x8b", lambda payload: zlib.decompressobj(31).decompress(payload)),
+    (b"\x1f\x8b", lambda payload: _whole(zlib.decompressobj(31), payload)),
     (b"\xfd7zXZ", _unlzma),
     (b"\x5d\x00\x00", _unlzma),
     (_LZ4_LEGACY, _unlz4),
-    (b"BZh", lambda payload: bz2.BZ2Decompressor().decompress(payload)),
+    (b"BZh", lambda payload: _whole(bz2.BZ2Decompressor(), payload)),
+)
+
+
+#: What the decompressors raise.
+_DAMAGED = (
+    *(EOFError, OSError, struct.error, zlib.error, lzma.LZMAError),
+    *(zstandard.ZstdError, lz4.block.LZ4BlockError),
 )
 
 
@@ -87,7 +112,7 @@ def vmlinux_of(image: bytes, name: str) -> bytes:
     """
     if image.startswith(_ELF):
         return image
-    if image[0x202:0x206] != b"HdrS":
+    if image[0x202:0x206] != b"HdrS" or len(image) < _SMALLEST:
         raise ConfigError(f"{name} is neither a bzImage nor a vmlinux of x86-64")
     offset, length = struct.unpack_from("<II", image, 0x248)
     offset += ((image[0x1F1] or 4) + 1) * 512
@@ -96,7 +121,10 @@ def vmlinux_of(image: bytes, name: str) -> bytes:
         return payload
     for magic, decompress in _COMPRESSIONS:
         if payload.startswith(magic):
-            return decompress(payload)
+            try:
+                return decompress(payload)
+            except _DAMAGED as error:
+                raise ConfigError(f"{name} is damaged: {error}") from None
     raise ConfigError(
         f"{name} is compressed in a way not known here (lzo?): "
         "give the uncompressed vmlinux"
@@ -134,15 +162,14 @@ def _prepare(root: LabRoot, source: Path, image: bytes, folder: Path) -> None:
     version = _VERSION.search(vmlinux)
     shutil.rmtree(folder, ignore_errors=True)
     atomic_write(folder / "vmlinux", vmlinux)
-    try:
+    header = ""
+    if _BTF_SECTION in vmlinux:
         header = run_inside(
             root.path,
             ["bpftool", "btf", "dump", "file", "/lab/kernels/vmlinux", "format", "c"],
-            timeout_s=120,
+            timeout_s=300,
             binds={folder: "/lab/kernels"},
         ).stdout
-    except CommandFailed:
-        header = ""
     atomic_write(folder / "vmlinux.h", header)
     said = {
         "version": version[1].decode() if version else "unknown",

@@ -24,8 +24,17 @@ KNOBS: Mapping[str, Parameter] = {
 }
 
 
-#: Settings that control does not have: those that can be swept against one control.
-OF_CLEANUP = ("lru_entries", "period_ms", "budget_us", "max_age_ms")
+_OF_SCANS = ("period_ms", "budget_us", "max_age_ms")
+#: strategy -> the settings that it alone reads, not control. Only those can be swept.
+READ_BY: Mapping[str, tuple[str, ...]] = {
+    "scan": _OF_SCANS,
+    "kfunc": _OF_SCANS,
+    "timer": _OF_SCANS,
+    "exit": (),
+    "lru": ("lru_entries",),
+    "storage": (),
+}
+OF_CLEANUP = tuple(dict.fromkeys(name for of in READ_BY.values() for name in of))
 
 
 class Cleanup(NamedTuple):

@@ -13,6 +13,7 @@ they end, or we do, nothing of them stays mounted or running.
 from __future__ import annotations
 
 import dataclasses
+import fcntl
 import json
 import os
 import re
@@ -124,9 +125,37 @@ def require_root() -> None:
         )
 
 
+def _lock(how: int) -> int:
+    """Take the lock of the cache; it is held until the descriptor is closed, or we end.
+
+    Shared while a root is in use, exclusive while one is made. Raises BlockingIOError.
+    """
+    cache_dir().mkdir(parents=True, exist_ok=True)
+    fd = os.open(cache_dir() / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(fd, how | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(fd)
+        raise
+    return fd
+
+
 def open_root() -> LabRoot:
-    """The lab root, checked; MissingRequirement when it has to be made first."""
+    """The lab root, checked; MissingRequirement when it has to be made first.
+
+    It cannot be replaced until this process ends.
+    """
     require_root()
+    try:
+        _lock(fcntl.LOCK_SH)
+    except BlockingIOError:
+        raise LabRootError(
+            "another invoke is making the lab root: wait for it"
+        ) from None
+    return _open()
+
+
+def _open() -> LabRoot:
     path = place()
     stamp = path / _STAMP
     if not stamp.exists():
@@ -190,10 +219,22 @@ def make(report: Report, refresh: bool = False) -> LabRoot:
     when the machine lacks something, LabRootError when making fails.
     """
     require_root()
+    try:
+        lock = _lock(fcntl.LOCK_EX)
+    except BlockingIOError:
+        raise LabRootError(
+            "another invoke is using or making the lab root: wait for it to end"
+        ) from None
+    try:
+        return _make(report, refresh)
+    finally:
+        os.close(lock)
+
+
+def _make(report: Report, refresh: bool) -> LabRoot:
     path = place()
     if (path / _STAMP).exists() and not refresh:
-        return open_root()
-    cache_dir().mkdir(parents=True, exist_ok=True)
+        return _open()
     for stale in cache_dir().glob(".labroot-*"):
         shutil.rmtree(stale)
     _check_disk(cache_dir())
@@ -202,15 +243,19 @@ def make(report: Report, refresh: bool = False) -> LabRoot:
     try:
         _debootstrap(beside, report)
         _finish(beside)
+        old = cache_dir() / f".labroot-old.{os.getpid()}"
         if path.exists():
-            path.rename(old := cache_dir() / f".labroot-old.{os.getpid()}")
+            path.rename(old)
+        try:
             beside.rename(path)
-            shutil.rmtree(old)
-        else:
-            beside.rename(path)
+        except BaseException:
+            if old.exists():
+                old.rename(path)
+            raise
+        shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
-    return open_root()
+    return _open()
 
 
 def _check_disk(path: Path) -> None:

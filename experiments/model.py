@@ -279,15 +279,15 @@ class Loader(Protocol):
 class Backend(Protocol):
     """A place where the agent runs; one module each exposes such a class as BACKEND.
 
-    It is made from the Config, the Experiment, the LabRoot and the Kernel, whose types
-    live above this module.
+    It is made from the Config, the LabRoot and the Kernel, and begins an Experiment;
+    their types live above this module.
     """
 
     name: str
 
-    def __init__(
-        self, config: Any, experiment: Any, root: Any, kernel: Any
-    ) -> None: ...
+    def __init__(self, config: Any, root: Any, kernel: Any) -> None: ...
+
+    def begin(self, experiment: Any) -> None: ...
 
     def missing(self) -> Sequence[str]: ...
 

@@ -13,6 +13,7 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 
 from experiments.config import Config
+from experiments.knobs import READ_BY
 from experiments.model import CONTROL, NO_CLEANUP, TEST, Arm, Plan, RunSpec, Scalar
 from experiments.sources import Source
 
@@ -23,7 +24,8 @@ def variants(config: Config) -> dict[str, Arm]:
     tests = {}
     for cleanup in config.cleanups:
         name = TEST if len(config.cleanups) == 1 else f"{TEST}-{cleanup}"
-        for settings in combinations(config.sweep):
+        read = {k: v for k, v in config.sweep.items() if k in READ_BY[cleanup]}
+        for settings in combinations(read):
             suffix = "".join(f"-{k}{v}" for k, v in settings.items())
             tests[name + suffix] = Arm(cleanup, {**knobs, **settings})
     return {CONTROL: Arm(NO_CLEANUP, knobs), **tests}

@@ -204,7 +204,7 @@ class Experiment:
             shutil.copyfile(attempt / "dmesg.log", files.dmesg)
         stored = _RESULT.dump_json(_StoredResult(SCHEMA, result), indent=1)
         atomic_write(files.json, stored)
-        if result.outcome is Outcome.OK:
+        if result.outcome in (Outcome.OK, Outcome.SKIPPED):
             shutil.rmtree(attempt)
 
     def count_outcomes(self) -> dict[str, int]:

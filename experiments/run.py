@@ -10,7 +10,9 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import fcntl
+import hashlib
 import os
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -37,6 +39,7 @@ from experiments.model import (
     Plan,
     RunResult,
     RunSpec,
+    digest,
 )
 from experiments.results import Experiment
 
@@ -50,10 +53,24 @@ _HARNESS_ESTIMATE_S = 2.0
 Built = Mapping[tuple[str, str], BuiltObject]
 
 
-def default_name(config: Config, planned: Plan) -> str:
-    """A directory name that says what it is and differs where the plan does."""
+#: Facts that all runs of an experiment share. Only a new experiment may have others.
+_SAME = ("kernel_sha256", "accel", "vm", "labroot", "objects", "tools", "map")
+
+
+def default_name(config: Config, planned: Plan, known: Mapping[str, Any]) -> str:
+    """A directory name that says what it is, and differs where plan or facts do."""
     names = [*(s.name for s in config.sources()[:2]), *config.workloads[:2]]
-    return f"{'-'.join(names)}-{planned.plan_id[:6]}"
+    identity = [planned.plan_id, *(known.get(name) for name in _SAME)]
+    return f"{'-'.join(names)}-{digest(identity)[:6]}"
+
+
+def checked_name(name: str) -> str:
+    """Raises ConfigError unless `name` is that of a directory right below results/."""
+    if not re.fullmatch(r"[\w][\w.+-]*", name):
+        raise ConfigError(
+            f"--experiment {name}: give a plain name of letters, digits, and ._+-"
+        )
+    return name
 
 
 def estimate_s(specs: Sequence[RunSpec]) -> float:
@@ -91,17 +108,19 @@ def run(
     root = labroot.open_root()
     kernel = kernel_image.prepare(root, config.vm.kernel)
     built = build_all(config, root, kernel)
-    path = root_dir / (name or default_name(config, planned))
+    backend = registry.backend(config.backend)(config, root, kernel)
+    known = _facts(config, backend, built)
+    path = root_dir / checked_name(name or default_name(config, planned, known))
     experiment = Experiment.create(
-        path, planned, config.model_dump(mode="json", by_alias=True), {}
+        path, planned, config.model_dump(mode="json", by_alias=True), known
     )
+    _check_facts(experiment, known)
     with _locked(experiment), contextlib.ExitStack() as stack:
         pending = experiment.pending(planned.specs)
         say(_announce(experiment, planned, pending))
         if pending:
-            backend = registry.backend(config.backend)(config, experiment, root, kernel)
             stack.callback(backend.close)
-            _record_facts(experiment, backend, built, facts.machine(PROJECT))
+            backend.begin(experiment)
             _run_all(experiment, backend, built, pending)
         experiment.count_outcomes()
     return experiment
@@ -130,24 +149,30 @@ def _locked(experiment: Experiment) -> Iterator[None]:
         yield
 
 
-def _record_facts(
-    experiment: Experiment, backend: Backend, built: Built, machine: Mapping[str, Any]
-) -> None:
-    """What must not change between the runs of an experiment is checked here."""
+def _facts(config: Config, backend: Backend, built: Built) -> Mapping[str, Any]:
     objects = {
         f"{scheduler}/{variant}": {"sha256": o.sha256, "ops": o.ops_name}
         for (scheduler, variant), o in built.items()
     }
-    known = {**machine, **backend.facts(), "objects": objects}
+    tools = {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(BIN.iterdir())
+        if not path.name.startswith(".")
+    }
+    used = {"objects": objects, "tools": tools, "map": config.map}
+    return {**facts.machine(PROJECT), **backend.facts(), **used}
+
+
+def _check_facts(experiment: Experiment, known: Mapping[str, Any]) -> None:
+    """Raises ConfigError when runs done now would not compare with those before."""
     before = experiment.manifest().facts
-    for name in ("kernel_sha256", "accel", "objects"):
-        if before and before.get(name) != known[name]:
+    for name in _SAME:
+        if before.get(name) != known.get(name):
             raise ConfigError(
                 f"{experiment.path} was begun with another {name}; its runs and new "
-                "ones would not compare: give the new one a name with --experiment"
+                "ones would not compare: give the new one another name with "
+                "--experiment"
             )
-    if not before:
-        experiment.update(facts=known)
 
 
 def _run_all(
@@ -200,7 +225,7 @@ def _run_one(
             result = backend.execute(job, tick)
         except BackendLost as error:
             result = RunResult(spec, spec.run_id, Outcome.LOST, str(error))
-        if result.outcome is not Outcome.OK:
+        if result.outcome not in (Outcome.OK, Outcome.SKIPPED):
             backend.renew()
         if result.outcome is not Outcome.LOST or attempt == MAX_ATTEMPTS:
             break

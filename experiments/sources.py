@@ -86,6 +86,8 @@ def of(text: str) -> Source:
         if text not in names():
             raise unknown_name("scheduler", text, names())
         return Source(text)
+    if "\0" in text:
+        raise ConfigError("a file name cannot hold a NUL")
     files = tuple(Path(part).resolve() for part in text.split(":"))
     if len(files) > 2:
         raise ConfigError(f"{text}: give one file, or two as control:test")
@@ -103,7 +105,11 @@ def of_commands(commands: Sequence[str]) -> Source:
     if len(commands) > 2:
         raise ConfigError("give one --sched-cmd, or two: control and test")
     for command in commands:
-        if not shlex.split(command):
+        try:
+            words = shlex.split(command)
+        except ValueError as error:
+            raise ConfigError(f"--sched-cmd {command}: {error}") from None
+        if not words:
             raise ConfigError("--sched-cmd is empty")
     stems = [Path(shlex.split(c)[0]).name for c in commands]
     return Source("-vs-".join(dict.fromkeys(stems)), commands=tuple(commands))

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import os
 import shutil
@@ -14,7 +15,7 @@ from typing import Any
 from experiments import accel, agent_code
 from experiments.config import Config
 from experiments.drive import END_GRACE_S
-from experiments.errors import BackendLost, MissingRequirement
+from experiments.errors import BackendLost, ConfigError, MissingRequirement
 from experiments.kernel_image import Kernel
 from experiments.labroot import LabRoot
 from experiments.model import BuiltObject, Job, Metric, Outcome, RunResult
@@ -32,18 +33,21 @@ _STAGE = Path(".stage")
 class VmBackend:
     name = "vm"
 
-    def __init__(
-        self, config: Config, experiment: Experiment, root: LabRoot, kernel: Kernel
-    ) -> None:
+    def __init__(self, config: Config, root: LabRoot, kernel: Kernel) -> None:
         self._config = config
-        self._experiment = experiment
         self._root = root
         self._kernel = kernel
+        self._guest: Guest | None = None
+        self._accel = ("", "")
+
+    def begin(self, experiment: Experiment) -> None:
+        """What follows is done for this experiment."""
+        self._experiment = experiment
         self._share = experiment.path / "attempts"
         self._run_dir = experiment.path / ".vm"
-        self._guest: Guest | None = None
         self._boots: list[Mapping[str, Any]] = [*experiment.manifest().boots]
-        self._accel = ("", "")
+        # What a killed run has left
+        shutil.rmtree(self._share / _STAGE, ignore_errors=True)
 
     def missing(self) -> Sequence[str]:
         return ()
@@ -104,11 +108,14 @@ class VmBackend:
         if self._guest is None:
             tick("booting")
             self._guest = self._boot()
-            self._warm_up(self._guest, job, tick)
+            if not self._warm_up(self._guest, job, tick):
+                # Something may be left of it: another boot, without a warm-up
+                self.renew()
+                self._guest = self._boot()
         return self._execute(self._guest, job, tick)
 
-    def _warm_up(self, guest: Guest, job: Job, tick: Callable[[str], None]) -> None:
-        """Do the run once for a short time and throw it away.
+    def _warm_up(self, guest: Guest, job: Job, tick: Callable[[str], None]) -> bool:
+        """Do the run once for a short time and throw it away; False if it went wrong.
 
         The first run of a boot reads every program from disk; hackbench's rounds took
         twice as long in it, whichever scheduler it was.
@@ -120,14 +127,19 @@ class VmBackend:
         )
         out_dir = self._experiment.new_attempt(spec)
         warm_up = dataclasses.replace(job, spec=spec, out_dir=out_dir)
-        result = self._execute(guest, warm_up, lambda text: tick(f"warm-up, {text}"))
+        try:
+            result = self._execute(
+                guest, warm_up, lambda text: tick(f"warm-up, {text}")
+            )
+        finally:
+            shutil.rmtree(out_dir)
         self._boots[-1] = {
             **self._boots[-1],
             "warm_up": {"run": spec.label, "duration_s": spec.duration_s}
             | {"outcome": result.outcome.value, "reason": result.reason},
         }
         self._experiment.update(boots=tuple(self._boots))
-        shutil.rmtree(out_dir)
+        return result.outcome in (Outcome.OK, Outcome.SKIPPED)
 
     def _execute(
         self, guest: Guest, job: Job, tick: Callable[[str], None]
@@ -154,13 +166,15 @@ class VmBackend:
     def _inside(self, job: Job) -> Job:
         """The job as the guest sees it, its artefacts copied to the share."""
         stage = self._share / _STAGE
-        shutil.copytree(job.bin_dir, stage / "bin", dirs_exist_ok=True)
+        if not (stage / "bin").exists():
+            shutil.copytree(job.bin_dir, stage / "bin")
         built: BuiltObject | None = None
         if job.built is not None and not job.built.path.is_file():
             built = job.built  # a program that the lab root has
         elif job.built is not None:
-            shutil.copy(job.built.path, stage / job.built.path.name)
-            path = _SHARE / _STAGE / job.built.path.name
+            name = f"{job.built.sha256[:12]}-{job.built.path.name}"
+            _stage_object(job.built, stage / name)
+            path = _SHARE / _STAGE / name
             built = dataclasses.replace(job.built, path=path)
         return Job(
             spec=job.spec,
@@ -184,11 +198,23 @@ class VmBackend:
     def _keep_console(self) -> None:
         console = self._run_dir / "console.log"
         if console.exists():
-            kept = (
-                self._experiment.path / "boots" / f"boot{len(self._boots)}_console.log"
-            )
-            kept.parent.mkdir(exist_ok=True)
-            console.replace(kept)
+            folder = self._experiment.path / "boots"
+            folder.mkdir(exist_ok=True)
+            count = len(list(folder.iterdir()))  # boots that failed have one, too
+            console.replace(folder / f"boot{count + 1}_console.log")
+
+
+def _stage_object(built: BuiltObject, target: Path) -> None:
+    """Copy an object once; afterwards a build by somebody else changes nothing."""
+    if target.exists():
+        return
+    shutil.copy(built.path, target)
+    if hashlib.sha256(target.read_bytes()).hexdigest() != built.sha256:
+        target.unlink()
+        raise ConfigError(
+            f"{built.path} was built anew, by another invoke, since this experiment "
+            "began: the same command again goes on, if the sources are the same"
+        )
 
 
 BACKEND = VmBackend

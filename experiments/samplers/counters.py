@@ -63,7 +63,8 @@ def derive(
     if cleanup == "storage":
         full["entries"] = balance(full)
     if cleanup == "lru" and census is not None:
-        full["evicted"] = full["inserted"] - full["dropped"] - census[0]
+        # Tasks may come between the counters and the census
+        full["evicted"] = max(0, full["inserted"] - full["dropped"] - census[0])
     dead = full["left_behind"] - full["reused"]
     if census is not None:
         full["leaked"] = census[1]
@@ -104,6 +105,11 @@ class CountersSampler:
             entries += 1
             marked += struct.unpack_from("=Q", value, self._exited_at)[0]
         return entries, marked
+
+    @property
+    def counts_evictions(self) -> bool:
+        """Whether `evicted` is a count of its own; with lru it is a difference."""
+        return self._cleanup != "lru"
 
     def read(self) -> dict[str, int]:
         """All counters by their names in struct cleanup_counters, and what follows."""

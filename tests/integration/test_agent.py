@@ -24,23 +24,27 @@ def samples(out_dir: Path) -> pd.DataFrame:
 
 
 def test_entries_equal_a_full_walk_of_the_map(lab: Lab) -> None:
-    """At three moments the walk before and the walk after enclose the sampled count.
+    """At three moments, a walk before and a walk after enclose the sampled count.
 
-    In control the map only grows, so equality with both is exact but for what the
-    kernel's own threads add in the second between them.
+    In control the map only grows, so the count is exact but for what the kernel's own
+    threads add in the second and a half between the walks.
     """
-    result, out_dir = lab.run("count-check", lab.scheduler(), 11, 3.0)
+    result, out_dir = lab.run("count-check", lab.scheduler(), 14, 1.0)
     assert result["outcome"] == "OK", result["reason"]
     assert result["facts"]["map_entries_by"] == "iterator"
-    walks = {m["name"]: m["value"] for m in result["metrics"]}
-    table = samples(out_dir).set_index(samples(out_dir)["timestamp"].round())
-    for moment in (3, 6, 9):
-        before, after = (walks[f"walk_{moment}_{w}"] for w in ("before", "after"))
-        sampled = table.loc[moment, "map_entries"]
-        assert before <= sampled <= after
+    found = {m["name"]: m["value"] for m in result["metrics"]}
+    table = samples(out_dir)
+    for moment in range(3):
+        start, before, end, after = (
+            found[f"{name}_{moment}"] for name in ("from", "before", "until", "after")
+        )
+        # The clock of the walks is that of the agent to some hundredths of a second
+        inside = table[table["timestamp"].between(start + 0.1, end - 0.1)]
+        assert len(inside) >= 1
+        assert inside["map_entries"].between(before, after).all()
         assert after - before <= 10
-        assert sampled > 0.9 * 100 * moment / 3
-        assert table.loc[moment, "inserted"] == sampled
+        assert before >= 60 * (moment + 1)
+        assert (inside["inserted"] - inside["map_entries"]).abs().max() <= 2
 
 
 def test_columns_and_counts_of_control(lab: Lab) -> None:
@@ -91,11 +95,10 @@ def test_every_strategy_evicts_balances_and_leaves_nothing(
     facts = result["facts"]
     assert "flags" not in facts
     ways = facts["evictions_three_ways"]
-    assert ways["counter"] > 300
-    if cleanup != "storage":
-        assert ways["inserted_minus_present"] == ways["counter"]
-    if cleanup == "kfunc":
-        assert ways["kernel_log"] == ways["counter"]
+    known = [way for way in ways.values() if way is not None]
+    assert len(known) == {"lru": 1, "storage": 1, "kfunc": 3}.get(cleanup, 2)
+    assert min(known) > 300
+    assert len(set(known)) == 1
     last = samples(out_dir).iloc[-1]
     assert last["map_entries"] < 0.7 * last["inserted"]
     assert 0 <= last["leaked"] <= last["map_entries"]

@@ -71,6 +71,8 @@ def test_names_are_taken_once() -> None:
         ({"sweep": {"max_age_ms": []}}, "has no values"),
         ({"sweep": {"max_age_ms": [0]}}, "max_age_ms is 0"),
         ({"sweep": {"max_entries": [64]}}, "unknown setting to sweep"),
+        ({"sweep": {"lru_entries": [64]}}, "means nothing to the strategy scan"),
+        ({"sweep": {"budget_us": [1]}, "commands": ["x"]}, "has its own flags"),
         ({"duration_s": 0}, "duration_s"),
         ({"iterations": 0}, "iterations"),
         ({"schedulers": []}, "name at least one scheduler"),
@@ -90,9 +92,30 @@ def test_a_wrong_flag_is_named_as_the_flag() -> None:
 def test_sweeps_from_the_command_line() -> None:
     parsed = config.parse_sweep(["max_age_ms=1,2 budget_us=3", "period_ms=4"])
     assert parsed == {"max_age_ms": [1, 2], "budget_us": [3], "period_ms": [4]}
+    repeated = config.parse_sweep(["max_age_ms=1", "max_age_ms=2"])
+    assert repeated == {"max_age_ms": [1, 2]}
     assert config.parse_sweep([]) is None
     with pytest.raises(ConfigError, match="whole numbers"):
         config.parse_sweep(["max_age_ms=soon"])
+
+
+def test_schedulers_on_the_command_line_win_over_programs_in_the_file(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text("schema: 1\ncommands: [scx_foo]\n")
+    assert config.load(path).commands == ("scx_foo",)
+    assert config.load(path, schedulers=("scx_simple",)).commands == ()
+
+
+def test_more_files_without_settings(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_bytes(b"\xff\xfe\x00bad")
+    with pytest.raises(ConfigError, match=r"c\.yaml"):
+        config.load(path)
+    path.write_text("schema: 1\nvm: 5\n")
+    with pytest.raises(ConfigError, match="vm is not a section"):
+        config.load(path, kernel="/k")
 
 
 @pytest.mark.parametrize("text", ["", "- a\n", "a: [", "just words"])

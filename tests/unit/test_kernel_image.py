@@ -60,6 +60,19 @@ def test_every_compression(how: str) -> None:
     assert kernel_image.vmlinux_of(image, "k") == ELF
 
 
+@pytest.mark.parametrize("how", [h for h in PACK if h not in ("none", "lz4")])
+def test_a_damaged_image_is_named(how: str) -> None:
+    packed = PACK[how](ELF)
+    with pytest.raises(ConfigError, match="vmlinuz-x is damaged"):
+        kernel_image.vmlinux_of(bzimage(packed[: len(packed) // 2]), "vmlinuz-x")
+
+
+def test_a_truncated_zstd_image_is_not_half_a_kernel() -> None:
+    packed = PACK["zstd"](os.urandom(10_000))
+    with pytest.raises(ConfigError, match="damaged"):
+        kernel_image.vmlinux_of(bzimage(packed[:5000]), "k")
+
+
 def test_zero_setup_sectors_mean_four() -> None:
     image = bytearray(bzimage(ELF))
     image[0x1F1] = 0

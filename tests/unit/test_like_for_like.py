@@ -67,8 +67,8 @@ def test_every_strategy_is_in_the_header(name: str) -> None:
     assert f"#define {knobs.CLEANUPS[name].macro} " in header
 
 
-def test_the_config_file_spells_out_every_knob_with_its_default() -> None:
-    assert dict(config.load().knobs) == {n: k.default for n, k in knobs.KNOBS.items()}
+def test_the_config_file_spells_out_every_knob() -> None:
+    assert set(config.load().knobs) == set(knobs.KNOBS)
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,9 @@ class FakeBackend:
     def missing(self) -> list[str]:
         return []
 
+    def begin(self, experiment: Experiment) -> None:
+        pass
+
     def facts(self) -> Mapping[str, Any]:
         return {"kernel_sha256": "k", "accel": "none"}
 
@@ -126,13 +129,20 @@ def test_stopped_and_started_again_goes_on(experiment: Experiment) -> None:
             assert experiment.result(spec) == before[spec.label]
 
 
-def test_facts_are_recorded_once_and_must_stay(experiment: Experiment) -> None:
-    backend = FakeBackend(always(Outcome.OK))
-    experiment.update(facts={"kernel_sha256": "k", "accel": "none", "objects": {}})
-    run._record_facts(experiment, backend, {}, {})
-    experiment.update(facts={"kernel_sha256": "other", "accel": "none", "objects": {}})
-    with pytest.raises(ConfigError, match="another kernel_sha256"):
-        run._record_facts(experiment, backend, {}, {})
+@pytest.mark.parametrize("name", run._SAME)
+def test_an_experiment_keeps_its_facts(experiment: Experiment, name: str) -> None:
+    known = {fact: "as before" for fact in run._SAME}
+    experiment.update(facts=known)
+    run._check_facts(experiment, known)
+    with pytest.raises(ConfigError, match=f"another {name}.*--experiment"):
+        run._check_facts(experiment, {**known, name: "changed"})
+
+
+@pytest.mark.parametrize("name", ["../x", "/tmp/x", ".", "a/b", "", ".hidden"])
+def test_names_of_experiments_are_plain(name: str) -> None:
+    with pytest.raises(ConfigError, match="plain name"):
+        run.checked_name(name)
+    assert run.checked_name("scx_simple-hackbench-1.2") == "scx_simple-hackbench-1.2"
 
 
 def test_two_runners_on_one_experiment(experiment: Experiment) -> None:
@@ -144,9 +154,20 @@ def test_two_runners_on_one_experiment(experiment: Experiment) -> None:
         pass
 
 
-def test_the_default_name_follows_the_plan() -> None:
+def test_the_default_name_follows_the_plan_and_the_facts() -> None:
     one = config.parse({"schema": 1}, "test")
     two = config.parse({"schema": 1, "duration_s": 31}, "test")
-    names = {run.default_name(c, plan.build(c)) for c in (one, one, two)}
-    assert len(names) == 2
+    names = {
+        run.default_name(c, plan.build(c), {"kernel_sha256": kernel})
+        for c, kernel in ((one, "k"), (one, "k"), (two, "k"), (one, "other"))
+    }
+    assert len(names) == 3
     assert all(n.startswith("scx_simple-hackbench-") for n in names)
+
+
+def test_a_skipped_run_needs_no_fresh_boot_and_leaves_nothing(
+    experiment: Experiment,
+) -> None:
+    backend = go(experiment, always(Outcome.SKIPPED))
+    assert backend.renewed == 0
+    assert not list((experiment.path / "attempts").iterdir())

@@ -68,5 +68,7 @@ def test_programs() -> None:
     assert source.arms()["control"].knobs == {"command": "scx_a --flag 1"}
     with pytest.raises(ConfigError, match="empty"):
         sources.of_commands([" "])
+    with pytest.raises(ConfigError, match="quotation"):
+        sources.of_commands(['scx_a "open'])
     with pytest.raises(ConfigError, match="or two"):
         sources.of_commands(["a", "b", "c"])

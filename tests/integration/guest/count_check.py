@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A workload for the guest: forks, pauses, and walks the whole map in the pauses.
+"""A workload for the guest: forks, then pauses, with a walk of the map at both ends.
 
-It prints what the walks found and when, to be held against the run's CSV.
+It prints what the walks found and when, to be held against the samples that the agent
+took in the pauses.
 """
 
 from __future__ import annotations
@@ -16,7 +17,10 @@ from pathlib import Path
 from experiments.kernel import bpf
 from experiments.model import Metric, Parameter, Round, RunSpec
 
-FORKS = 100
+FORKS = 60
+MOMENTS = 3
+#: Longer than the interval of the samples, so that one falls into every pause.
+PAUSE_S = 1.5
 
 
 class CountCheck:
@@ -34,13 +38,15 @@ class CountCheck:
         return ("env", f"PYTHONPATH={code}", *script, str(spec.duration_s))
 
     def parse(self, spec: RunSpec, rounds: Sequence[Round]) -> Sequence[Metric]:
-        said = json.loads(rounds[0].output)
         return [
-            Metric(f"walk_{moment}_{when}", count, "entries", False)
-            for moment, pair in said.items()
-            for when, count in zip(("before", "after"), pair, strict=True)
+            Metric(f"{name}_{moment}", value, unit, False)
+            for moment, found in enumerate(json.loads(rounds[0].output))
+            for name, value, unit in zip(NAMES, found, UNITS, strict=True)
         ]
 
+
+NAMES = ("from", "before", "until", "after")
+UNITS = ("s", "entries", "s", "entries")
 
 WORKLOAD = CountCheck()
 
@@ -66,16 +72,20 @@ def main(duration_s: int) -> None:
     late = time.clock_gettime(time.CLOCK_BOOTTIME) - process_start_s()
     start = time.monotonic() - late
     fd = tasks_map()
+    key_size = bpf.map_info(fd).key_size
 
-    def walk_at(moment_s: float) -> int:
-        time.sleep(max(0.0, start + moment_s - time.monotonic()))
-        return len(set(bpf.walk_keys(fd, bpf.map_info(fd).key_size)))
+    def walk() -> int:
+        return len(set(bpf.walk_keys(fd, key_size)))
 
-    found = {}
-    for moment in range(3, duration_s, 3):
+    found = []
+    for _ in range(MOMENTS):
         for _ in range(FORKS):
             os.waitpid(os.posix_spawn("/bin/true", ["true"], {}), 0)
-        found[moment] = walk_at(moment - 0.5), walk_at(moment + 0.5)
+        before = walk()
+        begin = time.monotonic() - start
+        time.sleep(PAUSE_S)
+        end = time.monotonic() - start
+        found.append((begin, before, end, walk()))
     time.sleep(max(0.0, start + duration_s - time.monotonic()))
     print(json.dumps(found))
 
