@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The parts of the VM backend that need no VM."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+
+from experiments import accel, agent_code
+from experiments.backends.vm import _stage_object
+from experiments.errors import BackendLost, ConfigError
+from experiments.kernel_image import Kernel
+from experiments.labroot import LabRoot
+from experiments.model import BuiltObject
+from experiments.qemu import Shape, qemu_argv
+
+
+def built(path: Path) -> BuiltObject:
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    return BuiltObject(path, sha256, "x", "none", "tasks", "", {}, {})
+
+
+def test_an_object_is_staged_once(tmp_path: Path) -> None:
+    source, target = tmp_path / "x.bpf.o", tmp_path / "staged"
+    source.write_text("one")
+    known = built(source)
+    _stage_object(known, target)
+    source.write_text("built anew")
+    _stage_object(known, target)
+    assert target.read_text() == "one"
+
+
+def test_an_object_built_anew_is_not_taken_for_the_old_one(tmp_path: Path) -> None:
+    source, target = tmp_path / "x.bpf.o", tmp_path / "staged"
+    source.write_text("one")
+    known = built(source)
+    source.write_text("built anew")
+    with pytest.raises(ConfigError, match="built anew"):
+        _stage_object(known, target)
+    assert not target.exists()
+
+
+def test_tcg_has_a_thread_for_each_cpu() -> None:
+    argv = qemu_argv(Shape(4, 1024, "tcg"), "/k")
+    assert argv[argv.index("-accel") + 1] == "tcg,thread=multi"
+    assert argv[argv.index("-smp") + 1] == "4"
+    assert "-no-reboot" in argv, "a panic has to end QEMU"
+
+
+def test_the_guest_gets_the_agent_and_nothing_else(tmp_path: Path) -> None:
+    agent_code.stage(tmp_path)
+    staged = {p.name for p in (tmp_path / agent_code.CODE).iterdir()}
+    assert staged == {"experiments", "workloads"}
+    assert (tmp_path / agent_code.CODE / "experiments/agent.py").exists()
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[LabRoot, Kernel]:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(accel, "KVM_DEVICE", tmp_path)
+    root = LabRoot(tmp_path, "key", "suite", {"qemu-system-x86": "1"})
+    return root, Kernel("7", "abc", tmp_path / "vmlinux", tmp_path)
+
+
+def test_kvm_that_does_not_boot_is_tcg_and_remembered_for_this_kernel(
+    machine: tuple[LabRoot, Kernel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def no_guest(*args: object) -> None:
+        asked.append(args)
+        raise BackendLost("failed to set MSR")
+
+    monkeypatch.setattr(accel, "Guest", no_guest)
+    root, kernel = machine
+    for _ in range(2):
+        name, why = accel.choose(root, kernel)
+        assert name == "tcg"
+        assert "failed to set MSR" in why
+    assert len(asked) == 1
+    accel.choose(root, Kernel("7", "another", kernel.image, kernel.folder))
+    assert len(asked) == 2
+
+
+def test_without_a_device_nothing_is_probed(
+    machine: tuple[LabRoot, Kernel], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(accel, "KVM_DEVICE", tmp_path / "absent")
+    name, why = accel.choose(*machine)
+    assert name == "tcg"
+    assert "there is no" in why
+
+
+def test_a_damaged_memory_of_the_probe_is_asked_again(
+    machine: tuple[LabRoot, Kernel], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def no_guest(*args: object) -> None:
+        raise BackendLost("hang")
+
+    monkeypatch.setattr(accel, "Guest", no_guest)
+    accel.choose(*machine)
+    stored = tmp_path / "scxlab/accel.json"
+    assert json.loads(stored.read_text())["accel"] == "tcg"
+    stored.write_text("{")
+    assert accel.choose(*machine)[0] == "tcg"
