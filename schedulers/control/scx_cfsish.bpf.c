@@ -30,7 +30,9 @@
 
 char _license[] SEC("license") = "GPL";
 
-/* CPU numbers that the scheduler can deal with; it refuses to load where there are more. */
+/* CPUs that the scheduler can deal with, a power of two; it refuses to load where there
+ * are more.
+ */
 #define MAX_CPUS 1024
 #define E2BIG 7
 /* A task of this weight ages in real time. */
@@ -48,7 +50,8 @@ char _license[] SEC("license") = "GPL";
 /* Clocks start here; see unplaced(). */
 #define CLOCK_START_NS (1ULL << 32)
 
-_Static_assert(MAX_CPUS >= 1 && MAX_CPUS <= 8192, "MAX_CPUS");
+_Static_assert(MAX_CPUS >= 1 && MAX_CPUS <= 8192 && !(MAX_CPUS & (MAX_CPUS - 1)),
+	       "MAX_CPUS");
 _Static_assert(SLEEPER_CREDIT_NS <= CLOCK_START_NS / 4, "SLEEPER_CREDIT_NS");
 _Static_assert(MAX_DEBT_NS >= SLICE_NS && MAX_DEBT_NS <= 10000 * NSEC_PER_MSEC, "MAX_DEBT_NS");
 _Static_assert(CLOCK_DRAG >= 1 && CLOCK_DRAG <= 64, "CLOCK_DRAG");
@@ -61,10 +64,10 @@ struct queue {
 struct queue queues[MAX_CPUS];
 u32 nr_cpus;
 
-/* NULL only to satisfy the verifier: init has checked the number of CPUs. */
+/* Init has checked the number of CPUs; the mask is for the verifier. */
 static __always_inline struct queue *queue_of(s32 cpu)
 {
-	return (u32)cpu < MAX_CPUS ? &queues[(u32)cpu] : NULL;
+	return &queues[cpu & (MAX_CPUS - 1)];
 }
 
 /* Tasks that wait for @cpu, and the one that runs there. */
@@ -107,7 +110,7 @@ s32 BPF_PROG(cfsish_select_cpu, struct task_struct *p, s32 prev_cpu, u64 wake_fl
 	struct task_record *rec = record_find(p);
 	struct queue *from = queue_of(prev_cpu), *to = queue_of(cpu);
 
-	if (rec && from && to && from != to && !unplaced(rec)) {
+	if (rec && from != to && !unplaced(rec)) {
 		place(rec, from->clock, MAX_DEBT_NS);
 		rec->vruntime += to->clock - from->clock;
 	}
@@ -124,8 +127,6 @@ void BPF_PROG(cfsish_enqueue, struct task_struct *p, u64 enq_flags)
 	struct queue *q = queue_of(cpu);
 	u64 max_debt;
 
-	if (!q)
-		return;
 	max_debt = MAX_DEBT_NS / nr_competing(cpu);
 	if (max_debt < SLICE_NS)
 		max_debt = SLICE_NS;
@@ -163,7 +164,7 @@ void BPF_PROG(cfsish_running, struct task_struct *p)
 	struct task_record *rec = record_of(p);
 	struct queue *q = queue_of(scx_bpf_task_cpu(p));
 
-	if (!rec || !q)
+	if (!rec)
 		return;
 	if (unplaced(rec) || time_before(rec->vruntime, q->clock))
 		place(rec, q->clock, MAX_DEBT_NS);
@@ -181,8 +182,6 @@ void BPF_PROG(cfsish_stopping, struct task_struct *p, bool runnable)
 	u64 left = p->scx.slice < SLICE_NS ? p->scx.slice : SLICE_NS;
 	u64 used = SLICE_NS - left;
 
-	if (!q)
-		return;
 	q->clock += used / (CLOCK_DRAG * nr_competing(cpu));
 	if (!rec)
 		return;
@@ -216,12 +215,10 @@ s32 BPF_PROG(cfsish_init)
 	if (nr_cpus > MAX_CPUS)
 		return -E2BIG;
 	bpf_for(cpu, 0, nr_cpus) {
-		struct queue *q = queue_of(cpu);
-
 		err = scx_bpf_create_dsq(cpu, -1);
-		if (err || !q)
+		if (err)
 			break;
-		q->clock = CLOCK_START_NS;
+		queue_of(cpu)->clock = CLOCK_START_NS;
 	}
 	return err ?: cleanup_init();
 }
