@@ -11,14 +11,17 @@
  * much longer than MAX_DEBT_NS for neutral competitors. A task that wakes on another CPU
  * takes its distance to the clock along. A CPU that runs dry takes the first task that
  * it may run from the other queues, nearest CPU number first; a task that has to wait
- * while some CPU idles wakes that CPU up, to steal it.
+ * while some CPU idles wakes that CPU up, to steal it. A task whose slice is over may go
+ * on, MAX_SLICES times at the most, while it still comes before all who wait.
  *
  * Limits: load is balanced by stealing alone, so fairness holds on each CPU and not
  * between them: three tasks on two CPUs that are never idle share 1:1:2. No preemption
- * by those who wake, no topology, no regard for cgroups. Weights work up to a ratio of
- * some 20:1; beyond it, progress comes first. Per-task state follows tasks.bpf.h, with
- * its limits. It behaves badly with many CPUs and few tasks (each that runs dry looks
- * into all queues), and where CPU-bound tasks sit unevenly on busy CPUs.
+ * by those who wake, no topology, no regard for cgroups. Progress comes before weights:
+ * one task against another gets 5:1 at the most (MAX_SLICES; 1:1 on kernels that cannot
+ * show the first task of a queue, before 6.19), and debt is forgiven beyond MAX_DEBT_NS;
+ * but a crowd of heavy tasks keeps light ones waiting for seconds. Per-task state follows
+ * tasks.bpf.h, with its limits. It behaves badly with many CPUs and few tasks (each that
+ * runs dry looks into all queues), and where CPU-bound tasks sit unevenly on busy CPUs.
  *
  * Known races: clocks and vruntimes are read by other CPUs without a lock, when a task
  * wakes elsewhere; it is then placed wrongly by what the clock moved meanwhile. A stolen
@@ -46,19 +49,24 @@ char _license[] SEC("license") = "GPL";
 /* However heavy those that run are, the clock moves at 1/CLOCK_DRAG of the speed it would
  * have if all were neutral.
  */
-#define CLOCK_DRAG 8
+#define CLOCK_DRAG 2
+/* Slices that a task may have one after the other while others wait. */
+#define MAX_SLICES 5
 /* Clocks start here; see unplaced(). */
 #define CLOCK_START_NS (1ULL << 32)
 
 _Static_assert(MAX_CPUS >= 1 && MAX_CPUS <= 8192 && !(MAX_CPUS & (MAX_CPUS - 1)),
 	       "MAX_CPUS");
 _Static_assert(SLEEPER_CREDIT_NS <= CLOCK_START_NS / 4, "SLEEPER_CREDIT_NS");
-_Static_assert(MAX_DEBT_NS >= SLICE_NS && MAX_DEBT_NS <= 10000 * NSEC_PER_MSEC, "MAX_DEBT_NS");
+_Static_assert(MAX_DEBT_NS >= SLICE_NS && MAX_DEBT_NS <= 10000 * NSEC_PER_MSEC,
+	       "MAX_DEBT_NS");
+_Static_assert(MAX_SLICES >= 1 && MAX_SLICES <= 100, "MAX_SLICES");
 _Static_assert(CLOCK_DRAG >= 1 && CLOCK_DRAG <= 64, "CLOCK_DRAG");
 
 /* The queue of a CPU is the dispatch queue of the CPU's number. */
 struct queue {
 	u64 clock;
+	u32 slices;		/* that the CPU's task has had in a row */
 } __attribute__((aligned(64)));
 
 struct queue queues[MAX_CPUS];
@@ -100,6 +108,24 @@ static __always_inline u64 place(struct task_record *rec, u64 clock, u64 max_deb
 		vtime = clock + max_debt;
 	rec->vruntime = vtime;
 	return vtime;
+}
+
+static __always_inline u64 aged(struct task_struct *p, u64 used_ns)
+{
+	return used_ns * NEUTRAL_WEIGHT / (p->scx.weight ?: NEUTRAL_WEIGHT);
+}
+
+static __always_inline void charge(struct task_struct *p, struct task_record *rec, s32 cpu,
+				   u64 used_ns)
+{
+	struct queue *q = queue_of(cpu);
+
+	q->clock += used_ns / (CLOCK_DRAG * nr_competing(cpu));
+	if (!rec)
+		return;
+	place(rec, q->clock, MAX_DEBT_NS);
+	rec->weight = p->scx.weight;
+	rec->vruntime += aged(p, used_ns);
 }
 
 SEC("struct_ops/cfsish_select_cpu")
@@ -150,10 +176,34 @@ static __always_inline void steal(s32 cpu)
 	}
 }
 
+/* Gives @prev, whose slice is over, another one if it then still comes before all who wait
+ * here: it is not in the queue yet, so it would never get more than every other slice.
+ */
+static __always_inline bool goes_on(struct task_struct *prev, s32 cpu)
+{
+	struct task_record *rec;
+	struct task_struct *next;
+
+	if (!bpf_ksym_exists(scx_bpf_dsq_peek) || !bpf_ksym_exists(scx_bpf_task_set_slice))
+		return false;
+	if (!prev || !(prev->scx.flags & SCX_TASK_QUEUED) ||
+	    queue_of(cpu)->slices >= MAX_SLICES)
+		return false;
+	next = scx_bpf_dsq_peek(cpu);
+	rec = record_find(prev);
+	if (!next || !rec ||
+	    !time_before(rec->vruntime + aged(prev, SLICE_NS), next->scx.dsq_vtime) ||
+	    !scx_bpf_task_set_slice(prev, SLICE_NS))
+		return false;
+	charge(prev, rec, cpu, SLICE_NS);
+	queue_of(cpu)->slices++;
+	return true;
+}
+
 SEC("struct_ops/cfsish_dispatch")
 void BPF_PROG(cfsish_dispatch, s32 cpu, struct task_struct *prev)
 {
-	if (!scx_bpf_dsq_move_to_local(cpu))
+	if (!goes_on(prev, cpu) && !scx_bpf_dsq_move_to_local(cpu))
 		steal(cpu);
 	cleanup_dispatch();
 }
@@ -164,6 +214,7 @@ void BPF_PROG(cfsish_running, struct task_struct *p)
 	struct task_record *rec = record_of(p);
 	struct queue *q = queue_of(scx_bpf_task_cpu(p));
 
+	q->slices = 1;
 	if (!rec)
 		return;
 	if (unplaced(rec) || time_before(rec->vruntime, q->clock))
@@ -175,19 +226,9 @@ void BPF_PROG(cfsish_running, struct task_struct *p)
 SEC("struct_ops/cfsish_stopping")
 void BPF_PROG(cfsish_stopping, struct task_struct *p, bool runnable)
 {
-	s32 cpu = scx_bpf_task_cpu(p);
-	struct task_record *rec = record_of(p);
-	struct queue *q = queue_of(cpu);
-	u64 weight = p->scx.weight ?: NEUTRAL_WEIGHT;
 	u64 left = p->scx.slice < SLICE_NS ? p->scx.slice : SLICE_NS;
-	u64 used = SLICE_NS - left;
 
-	q->clock += used / (CLOCK_DRAG * nr_competing(cpu));
-	if (!rec)
-		return;
-	place(rec, q->clock, MAX_DEBT_NS);
-	rec->weight = weight;
-	rec->vruntime += used * NEUTRAL_WEIGHT / weight;
+	charge(p, record_of(p), scx_bpf_task_cpu(p), SLICE_NS - left);
 }
 
 SEC("struct_ops/cfsish_exit_task")

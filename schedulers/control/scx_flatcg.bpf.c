@@ -8,15 +8,18 @@
  * a task queued or run within ACTIVE_NS; the shares are worked out again every SHARES_NS.
  * So all levels become one: each cgroup has a virtual time, which what its tasks use,
  * divided by its share, moves on. A CPU takes the cgroup that is behind all others and
- * stays with it for GROUP_BUDGET_NS. Within a cgroup, tasks are ordered by vruntime
- * against the cgroup's own clock, with the credit of sleepers and the debt of the others
- * bounded. A task that wakes while an idle CPU suits it runs there at once, and is charged
- * for it.
+ * stays with it for GROUP_BUDGET_NS. Within a cgroup, tasks are ordered by vruntime against
+ * the cgroup's own clock, with the credit of sleepers and the debt of the others bounded.
+ * A task that wakes while an idle CPU suits it runs there at once, and is charged for it.
+ * A task whose slice is over may go on, MAX_SLICES times at the most, while it still comes
+ * before all who wait.
  *
  * Limits: MAX_GROUPS cgroups, scanned one by one; tasks of those beyond, and all tasks
  * where the cpu controller is not enabled, count as tasks of the root cgroup. cpu.max and
- * cpu.idle are not honoured. Shares are followed with a delay of SHARES_NS + ACTIVE_NS,
- * and down to a ratio of some 100:1; beyond it, progress comes first. It behaves badly
+ * cpu.idle are not honoured. Shares are followed with a delay of SHARES_NS + ACTIVE_NS.
+ * Progress comes before weights: a single task gets 5:1 against others at the most
+ * (MAX_SLICES; 1:1 on kernels that cannot show the first task of a queue, before 6.19),
+ * and debt beyond MAX_GROUP_DEBT_NS and MAX_DEBT_NS is forgiven. It behaves badly
  * with many cgroups that wake in turn (each gets the share of an active one for
  * ACTIVE_NS), and where tasks with few CPUs allowed share a cgroup with many others: each
  * CPU has to look past them. Per-task state follows tasks.bpf.h, with its limits.
@@ -30,7 +33,9 @@
 
 char _license[] SEC("license") = "GPL";
 
-/* Slots for cgroups, a power of two; the first is that of the root and of all that have none. */
+/* Slots for cgroups, a power of two; the first is that of the root and of all that have
+ * none.
+ */
 #define MAX_GROUPS 256
 /* Levels of cgroups that count; what lies deeper counts as if it lay there. */
 #define MAX_DEPTH 16
@@ -63,7 +68,9 @@ char _license[] SEC("license") = "GPL";
 /* However heavy those that run are, the clock of their cgroup moves at 1/CLOCK_DRAG of the
  * speed it would have if all were neutral.
  */
-#define CLOCK_DRAG 8
+#define CLOCK_DRAG 2
+/* Slices that a task may have one after the other while others wait. */
+#define MAX_SLICES 5
 /* Clocks start here; see unplaced(). */
 #define CLOCK_START_NS (1ULL << 32)
 /* Cgroups that a CPU tries in the right order, before it takes any task that it may run. */
@@ -76,10 +83,12 @@ _Static_assert(MAX_CPUS >= 1 && MAX_CPUS <= 8192 && !(MAX_CPUS & (MAX_CPUS - 1))
 	       "MAX_CPUS");
 _Static_assert(ACTIVE_NS >= SHARES_NS && ACTIVE_NS <= 10000 * NSEC_PER_MSEC, "ACTIVE_NS");
 _Static_assert(SHARES_NS >= NSEC_PER_MSEC, "SHARES_NS");
-_Static_assert(MAX_DEBT_NS >= SLICE_NS && MAX_DEBT_NS <= 10000 * NSEC_PER_MSEC, "MAX_DEBT_NS");
+_Static_assert(MAX_DEBT_NS >= SLICE_NS && MAX_DEBT_NS <= 10000 * NSEC_PER_MSEC,
+	       "MAX_DEBT_NS");
 _Static_assert(MAX_GROUP_DEBT_NS >= GROUP_BUDGET_NS && MAX_GROUP_DEBT_NS <= CLOCK_START_NS,
 	       "MAX_GROUP_DEBT_NS");
 _Static_assert(ORDERED_TRIES >= 1 && ORDERED_TRIES <= MAX_GROUPS, "ORDERED_TRIES");
+_Static_assert(MAX_SLICES >= 1 && MAX_SLICES <= 100, "MAX_SLICES");
 _Static_assert(CLOCK_DRAG >= 1 && CLOCK_DRAG <= 64, "CLOCK_DRAG");
 
 /* The dispatch queue of a cgroup is that of the slot's number; there is one for each slot
@@ -115,7 +124,9 @@ struct {
 
 struct cpu_state {
 	u64 budget_ends_ns;
-	u32 slot;
+	u32 slot;		/* that the budget is for */
+	u32 running;		/* slot of the task that runs */
+	u32 slices;		/* that it has had in a row */
 } __attribute__((aligned(64)));
 
 struct cpu_state cpus[MAX_CPUS];
@@ -212,6 +223,11 @@ static __always_inline void compute_shares_now_and_then(u64 now)
 
 /* --- cgroups among each other --- */
 
+static __always_inline u64 group_aged(struct group *g, u64 used_ns)
+{
+	return used_ns * WHOLE / (g->share ?: WHOLE);
+}
+
 /* A task of @g was seen. */
 static __always_inline void touch_group(struct group *g)
 {
@@ -278,24 +294,6 @@ static __always_inline u32 serve_anew(void)
 	return MAX_GROUPS;
 }
 
-SEC("struct_ops/flatcg_dispatch")
-void BPF_PROG(flatcg_dispatch, s32 cpu, struct task_struct *prev)
-{
-	u64 now = bpf_ktime_get_ns();
-	struct cpu_state *state = &cpus[cpu & (MAX_CPUS - 1)];
-	u32 slot;
-
-	compute_shares_now_and_then(now);
-	if (!time_before(now, state->budget_ends_ns) || !serve(state->slot)) {
-		slot = serve_anew();
-		if (slot < MAX_GROUPS) {
-			state->slot = slot;
-			state->budget_ends_ns = now + GROUP_BUDGET_NS;
-		}
-	}
-	cleanup_dispatch();
-}
-
 /* --- tasks of a cgroup --- */
 
 /* Nobody moves vtime_now here, and no clock goes as low as where tasks.bpf.h starts new
@@ -328,6 +326,88 @@ static __always_inline u64 nr_competing(u32 slot)
 	s32 waiting = scx_bpf_dsq_nr_queued(slot);
 
 	return waiting > 0 ? waiting + 1 : 1;
+}
+
+static __always_inline u64 aged(struct task_struct *p, u64 used_ns)
+{
+	return used_ns * NEUTRAL_WEIGHT / (p->scx.weight ?: NEUTRAL_WEIGHT);
+}
+
+static __always_inline void charge(struct task_struct *p, struct task_record *rec, u32 slot,
+				   u64 used_ns)
+{
+	struct group *g = group_at(slot);
+
+	__sync_fetch_and_add(&g->vtime, group_aged(g, used_ns));
+	__sync_fetch_and_add(&g->clock, used_ns / (CLOCK_DRAG * nr_competing(slot)));
+	touch_group(g);
+	if (!rec)
+		return;
+	place(rec, g->clock, MAX_DEBT_NS);
+	rec->weight = p->scx.weight;
+	rec->vruntime += aged(p, used_ns);
+}
+
+/* Whether @prev, of @slot, comes before all who wait, even after another slice. */
+static __always_inline bool is_first(struct task_struct *prev, struct task_record *rec,
+				     u32 slot, bool in_budget)
+{
+	struct group *g = group_at(slot);
+	struct task_struct *next;
+	u32 rival = slot;
+
+	if (!in_budget || scx_bpf_dsq_nr_queued(slot) <= 0)
+		rival = next_group(MAX_GROUPS);
+	if (rival >= MAX_GROUPS)
+		return false;
+	if (rival != slot)
+		return time_before(g->vtime + group_aged(g, SLICE_NS),
+				   group_at(rival)->vtime);
+	next = scx_bpf_dsq_peek(slot);
+	return next && time_before(rec->vruntime + aged(prev, SLICE_NS),
+				   next->scx.dsq_vtime);
+}
+
+/* Gives @prev, whose slice is over, another one if it is still first: it is not in its
+ * queue yet, so neither it nor a cgroup of one task would ever get more than every other.
+ */
+static __always_inline bool goes_on(struct task_struct *prev, struct cpu_state *state,
+				    bool in_budget)
+{
+	u32 slot = state->running;
+	struct task_record *rec;
+
+	if (!bpf_ksym_exists(scx_bpf_dsq_peek) || !bpf_ksym_exists(scx_bpf_task_set_slice))
+		return false;
+	if (!prev || !(prev->scx.flags & SCX_TASK_QUEUED) || state->slices >= MAX_SLICES)
+		return false;
+	rec = record_find(prev);
+	if (!rec ||
+	    !is_first(prev, rec, slot, in_budget && slot == state->slot) ||
+	    !scx_bpf_task_set_slice(prev, SLICE_NS))
+		return false;
+	charge(prev, rec, slot, SLICE_NS);
+	state->slices++;
+	return true;
+}
+
+SEC("struct_ops/flatcg_dispatch")
+void BPF_PROG(flatcg_dispatch, s32 cpu, struct task_struct *prev)
+{
+	u64 now = bpf_ktime_get_ns();
+	struct cpu_state *state = &cpus[cpu & (MAX_CPUS - 1)];
+	bool in_budget = time_before(now, state->budget_ends_ns);
+	u32 slot;
+
+	compute_shares_now_and_then(now);
+	if (!goes_on(prev, state, in_budget) && !(in_budget && serve(state->slot))) {
+		slot = serve_anew();
+		if (slot < MAX_GROUPS) {
+			state->slot = slot;
+			state->budget_ends_ns = now + GROUP_BUDGET_NS;
+		}
+	}
+	cleanup_dispatch();
 }
 
 SEC("struct_ops/flatcg_select_cpu")
@@ -365,8 +445,12 @@ SEC("struct_ops/flatcg_running")
 void BPF_PROG(flatcg_running, struct task_struct *p)
 {
 	struct task_record *rec = record_of(p);
-	struct group *g = group_at(slot_of(p));
+	u32 slot = slot_of(p);
+	struct group *g = group_at(slot);
+	struct cpu_state *state = &cpus[scx_bpf_task_cpu(p) & (MAX_CPUS - 1)];
 
+	state->running = slot;
+	state->slices = 1;
 	touch_group(g);
 	if (!rec)
 		return;
@@ -379,21 +463,9 @@ void BPF_PROG(flatcg_running, struct task_struct *p)
 SEC("struct_ops/flatcg_stopping")
 void BPF_PROG(flatcg_stopping, struct task_struct *p, bool runnable)
 {
-	struct task_record *rec = record_of(p);
-	u32 slot = slot_of(p);
-	struct group *g = group_at(slot);
-	u64 weight = p->scx.weight ?: NEUTRAL_WEIGHT;
 	u64 left = p->scx.slice < SLICE_NS ? p->scx.slice : SLICE_NS;
-	u64 used = SLICE_NS - left;
 
-	__sync_fetch_and_add(&g->vtime, used * WHOLE / (g->share ?: WHOLE));
-	__sync_fetch_and_add(&g->clock, used / (CLOCK_DRAG * nr_competing(slot)));
-	touch_group(g);
-	if (!rec)
-		return;
-	place(rec, g->clock, MAX_DEBT_NS);
-	rec->weight = weight;
-	rec->vruntime += used * NEUTRAL_WEIGHT / weight;
+	charge(p, record_of(p), slot_of(p), SLICE_NS - left);
 }
 
 SEC("struct_ops/flatcg_exit_task")

@@ -8,15 +8,16 @@
  * wakes is put on the first idle CPU of: the primary nest, beginning with the CPU it was
  * on; the reserve, which thereby becomes primary; the rest, which thereby becomes
  * reserve (or primary, if the reserve is full). A task that finds its CPU busy IMPATIENCE
- * times in a row no longer looks into the primary nest, and where it goes becomes primary:
- * so the nest grows under load. A primary CPU that has been idle for COMPACTION_NS is moved
+ * times in a row looks into the primary nest last, and where it goes becomes primary: so
+ * the nest grows under load. A primary CPU that has been idle for COMPACTION_NS is moved
  * to the reserve, or out of both nests if the reserve is full: so it shrinks. When no CPU
  * is idle, tasks wait in one queue for all, ordered by vruntime as in scx_simple, with the
  * debt of those who ran bounded as well; CPUs that run dry take the first.
  *
  * Limits: the nest is one for the machine, with no regard for sockets, shared cores and
  * caches, or cgroups, and one lock for the queue. No spinning on idle CPUs to keep them
- * warm, as the paper has it. It is meant for machines with many more CPUs than tasks; it
+ * warm, as the paper has it. A task never gets two slices in a row while another waits,
+ * whatever its weight. It is meant for machines with many more CPUs than tasks; it
  * behaves badly where all CPUs are busy (as scx_simple does, with a search on top of each
  * wake-up that grows with the number of CPUs). Idle CPUs that nobody wakes are moved out
  * at the next wake-up of a task only. Per-task state follows tasks.bpf.h, with its
@@ -62,7 +63,8 @@ _Static_assert(COMPACTION_PERIOD_NS >= NSEC_PER_USEC &&
 _Static_assert(IMPATIENCE >= 1 && IMPATIENCE <= 1000, "IMPATIENCE");
 _Static_assert(IMPATIENCE_SLOTS >= 1 && IMPATIENCE_SLOTS <= 1 << 20 &&
 	       !(IMPATIENCE_SLOTS & (IMPATIENCE_SLOTS - 1)), "IMPATIENCE_SLOTS");
-_Static_assert(MAX_DEBT_NS >= SLICE_NS && MAX_DEBT_NS <= 10000 * NSEC_PER_MSEC, "MAX_DEBT_NS");
+_Static_assert(MAX_DEBT_NS >= SLICE_NS && MAX_DEBT_NS <= 10000 * NSEC_PER_MSEC,
+	       "MAX_DEBT_NS");
 
 #define SHARED_DSQ 0ULL
 
