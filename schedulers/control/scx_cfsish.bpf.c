@@ -29,39 +29,11 @@
  * behind, it gets a slice of credit. A CPU that goes idle at the moment when a task is
  * queued elsewhere is not woken for it; that task waits for its own CPU.
  */
-#include "cleanup.bpf.h"
+#include "clocks.bpf.h"
 
 char _license[] SEC("license") = "GPL";
 
-/* CPUs that the scheduler can deal with, a power of two; it refuses to load where there
- * are more.
- */
-#define MAX_CPUS 1024
-#define E2BIG 7
-/* A task of this weight ages in real time. */
-#define NEUTRAL_WEIGHT 100
-/* How far a task that slept may be behind the clock of its queue. */
-#define SLEEPER_CREDIT_NS SLICE_NS
-/* How far a task may be ahead of the clock, divided by the number of tasks that wait;
- * always at least a slice.
- */
-#define MAX_DEBT_NS (1000 * NSEC_PER_MSEC)
-/* However heavy those that run are, the clock moves at 1/CLOCK_DRAG of the speed it would
- * have if all were neutral.
- */
-#define CLOCK_DRAG 2
-/* Slices that a task may have one after the other while others wait. */
-#define MAX_SLICES 5
-/* Clocks start here; see unplaced(). */
-#define CLOCK_START_NS (1ULL << 32)
 
-_Static_assert(MAX_CPUS >= 1 && MAX_CPUS <= 8192 && !(MAX_CPUS & (MAX_CPUS - 1)),
-	       "MAX_CPUS");
-_Static_assert(SLEEPER_CREDIT_NS <= CLOCK_START_NS / 4, "SLEEPER_CREDIT_NS");
-_Static_assert(MAX_DEBT_NS >= SLICE_NS && MAX_DEBT_NS <= 10000 * NSEC_PER_MSEC,
-	       "MAX_DEBT_NS");
-_Static_assert(MAX_SLICES >= 1 && MAX_SLICES <= 100, "MAX_SLICES");
-_Static_assert(CLOCK_DRAG >= 1 && CLOCK_DRAG <= 64, "CLOCK_DRAG");
 
 /* The queue of a CPU is the dispatch queue of the CPU's number. */
 struct queue {
@@ -78,54 +50,13 @@ static __always_inline struct queue *queue_of(s32 cpu)
 	return &queues[cpu & (MAX_CPUS - 1)];
 }
 
-/* Tasks that wait for @cpu, and the one that runs there. */
-static __always_inline u64 nr_competing(s32 cpu)
-{
-	s32 waiting = scx_bpf_dsq_nr_queued(cpu);
-
-	return waiting > 0 ? waiting + 1 : 1;
-}
-
-/* Nobody moves vtime_now here, and no clock goes as low as where tasks.bpf.h starts new
- * records. So they are known by their vruntime, and are yet to be given one.
- */
-static __always_inline bool unplaced(struct task_record *rec)
-{
-	return rec->vruntime == vtime_of_newcomer();
-}
-
-/* Where the task of @rec (NULL if it has none) stands in a queue. */
-static __always_inline u64 place(struct task_record *rec, u64 clock, u64 max_debt)
-{
-	u64 vtime;
-
-	if (!rec)
-		return clock + SLICE_NS;
-	vtime = unplaced(rec) ? clock + SLICE_NS : rec->vruntime;
-	if (time_before(vtime, clock - SLEEPER_CREDIT_NS))
-		vtime = clock - SLEEPER_CREDIT_NS;
-	if (time_before(clock + max_debt, vtime))
-		vtime = clock + max_debt;
-	rec->vruntime = vtime;
-	return vtime;
-}
-
-static __always_inline u64 aged(struct task_struct *p, u64 used_ns)
-{
-	return used_ns * NEUTRAL_WEIGHT / (p->scx.weight ?: NEUTRAL_WEIGHT);
-}
-
 static __always_inline void charge(struct task_struct *p, struct task_record *rec, s32 cpu,
 				   u64 used_ns)
 {
 	struct queue *q = queue_of(cpu);
 
 	q->clock += used_ns / (CLOCK_DRAG * nr_competing(cpu));
-	if (!rec)
-		return;
-	place(rec, q->clock, MAX_DEBT_NS);
-	rec->weight = p->scx.weight;
-	rec->vruntime += aged(p, used_ns);
+	charge_task(p, rec, q->clock, used_ns);
 }
 
 SEC("struct_ops/cfsish_select_cpu")
@@ -148,19 +79,13 @@ s32 BPF_PROG(cfsish_select_cpu, struct task_struct *p, s32 prev_cpu, u64 wake_fl
 SEC("struct_ops/cfsish_enqueue")
 void BPF_PROG(cfsish_enqueue, struct task_struct *p, u64 enq_flags)
 {
-	s32 cpu = scx_bpf_task_cpu(p), idle_cpu;
+	s32 cpu = scx_bpf_task_cpu(p);
 	struct task_record *rec = record_of(p);
 	struct queue *q = queue_of(cpu);
-	u64 max_debt;
+	u64 max_debt = debt_bound(MAX_DEBT_NS, nr_competing(cpu));
 
-	max_debt = MAX_DEBT_NS / nr_competing(cpu);
-	if (max_debt < SLICE_NS)
-		max_debt = SLICE_NS;
 	insert_vtime(p, cpu, SLICE_NS, place(rec, q->clock, max_debt), enq_flags);
-
-	idle_cpu = scx_bpf_pick_idle_cpu(p->cpus_ptr, 0);
-	if (idle_cpu >= 0)
-		scx_bpf_kick_cpu(idle_cpu, SCX_KICK_IDLE);
+	kick_idle_cpu(p);
 }
 
 /* A task is only ever moved to a CPU that it may run on: the kernel skips the others. */
@@ -184,10 +109,7 @@ static __always_inline bool goes_on(struct task_struct *prev, s32 cpu)
 	struct task_record *rec;
 	struct task_struct *next;
 
-	if (!bpf_ksym_exists(scx_bpf_dsq_peek) || !bpf_ksym_exists(scx_bpf_task_set_slice))
-		return false;
-	if (!prev || !(prev->scx.flags & SCX_TASK_QUEUED) ||
-	    queue_of(cpu)->slices >= MAX_SLICES)
+	if (!may_go_on(prev, queue_of(cpu)->slices))
 		return false;
 	next = scx_bpf_dsq_peek(cpu);
 	rec = record_find(prev);
@@ -215,20 +137,14 @@ void BPF_PROG(cfsish_running, struct task_struct *p)
 	struct queue *q = queue_of(scx_bpf_task_cpu(p));
 
 	q->slices = 1;
-	if (!rec)
-		return;
-	if (unplaced(rec) || time_before(rec->vruntime, q->clock))
-		place(rec, q->clock, MAX_DEBT_NS);
-	else
-		q->clock = rec->vruntime;
+	if (rec)
+		q->clock = clock_of_running(rec, q->clock);
 }
 
 SEC("struct_ops/cfsish_stopping")
 void BPF_PROG(cfsish_stopping, struct task_struct *p, bool runnable)
 {
-	u64 left = p->scx.slice < SLICE_NS ? p->scx.slice : SLICE_NS;
-
-	charge(p, record_of(p), scx_bpf_task_cpu(p), SLICE_NS - left);
+	charge(p, record_of(p), scx_bpf_task_cpu(p), slice_used(p));
 }
 
 SEC("struct_ops/cfsish_exit_task")

@@ -29,7 +29,12 @@
  * see old and new ones together. A slot that is given to a new cgroup may still hold
  * the last, dying tasks of the old one; they run as tasks of the new one.
  */
-#include "cleanup.bpf.h"
+/* How far a task may be ahead of the clock of its cgroup, multiplied by the share of the
+ * cgroup and divided by the number of tasks that wait in it; always at least a slice.
+ */
+#define MAX_DEBT_NS (2000 * NSEC_PER_MSEC)
+
+#include "clocks.bpf.h"
 
 char _license[] SEC("license") = "GPL";
 
@@ -39,13 +44,7 @@ char _license[] SEC("license") = "GPL";
 #define MAX_GROUPS 256
 /* Levels of cgroups that count; what lies deeper counts as if it lay there. */
 #define MAX_DEPTH 16
-/* CPUs that the scheduler can deal with, a power of two; it refuses to load where there
- * are more.
- */
-#define MAX_CPUS 1024
-#define E2BIG 7
-/* A task of this weight ages in real time; also the weight of a cgroup by default. */
-#define NEUTRAL_WEIGHT 100
+/* Of a cgroup; NEUTRAL_WEIGHT is the weight by default. */
 #define MAX_WEIGHT 10000
 /* How long a CPU stays with a cgroup that has tasks. */
 #define GROUP_BUDGET_NS SLICE_NS
@@ -59,37 +58,17 @@ char _license[] SEC("license") = "GPL";
 /* How far a cgroup may be ahead of the clock of cgroups, and behind it. */
 #define MAX_GROUP_DEBT_NS (2000 * NSEC_PER_MSEC)
 #define GROUP_CREDIT_NS GROUP_BUDGET_NS
-/* How far a task may be behind the clock of its cgroup, when it slept. */
-#define SLEEPER_CREDIT_NS SLICE_NS
-/* How far it may be ahead, multiplied by the share of the cgroup and divided by the
- * number of tasks that wait in it; always at least a slice.
- */
-#define MAX_DEBT_NS (2000 * NSEC_PER_MSEC)
-/* However heavy those that run are, the clock of their cgroup moves at 1/CLOCK_DRAG of the
- * speed it would have if all were neutral.
- */
-#define CLOCK_DRAG 2
-/* Slices that a task may have one after the other while others wait. */
-#define MAX_SLICES 5
-/* Clocks start here; see unplaced(). */
-#define CLOCK_START_NS (1ULL << 32)
 /* Cgroups that a CPU tries in the right order, before it takes any task that it may run. */
 #define ORDERED_TRIES 8
 
 _Static_assert(MAX_GROUPS >= 2 && MAX_GROUPS <= 1024 && !(MAX_GROUPS & (MAX_GROUPS - 1)),
 	       "MAX_GROUPS");
 _Static_assert(MAX_DEPTH >= 1 && MAX_DEPTH <= 64, "MAX_DEPTH");
-_Static_assert(MAX_CPUS >= 1 && MAX_CPUS <= 8192 && !(MAX_CPUS & (MAX_CPUS - 1)),
-	       "MAX_CPUS");
 _Static_assert(ACTIVE_NS >= SHARES_NS && ACTIVE_NS <= 10000 * NSEC_PER_MSEC, "ACTIVE_NS");
 _Static_assert(SHARES_NS >= NSEC_PER_MSEC, "SHARES_NS");
-_Static_assert(MAX_DEBT_NS >= SLICE_NS && MAX_DEBT_NS <= 10000 * NSEC_PER_MSEC,
-	       "MAX_DEBT_NS");
 _Static_assert(MAX_GROUP_DEBT_NS >= GROUP_BUDGET_NS && MAX_GROUP_DEBT_NS <= CLOCK_START_NS,
 	       "MAX_GROUP_DEBT_NS");
 _Static_assert(ORDERED_TRIES >= 1 && ORDERED_TRIES <= MAX_GROUPS, "ORDERED_TRIES");
-_Static_assert(MAX_SLICES >= 1 && MAX_SLICES <= 100, "MAX_SLICES");
-_Static_assert(CLOCK_DRAG >= 1 && CLOCK_DRAG <= 64, "CLOCK_DRAG");
 
 /* The dispatch queue of a cgroup is that of the slot's number; there is one for each slot
  * from the start to the end, so that no task can be left in one that is gone.
@@ -296,43 +275,6 @@ static __always_inline u32 serve_anew(void)
 
 /* --- tasks of a cgroup --- */
 
-/* Nobody moves vtime_now here, and no clock goes as low as where tasks.bpf.h starts new
- * records. So they are known by their vruntime, and are yet to be given one.
- */
-static __always_inline bool unplaced(struct task_record *rec)
-{
-	return rec->vruntime == vtime_of_newcomer();
-}
-
-/* Where the task of @rec (NULL if it has none) stands in its queue. */
-static __always_inline u64 place(struct task_record *rec, u64 clock, u64 max_debt)
-{
-	u64 vtime;
-
-	if (!rec)
-		return clock + SLICE_NS;
-	vtime = unplaced(rec) ? clock + SLICE_NS : rec->vruntime;
-	if (time_before(vtime, clock - SLEEPER_CREDIT_NS))
-		vtime = clock - SLEEPER_CREDIT_NS;
-	if (time_before(clock + max_debt, vtime))
-		vtime = clock + max_debt;
-	rec->vruntime = vtime;
-	return vtime;
-}
-
-/* Tasks that wait in @slot, and one that runs. */
-static __always_inline u64 nr_competing(u32 slot)
-{
-	s32 waiting = scx_bpf_dsq_nr_queued(slot);
-
-	return waiting > 0 ? waiting + 1 : 1;
-}
-
-static __always_inline u64 aged(struct task_struct *p, u64 used_ns)
-{
-	return used_ns * NEUTRAL_WEIGHT / (p->scx.weight ?: NEUTRAL_WEIGHT);
-}
-
 static __always_inline void charge(struct task_struct *p, struct task_record *rec, u32 slot,
 				   u64 used_ns)
 {
@@ -341,11 +283,7 @@ static __always_inline void charge(struct task_struct *p, struct task_record *re
 	__sync_fetch_and_add(&g->vtime, group_aged(g, used_ns));
 	__sync_fetch_and_add(&g->clock, used_ns / (CLOCK_DRAG * nr_competing(slot)));
 	touch_group(g);
-	if (!rec)
-		return;
-	place(rec, g->clock, MAX_DEBT_NS);
-	rec->weight = p->scx.weight;
-	rec->vruntime += aged(p, used_ns);
+	charge_task(p, rec, g->clock, used_ns);
 }
 
 /* Whether @prev, of @slot, comes before all who wait, even after another slice. */
@@ -377,9 +315,7 @@ static __always_inline bool goes_on(struct task_struct *prev, struct cpu_state *
 	u32 slot = state->running;
 	struct task_record *rec;
 
-	if (!bpf_ksym_exists(scx_bpf_dsq_peek) || !bpf_ksym_exists(scx_bpf_task_set_slice))
-		return false;
-	if (!prev || !(prev->scx.flags & SCX_TASK_QUEUED) || state->slices >= MAX_SLICES)
+	if (!may_go_on(prev, state->slices))
 		return false;
 	rec = record_find(prev);
 	if (!rec ||
@@ -427,18 +363,11 @@ void BPF_PROG(flatcg_enqueue, struct task_struct *p, u64 enq_flags)
 	struct task_record *rec = record_of(p);
 	u32 slot = slot_of(p);
 	struct group *g = group_at(slot);
-	u64 max_debt = MAX_DEBT_NS / nr_competing(slot) * g->share / WHOLE;
-	s32 cpu;
+	u64 max_debt = debt_bound(MAX_DEBT_NS * g->share / WHOLE, nr_competing(slot));
 
-	if (max_debt < SLICE_NS)
-		max_debt = SLICE_NS;
 	touch_group(g);
 	insert_vtime(p, slot, SLICE_NS, place(rec, g->clock, max_debt), enq_flags);
-
-	/* Not all come by select_cpu, and a CPU may have become idle since. */
-	cpu = scx_bpf_pick_idle_cpu(p->cpus_ptr, 0);
-	if (cpu >= 0)
-		scx_bpf_kick_cpu(cpu, SCX_KICK_IDLE);
+	kick_idle_cpu(p);
 }
 
 SEC("struct_ops/flatcg_running")
@@ -452,20 +381,14 @@ void BPF_PROG(flatcg_running, struct task_struct *p)
 	state->running = slot;
 	state->slices = 1;
 	touch_group(g);
-	if (!rec)
-		return;
-	if (unplaced(rec) || time_before(rec->vruntime, g->clock))
-		place(rec, g->clock, MAX_DEBT_NS);
-	else
-		g->clock = rec->vruntime;
+	if (rec)
+		g->clock = clock_of_running(rec, g->clock);
 }
 
 SEC("struct_ops/flatcg_stopping")
 void BPF_PROG(flatcg_stopping, struct task_struct *p, bool runnable)
 {
-	u64 left = p->scx.slice < SLICE_NS ? p->scx.slice : SLICE_NS;
-
-	charge(p, record_of(p), slot_of(p), SLICE_NS - left);
+	charge(p, record_of(p), slot_of(p), slice_used(p));
 }
 
 SEC("struct_ops/flatcg_exit_task")

@@ -31,11 +31,6 @@
 
 char _license[] SEC("license") = "GPL";
 
-/* CPUs that the scheduler can deal with, a power of two; it refuses to load where there
- * are more.
- */
-#define MAX_CPUS 1024
-#define E2BIG 7
 /* CPUs in the reserve at the most. */
 #define RESERVE_MAX 5
 /* Idleness after which a CPU leaves the primary nest. */
@@ -50,11 +45,7 @@ char _license[] SEC("license") = "GPL";
  * always at least a slice.
  */
 #define MAX_DEBT_NS (1000 * NSEC_PER_MSEC)
-/* A task of this weight ages in real time. */
-#define NEUTRAL_WEIGHT 100
 
-_Static_assert(MAX_CPUS >= 1 && MAX_CPUS <= 8192 && !(MAX_CPUS & (MAX_CPUS - 1)),
-	       "MAX_CPUS");
 _Static_assert(RESERVE_MAX >= 0 && RESERVE_MAX <= MAX_CPUS, "RESERVE_MAX");
 _Static_assert(COMPACTION_NS >= NSEC_PER_MSEC && COMPACTION_NS <= 10000 * NSEC_PER_MSEC,
 	       "COMPACTION_NS");
@@ -192,11 +183,8 @@ void BPF_PROG(nest_enqueue, struct task_struct *p, u64 enq_flags)
 {
 	struct task_record *rec = record_of(p);
 	u64 vtime = rec ? rec->vruntime : vtime_of_newcomer();
-	s32 waiting = scx_bpf_dsq_nr_queued(SHARED_DSQ), cpu;
-	u64 max_debt = MAX_DEBT_NS / (waiting > 0 ? waiting + 1 : 1);
+	u64 max_debt = debt_bound(MAX_DEBT_NS, nr_competing(SHARED_DSQ));
 
-	if (max_debt < SLICE_NS)
-		max_debt = SLICE_NS;
 	if (time_before(vtime, vtime_now - SLICE_NS))
 		vtime = vtime_now - SLICE_NS;
 	if (time_before(vtime_now + max_debt, vtime))
@@ -204,11 +192,7 @@ void BPF_PROG(nest_enqueue, struct task_struct *p, u64 enq_flags)
 	if (rec)
 		rec->vruntime = vtime;
 	insert_vtime(p, SHARED_DSQ, SLICE_NS, vtime, enq_flags);
-
-	/* Not all come by select_cpu, and a CPU may have become idle since. */
-	cpu = scx_bpf_pick_idle_cpu(p->cpus_ptr, 0);
-	if (cpu >= 0)
-		scx_bpf_kick_cpu(cpu, SCX_KICK_IDLE);
+	kick_idle_cpu(p);
 }
 
 SEC("struct_ops/nest_dispatch")
@@ -235,13 +219,11 @@ SEC("struct_ops/nest_stopping")
 void BPF_PROG(nest_stopping, struct task_struct *p, bool runnable)
 {
 	struct task_record *rec = record_of(p);
-	u64 weight = p->scx.weight ?: NEUTRAL_WEIGHT;
-	u64 left = p->scx.slice < SLICE_NS ? p->scx.slice : SLICE_NS;
 
 	if (!rec)
 		return;
-	rec->weight = weight;
-	rec->vruntime += (SLICE_NS - left) * NEUTRAL_WEIGHT / weight;
+	rec->weight = p->scx.weight;
+	rec->vruntime += aged(p, slice_used(p));
 }
 
 SEC("struct_ops/nest_update_idle")

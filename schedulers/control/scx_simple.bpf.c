@@ -28,8 +28,6 @@ char _license[] SEC("license") = "GPL";
 _Static_assert(FIFO == 0 || FIFO == 1, "FIFO");
 
 #define SHARED_DSQ 0ULL
-/* A task of this weight ages in real time. */
-#define NEUTRAL_WEIGHT 100
 
 SEC("struct_ops/simple_select_cpu")
 s32 BPF_PROG(simple_select_cpu, struct task_struct *p, s32 prev_cpu, u64 wake_flags)
@@ -80,13 +78,11 @@ SEC("struct_ops/simple_stopping")
 void BPF_PROG(simple_stopping, struct task_struct *p, bool runnable)
 {
 	struct task_record *rec = record_of(p);
-	u64 weight = p->scx.weight ?: NEUTRAL_WEIGHT;
-	u64 left = p->scx.slice < SLICE_NS ? p->scx.slice : SLICE_NS;
 
 	if (!rec)
 		return;
-	rec->weight = weight;
-	rec->vruntime += (SLICE_NS - left) * NEUTRAL_WEIGHT / weight;
+	rec->weight = p->scx.weight;
+	rec->vruntime += aged(p, slice_used(p));
 }
 
 SEC("struct_ops/simple_exit_task")

@@ -17,6 +17,15 @@
 #define NSEC_PER_USEC 1000ULL
 #define NSEC_PER_MSEC 1000000ULL
 
+/* CPUs that a scheduler with per-CPU state can deal with, a power of two; it refuses to
+ * load where there are more.
+ */
+#define MAX_CPUS 1024
+#define E2BIG 7
+
+_Static_assert(MAX_CPUS >= 1 && MAX_CPUS <= 8192 && !(MAX_CPUS & (MAX_CPUS - 1)),
+	       "MAX_CPUS");
+
 /* Local twin of the argument block that the vtime insertion takes since 6.19. */
 struct scx_bpf_dsq_insert_vtime_args___lab {
 	u64 dsq_id;
@@ -64,6 +73,15 @@ static __always_inline void insert_vtime(struct task_struct *p, u64 dsq_id, u64 
 	} else if (bpf_ksym_exists(scx_bpf_dsq_insert_vtime)) {
 		scx_bpf_dsq_insert_vtime(p, dsq_id, slice, vtime, enq_flags);
 	}
+}
+
+/* For tasks that are queued where no idle CPU was looked for, or before one became idle. */
+static __always_inline void kick_idle_cpu(struct task_struct *p)
+{
+	s32 cpu = scx_bpf_pick_idle_cpu(p->cpus_ptr, 0);
+
+	if (cpu >= 0)
+		scx_bpf_kick_cpu(cpu, SCX_KICK_IDLE);
 }
 
 static __always_inline bool time_before(u64 a, u64 b)

@@ -38,6 +38,8 @@
 
 /* How long a task may run before others get their turn. */
 #define SLICE_NS (20 * NSEC_PER_MSEC)
+/* A task of this weight ages in real time. */
+#define NEUTRAL_WEIGHT 100
 
 _Static_assert(MAX_ENTRIES >= 64 && MAX_ENTRIES <= 1 << 22, "MAX_ENTRIES");
 _Static_assert(PREALLOC == 0 || PREALLOC == 1, "PREALLOC");
@@ -115,6 +117,33 @@ u64 vtime_now;
 static __always_inline u64 vtime_of_newcomer(void)
 {
 	return vtime_now + SLICE_NS;
+}
+
+static __always_inline u64 aged(struct task_struct *p, u64 used_ns)
+{
+	return used_ns * NEUTRAL_WEIGHT / (p->scx.weight ?: NEUTRAL_WEIGHT);
+}
+
+/* What a task that stops has used of its slice. */
+static __always_inline u64 slice_used(struct task_struct *p)
+{
+	return p->scx.slice < SLICE_NS ? SLICE_NS - p->scx.slice : 0;
+}
+
+/* A task's debt is bounded by @whole divided by those it competes with, but always by a
+ * slice at least.
+ */
+static __always_inline u64 debt_bound(u64 whole, u64 nr_competing)
+{
+	return whole / nr_competing > SLICE_NS ? whole / nr_competing : SLICE_NS;
+}
+
+/* Tasks that wait in @dsq_id, and one that runs. */
+static __always_inline u64 nr_competing(u64 dsq_id)
+{
+	s32 waiting = scx_bpf_dsq_nr_queued(dsq_id);
+
+	return waiting > 0 ? waiting + 1 : 1;
 }
 
 /* --- the map, whatever kind it is --- */
