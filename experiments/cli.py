@@ -36,7 +36,7 @@ from experiments.errors import (
     RunFailed,
     unknown_name,
 )
-from experiments.model import Outcome
+from experiments.model import NO_CLEANUP, Outcome
 from experiments.proc import foreground
 from experiments.results import Experiment, atomic_write, experiments
 
@@ -111,6 +111,7 @@ def show_list() -> None:
     table = Table("kind", "name", "what it is", box=None, pad_edge=False)
     for name in sources.names():
         table.add_row("scheduler", name, _policy(name))
+    table.add_row("clean-up", NO_CLEANUP, "the control, which every experiment has")
     for name, cleanup in knobs.CLEANUPS.items():
         table.add_row("clean-up", name, cleanup.summary)
     for name in registry.names("workload"):

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from experiments import knobs, registry, sources
 from experiments.errors import ConfigError, unknown_name
-from experiments.model import Scalar
+from experiments.model import NO_CLEANUP, Scalar
 
 PROJECT = Path(__file__).parents[1]
 CONFIG_FILE = PROJECT / "config.yaml"
@@ -136,9 +136,7 @@ def _resolve(config: Config) -> Config:
             "workloads": _names(
                 "workload", config.workloads, registry.names("workload")
             ),
-            "cleanups": _names(
-                "cleanup strategy", config.cleanups, list(knobs.CLEANUPS)
-            ),
+            "cleanups": _cleanups(config.cleanups),
         }
     )
     _names("backend", (config.backend,), registry.names("backend"))
@@ -162,6 +160,13 @@ def _schedulers(given: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(given))
 
 
+def _cleanups(given: Sequence[str]) -> tuple[str, ...]:
+    """`none` is the control, which every experiment has; alone, it has nothing else."""
+    if tuple(given) == ("all",):
+        return tuple(knobs.CLEANUPS)
+    return _names("cleanup strategy", given, [NO_CLEANUP, *knobs.CLEANUPS])
+
+
 def _check_sources(config: Config) -> None:
     if not config.schedulers and not config.commands:
         raise ConfigError("--sched: name at least one scheduler")
@@ -181,7 +186,9 @@ def _check_sweep(config: Config) -> None:
             raise unknown_name("setting to sweep", name, knobs.OF_CLEANUP)
         if not values:
             raise ConfigError(f"sweep: {name} has no values")
-        if not any(name in knobs.READ_BY[cleanup] for cleanup in config.cleanups):
+        if not any(
+            name in knobs.READ_BY.get(cleanup, ()) for cleanup in config.cleanups
+        ):
             chosen = ", ".join(config.cleanups)
             raise ConfigError(f"sweep: {name} means nothing to the strategy {chosen}")
         for value in values:

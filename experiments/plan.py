@@ -22,8 +22,9 @@ def variants(config: Config) -> dict[str, Arm]:
     """variant -> its arm; with a sweep, an arm for every combination of settings."""
     knobs = config.all_knobs()
     tests = {}
-    for cleanup in config.cleanups:
-        name = TEST if len(config.cleanups) == 1 else f"{TEST}-{cleanup}"
+    strategies = [c for c in config.cleanups if c != NO_CLEANUP]
+    for cleanup in strategies:
+        name = TEST if len(strategies) == 1 else f"{TEST}-{cleanup}"
         read = {k: v for k, v in config.sweep.items() if k in READ_BY[cleanup]}
         for settings in combinations(read):
             suffix = "".join(f"-{k}{v}" for k, v in settings.items())

@@ -74,3 +74,10 @@ def test_a_sweep_is_an_arm_for_every_combination_against_one_control() -> None:
 def test_several_strategies_bear_their_names() -> None:
     arms = plan.variants(config.parse({"schema": 1, "cleanups": ["all"]}, "test"))
     assert set(arms) == {"control", *(f"test-{c}" for c in knobs.CLEANUPS)}
+
+
+def test_none_is_the_control_which_is_there_anyway() -> None:
+    alone = plan.variants(config.parse({"schema": 1, "cleanups": ["none"]}, "test"))
+    assert set(alone) == {"control"}
+    beside = {"schema": 1, "cleanups": ["none", "exit"]}
+    assert set(plan.variants(config.parse(beside, "test"))) == {"control", "test"}
