@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments import knobs
+from experiments import enums, knobs
 from experiments.config import PROJECT
 from experiments.errors import BuildError
 from experiments.kernel_image import Kernel
@@ -68,9 +68,9 @@ class Builder:
         self._kernel = kernel
         self._include = include
         self._binds = {
-            PROJECT: "/lab/src",
-            BUILD: "/lab/build",
-            kernel.folder: "/lab/kernels",
+            "/lab/src": PROJECT,
+            "/lab/build": BUILD,
+            "/lab/kernels": kernel.folder,
         }
         BIN.mkdir(parents=True, exist_ok=True)
 
@@ -128,8 +128,9 @@ class Builder:
         if path.name.endswith(".bpf.o"):
             shutil.copyfile(path, target)
         else:
-            self._binds |= {path.parent: "/lab/user"}
+            self._binds |= {"/lab/user": path.parent}
             self._compile_own(path, target, variant, len(source.files))
+        enums.fill(target, enums.constants(self._vmlinux_h()))
         layouts = {
             "counters": self._layout(target, _COUNTERS_STRUCT),
             "record": self._layout(target, _RECORD_STRUCT),
@@ -145,14 +146,17 @@ class Builder:
         if files == 1:
             defines.append(f"-DTREATMENT={int(variant != CONTROL)}")
         for number, directory in enumerate(self._include):
-            self._binds |= {directory.resolve(): f"/lab/include{number}"}
+            self._binds |= {f"/lab/include{number}": directory.resolve()}
             defines.append(f"-I/lab/include{number}")
         # Warnings are the user's own affair
         defines.append("-Wno-error")
         self.bpf_object(f"/lab/user/{path.name}", target, defines)
 
     def _has_helper(self) -> bool:
-        return _HELPER in (self._kernel.folder / "vmlinux.h").read_text()
+        return _HELPER in self._vmlinux_h()
+
+    def _vmlinux_h(self) -> str:
+        return (self._kernel.folder / "vmlinux.h").read_text()
 
     def module(self) -> None:
         """The kfunc module for this kernel, in BIN; none where its headers are missing.

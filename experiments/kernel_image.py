@@ -168,7 +168,7 @@ def _prepare(root: LabRoot, source: Path, image: bytes, folder: Path) -> None:
             root.path,
             ["bpftool", "btf", "dump", "file", "/lab/kernels/vmlinux", "format", "c"],
             timeout_s=300,
-            binds={folder: "/lab/kernels"},
+            binds={"/lab/kernels": folder},
         ).stdout
     atomic_write(folder / "vmlinux.h", header)
     said = {

@@ -176,13 +176,13 @@ def _open() -> LabRoot:
 
 
 def enter(
-    root: Path, argv: Sequence[str | Path], binds: Mapping[Path, str] | None = None
+    root: Path, argv: Sequence[str | Path], binds: Mapping[str, Path] | None = None
 ) -> list[str]:
     """The command that runs `argv` inside the root.
 
-    `binds` maps directories of the machine to ones of the root.
+    `binds` maps directories of the root to those of the machine seen there.
     """
-    pairs = [str(p) for pair in (binds or {}).items() for p in pair]
+    pairs = [str(p) for place, seen in (binds or {}).items() for p in (seen, place)]
     return [
         *("unshare", "--mount", "--pid", "--fork", "--kill-child"),
         *("--propagation", "private", "--"),
@@ -200,7 +200,7 @@ def run_inside(
     argv: Sequence[str | Path],
     *,
     timeout_s: float,
-    binds: Mapping[Path, str] | None = None,
+    binds: Mapping[str, Path] | None = None,
     check: bool = True,
 ) -> Completed:
     """Run a command of the root to its end; raises as proc.run does."""

@@ -118,11 +118,11 @@ class Guest:
         self,
         name: str,
         argv: Sequence[str],
-        binds: Mapping[Path, str],
+        binds: Mapping[str, Path],
         stdio: int = subprocess.DEVNULL,
     ) -> subprocess.Popen[bytes]:
         log = self._stack.enter_context((self._run_dir / f"{name}.log").open("wb"))
-        command = enter(self._root, argv, {self._run_dir: "/lab/run", **binds})
+        command = enter(self._root, argv, {"/lab/run": self._run_dir, **binds})
         process = start(
             command, stdin=stdio, stdout=stdio, stderr=log, env=inside_env()
         )
@@ -138,7 +138,7 @@ class Guest:
             *(f"--shared-dir={inside}", "--sandbox=none", "--log-level=error"),
             *options,
         ]
-        process = self._spawn(f"virtiofsd-{tag}", argv, {directory: inside})
+        process = self._spawn(f"virtiofsd-{tag}", argv, {inside: directory})
         deadline = time.monotonic() + _SOCKET_TIMEOUT_S
         while not socket.exists():
             if process.poll() is not None or time.monotonic() > deadline:
@@ -152,7 +152,7 @@ class Guest:
         return self._spawn(
             "qemu",
             qemu_argv(shape, inside),
-            {kernel.image.parent: "/lab/kernels"},
+            {"/lab/kernels": kernel.image.parent},
             stdio=subprocess.PIPE,
         )
 

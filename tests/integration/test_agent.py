@@ -11,12 +11,19 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import pytest
 
+from experiments import sources
+from experiments.build import Builder
 from experiments.errors import BackendLost
+from experiments.kernel_image import Kernel
 from experiments.knobs import CLEANUPS
+from experiments.labroot import LabRoot
 from experiments.model import CSV_COLUMNS, BuiltObject
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Lab
+
+
+UPSTREAM = Path(__file__).parent / "upstream"
 
 
 def samples(out_dir: Path) -> pd.DataFrame:
@@ -125,6 +132,18 @@ def test_no_module_is_a_reason_to_skip(lab: Lab) -> None:
     result, _ = lab.run("misbehave", built, 1, 1.0, how="well")
     assert result["outcome"] == "SKIPPED"
     assert "take another strategy" in result["reason"]
+
+
+def test_a_scheduler_with_upstreams_headers(
+    lab: Lab, root: LabRoot, kernel: Kernel
+) -> None:
+    """With its constants left at 0 the kernel ejects it at the first task."""
+    source = sources.of(str(UPSTREAM / "fifo.bpf.c"))
+    built = Builder(root, kernel, [UPSTREAM]).own(source, "control", "")
+    result, _ = lab.run("custom-churn", built, 2, 1.0, **CHURN)
+    assert result["outcome"] == "OK", result["reason"]
+    assert result["proof"]["after"]["ops"] == "fifo"
+    assert result["proof"]["share_of_threads_in_sched_ext"] == 1.0
 
 
 def test_a_program_as_scheduler(lab: Lab, tmp_path: Path) -> None:

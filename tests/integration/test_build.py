@@ -1,18 +1,21 @@
 # SPDX-License-Identifier: GPL-2.0-only
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from experiments import sources
+from experiments import enums, sources
 from experiments.build import BUILD, Builder
 from experiments.errors import BuildError
+from experiments.kernel_image import Kernel
 from experiments.knobs import CLEANUPS, KNOBS
 from experiments.labroot import LabRoot, run_inside
 
+UPSTREAM = Path(__file__).parent / "upstream"
 #: Strategies whose treatment is the kind of the map of tasks.
 ANOTHER_KIND_OF_MAP = ("lru", "storage")
 
@@ -21,7 +24,7 @@ DEFAULTS = {name: knob.default for name, knob in KNOBS.items()}
 
 def btf(root: LabRoot, path: Path) -> list[dict[str, Any]]:
     argv = ["bpftool", "-j", "btf", "dump", "file", f"/lab/build/{path.name}"]
-    done = run_inside(root.path, argv, timeout_s=60, binds={BUILD: "/lab/build"})
+    done = run_inside(root.path, argv, timeout_s=60, binds={"/lab/build": BUILD})
     types: list[dict[str, Any]] = json.loads(done.stdout)["types"]
     return types
 
@@ -107,6 +110,23 @@ def test_the_compilers_words_reach_the_user(builder: Builder) -> None:
     assert "static assertion failed" in str(caught.value)
     assert str(BUILD / "itest-broken.bpf.log") in str(caught.value)
     assert not target.exists()
+
+
+def test_constants_that_upstreams_headers_leave_open_are_the_kernels(
+    root: LabRoot, kernel: Kernel
+) -> None:
+    builder = Builder(root, kernel, [UPSTREAM])
+    built = builder.own(sources.of(str(UPSTREAM / "fifo.bpf.c")), "control", "")
+    values = {
+        name: int.from_bytes(built.path.read_bytes()[place : place + 8], "little")
+        for name, place in enums.variables(built.path).items()
+    }
+    assert values == {
+        "SCX_DSQ_GLOBAL": 1 << 63 | 1,
+        "SCX_SLICE_DFL": 20_000_000,
+        "SCX_NOT_IN_THIS_KERNEL": 0,
+    }
+    assert built.sha256 == hashlib.sha256(built.path.read_bytes()).hexdigest()
 
 
 def programs(types: list[dict[str, Any]]) -> set[str]:

@@ -103,7 +103,7 @@ def test_apt_settings_that_go_inside(line: str, passed: str | None) -> None:
 
 
 def test_entering_binds_and_changes_root_in_namespaces_of_its_own() -> None:
-    argv = labroot.enter(Path("/r"), ["clang", "-v"], {Path("/src"): "/lab/src"})
+    argv = labroot.enter(Path("/r"), ["clang", "-v"], {"/lab/src": Path("/src")})
     assert argv[:5] == ["unshare", "--mount", "--pid", "--fork", "--kill-child"]
     assert argv[-6:] == ["/r", "/src", "/lab/src", "--", "clang", "-v"]
 

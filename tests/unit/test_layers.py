@@ -19,7 +19,12 @@ LAYERS = [
     {"experiments.loaders.", "workloads."},
     {"experiments.samplers.", "experiments.drive"},
     {"experiments.books"},
-    {"experiments.knobs", "experiments.labroot", "experiments.sources"},
+    {
+        "experiments.enums",
+        "experiments.knobs",
+        "experiments.labroot",
+        "experiments.sources",
+    },
     {"experiments.config", "experiments.kernel_image"},
     {"experiments.plan", "experiments.build", "experiments.agent"},
     {"experiments.agent_code"},
