@@ -16,6 +16,7 @@ _RUN_HELP = {
     "map": "the map to watch in a scheduler of yours; its largest hash if left away",
     "workload": "workloads, separated by commas, or all",
     "cleanup": "clean-up strategies to test, separated by commas, or all",
+    "sampler": "samplers, separated by commas; default, all or none",
     "duration": "seconds of each run",
     "iterations": "blocks of one control and one test run",
     "backend": "where it runs: vm",
@@ -69,6 +70,7 @@ def run(
     sched_cmd: list[str] | None = None,
     include: list[str] | None = None,
     map: str | None = None,
+    sampler: str | None = None,
     dry_run: bool = False,
 ) -> None:
     """Run an experiment, or go on with it where it was stopped."""
@@ -83,6 +85,7 @@ def run(
         schedulers=sched,
         workloads=workload,
         cleanups=cleanup,
+        samplers=sampler,
         duration_s=duration,
         iterations=iterations,
         backend=backend,
@@ -111,6 +114,39 @@ def doctor(
 ) -> None:
     """Try to load a scheduler in the VM, and explain a failure."""
     cli.doctor(sched, cleanup, kernel)
+
+
+@task(
+    help={
+        **{k: _RUN_HELP[k] for k in ("sched", "workload", "sampler", "duration")},
+        **{k: _RUN_HELP[k] for k in ("seed", "kernel")},
+        "iterations": "blocks of one run without samplers and one of each choice",
+        "dry-run": "print the plan and its time, run nothing",
+    }
+)
+@guarded
+def ledger(
+    c: Context,
+    sched: str | None = None,
+    workload: str | None = None,
+    sampler: str | None = None,
+    duration: str | None = None,
+    iterations: str | None = None,
+    seed: str | None = None,
+    kernel: str | None = None,
+    dry_run: bool = False,
+) -> None:
+    """Measure what each sampler costs the workload, on this machine."""
+    cli.ledger(
+        dry_run=dry_run,
+        schedulers=sched,
+        workloads=workload,
+        samplers=sampler,
+        duration_s=duration,
+        iterations=iterations,
+        seed=seed,
+        kernel=kernel,
+    )
 
 
 @task

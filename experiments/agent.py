@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments import books, registry
+from experiments.costs import SamplingCosts
 from experiments.drive import Evidence, RunEnded, drive, load_threads
 from experiments.errors import ExperimentError
 from experiments.kernel import procfs, sched_ext
@@ -45,6 +46,7 @@ from experiments.model import (
     Sample,
     Sampler,
     Workload,
+    run_spec,
 )
 
 Tick = Callable[[str], None]
@@ -62,7 +64,7 @@ def execute(job: Job, tick: Tick) -> RunResult:
     """
     evidence = Evidence()
     outcome, reason, metrics = Outcome.OK, "", tuple[Metric, ...]()
-    began = time.monotonic()
+    began, cpu_began = time.monotonic(), time.process_time()
     with Kmsg() as log:
         try:
             metrics = _measure(job, log, evidence, tick)
@@ -77,6 +79,7 @@ def execute(job: Job, tick: Tick) -> RunResult:
     wall_s = time.monotonic() - began
     evidence.facts |= {
         "wall_s": round(wall_s, 3),
+        "agent_cpu_s": round(time.process_time() - cpu_began, 4),
         "harness_s": round(wall_s - job.spec.duration_s, 3),
         "kernel_records": len(log.records),
         "kernel_records_lost": log.lost,
@@ -110,7 +113,7 @@ def _measure(job: Job, log: Kmsg, evidence: Evidence, tick: Tick) -> tuple[Metri
         # Nothing changes any more, and the samplers still hold the maps
         log.drain()
         evidence.facts |= books.check(samplers, log.records)
-    return _metrics(job.spec, workload, evidence.rounds)
+    return (*_metrics(job.spec, workload, evidence.rounds), *evidence.metrics)
 
 
 def _loader_name(job: Job) -> str:
@@ -130,17 +133,22 @@ def _prove_and_drive(
     before = sched_ext.status()
     evidence.proof["before"] = dataclasses.asdict(before)
     evidence.proof["object_sha256"] = job.built.sha256 if job.built else None
+    costs = SamplingCosts()
 
     def sample(timestamp_s: float) -> None:
         log.drain()
         _check_alive(before, sched_ext.status())
-        values = {k: v for s in samplers for k, v in s.sample().items()}
+        values = {k: v for s in samplers for k, v in costs.of(s).items()}
         evidence.samples.append(Sample(timestamp_s, values))
         if timestamp_s >= job.spec.duration_s / 2 and _SHARE not in evidence.proof:
             evidence.proof[_SHARE] = sched_ext.share_of(load_threads(job.spec))
         tick(f"{timestamp_s:.0f} s, {values.get('map_entries', '-')} entries")
 
     drive(job, workload, evidence, sample)
+    evidence.facts["sampling"] = costs.facts()
+    for sampler in samplers:
+        evidence.facts |= sampler.finish()
+        evidence.metrics += sampler.metrics()
     after = sched_ext.status()
     evidence.proof |= {
         "after": dataclasses.asdict(after),
@@ -151,18 +159,26 @@ def _prove_and_drive(
 
 @contextlib.contextmanager
 def _samplers(job: Job, loaded: Loaded, evidence: Evidence) -> Iterator[list[Sampler]]:
-    made = [registry.sampler(name)(job, loaded) for name in registry.names("sampler")]
-    usable = [s for s in made if not s.missing()]
-    evidence.facts["not_sampled"] = {
-        s.name: list(r) for s in made if (r := s.missing())
-    }
-    for sampler in usable:
-        evidence.facts |= sampler.facts()
-    try:
+    with contextlib.ExitStack() as stack:
+        made = []
+        for kind in chosen_samplers(job.spec):
+            made.append(sampler := kind(job, loaded))
+            stack.callback(sampler.close)
+        usable = [s for s in made if not s.missing()]
+        evidence.facts["not_sampled"] = {
+            s.name: list(r) for s in made if (r := s.missing())
+        }
+        for sampler in usable:
+            evidence.facts |= sampler.facts()
         yield usable
-    finally:
-        for sampler in made:
-            sampler.close()
+
+
+def chosen_samplers(spec: RunSpec) -> list[type[Sampler]]:
+    """Those that the spec names, or the ones that are on by default."""
+    if spec.samplers is not None:
+        return [registry.sampler(name) for name in spec.samplers]
+    every = [registry.sampler(name) for name in registry.names("sampler")]
+    return [sampler for sampler in every if sampler.by_default]
 
 
 def _check_alive(before: sched_ext.Status, now: sched_ext.Status) -> None:
@@ -208,9 +224,7 @@ def read_job(path: Path) -> Job:
     if built is not None:
         paths = {"path": Path(built["path"]), "arguments": tuple(built["arguments"])}
         built = BuiltObject(**{**built, **paths})
-    return Job(
-        RunSpec(**raw["spec"]), built, Path(raw["bin_dir"]), Path(raw["out_dir"])
-    )
+    return Job(run_spec(raw["spec"]), built, Path(raw["bin_dir"]), Path(raw["out_dir"]))
 
 
 def facts() -> Mapping[str, Any]:

@@ -31,7 +31,6 @@ from experiments.model import (
 )
 from experiments.proc import last_lines
 from experiments.results import atomic_write
-from experiments.samplers.bpf_map import OBJECT_NAME
 from experiments.sources import OWN, SCHEDULERS, Source
 from workloads.custom_churn import PROGRAM
 
@@ -182,8 +181,9 @@ class Builder:
         atomic_write(stamp, json.dumps({"key": key}))
 
     def tools(self) -> Path:
-        """The directory with what runs beside the schedulers: counter and churn."""
-        self._tool(BIN / OBJECT_NAME, PROJECT / "experiments/samplers/mapcount.bpf.c")
+        """The directory with what runs beside the schedulers."""
+        for source in sorted((PROJECT / "experiments/samplers").glob("*.bpf.c")):
+            self._tool(BIN / f"{source.stem}.o", source)
         self._tool(BIN / PROGRAM, PROJECT / f"workloads/src/{PROGRAM}.c")
         return BIN
 

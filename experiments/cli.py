@@ -43,6 +43,18 @@ from experiments.results import Experiment, atomic_write, experiments
 _P = ParamSpec("_P")
 _INTERRUPTED = 130
 
+#: Flags that are lists, separated by commas.
+_LISTS = ("schedulers", "workloads", "cleanups", "samplers")
+
+#: The ledger's own defaults: samplers that put something into the kernel or beside the
+#: workload get arms of their own.
+_LEDGER = {
+    "schedulers": ("scx_simple",),
+    "workloads": ("hackbench", "stress-ng"),
+    "samplers": ("sched-latency", "proc-events", "wakeup-latency"),
+}
+_LEDGER_RUNS = {"duration_s": "10", "iterations": "6"}
+
 _BENCHES: dict[str, Callable[[], list[dict[str, Any]]]] = {
     "harness": harness_bench.measure
 }
@@ -124,7 +136,9 @@ def show_list() -> None:
     for kind in ("sampler", "backend"):
         for name in registry.names(kind):
             summary = sys.modules[getattr(registry, kind)(name).__module__].__doc__
-            table.add_row(kind, name, (summary or "").strip().splitlines()[0])
+            first = (summary or "").strip().splitlines()[0]
+            off = kind == "sampler" and not registry.sampler(name).by_default
+            table.add_row(kind, name, f"{first} (off by default)" if off else first)
     console.print(table)
 
 
@@ -157,9 +171,7 @@ def run(
     include: Sequence[str] = (),
     **flags: str | None,
 ) -> Experiment:
-    lists = {
-        k: _names(flags.pop(k, None)) for k in ("schedulers", "workloads", "cleanups")
-    }
+    lists = {k: _names(flags.pop(k, None)) for k in _LISTS}
     loaded = configs.load(
         Path(config) if config else None,
         **lists,
@@ -192,6 +204,18 @@ def doctor(sched: str, cleanup: str | None, kernel: str | None) -> None:
         ill += found.outcome != Outcome.OK
     if ill:
         raise RunFailed(f"{ill} of the variants do not work")
+
+
+def ledger(dry_run: bool, **flags: str | None) -> None:
+    """Samplers as the treatment: what they cost the workload on this machine."""
+    lists = {k: _names(flags.pop(k, None)) or v for k, v in _LEDGER.items()}
+    given = {k: v for k, v in flags.items() if v is not None}
+    settings: dict[str, Any] = {**_LEDGER_RUNS, **given, **lists}
+    loaded = configs.load(**settings, treatment="samplers")
+    if dry_run:
+        _show_plan(loaded)
+        return
+    aggregate(runner.run(loaded).path.name)
 
 
 def _show_plan(config: Config) -> Experiment:

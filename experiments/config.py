@@ -25,6 +25,7 @@ _FLAG = {
     "schedulers": "--sched",
     "workloads": "--workload",
     "cleanups": "--cleanup",
+    "samplers": "--sampler",
     "duration_s": "--duration",
     "commands": "--sched-cmd",
 }
@@ -58,6 +59,8 @@ class Config(_Section):
     duration_s: int = Field(default=30, ge=1, le=86_400)
     iterations: int = Field(default=3, ge=1, le=10_000)
     sample_interval_s: float = Field(default=2.0, ge=0.01, le=3600)
+    samplers: tuple[str, ...] = ("default",)
+    treatment: Literal["cleanup", "samplers"] = "cleanup"  # what tells the arms apart
     seed: int = Field(default=1, ge=0, lt=1 << 63)
     backend: str = "vm"
     vm: VmSettings = VmSettings()
@@ -75,6 +78,10 @@ class Config(_Section):
         if self.commands:
             return [sources.of_commands(self.commands)]
         return [sources.of(text) for text in self.schedulers]
+
+    def chosen_samplers(self) -> tuple[str, ...] | None:
+        """None stands for the default, so that a spec does not change with it."""
+        return None if self.samplers == default_samplers() else self.samplers
 
     def all_knobs(self) -> dict[str, Scalar]:
         return knobs.checked("knobs", self.knobs, knobs.KNOBS)
@@ -137,6 +144,7 @@ def _resolve(config: Config) -> Config:
                 "workload", config.workloads, registry.names("workload")
             ),
             "cleanups": _cleanups(config.cleanups),
+            "samplers": _samplers(config.samplers),
         }
     )
     _names("backend", (config.backend,), registry.names("backend"))
@@ -167,7 +175,26 @@ def _cleanups(given: Sequence[str]) -> tuple[str, ...]:
     return _names("cleanup strategy", given, [NO_CLEANUP, *knobs.CLEANUPS])
 
 
+def default_samplers() -> tuple[str, ...]:
+    names = registry.names("sampler")
+    return tuple(name for name in names if registry.sampler(name).by_default)
+
+
+def _samplers(given: Sequence[str]) -> tuple[str, ...]:
+    """In the order of their names; `default` stands for those on by default."""
+    valid = registry.names("sampler")
+    if tuple(given) in {("all",), ("none",)}:
+        return tuple(valid) if given[0] == "all" else ()
+    named = _names("sampler", given, ["default", "all", "none", *valid])
+    if {"all", "none"} & set(named):
+        raise ConfigError(f"--sampler {','.join(given)}: give all or none alone")
+    every = {*named, *(default_samplers() if "default" in named else ())}
+    return tuple(name for name in valid if name in every)
+
+
 def _check_sources(config: Config) -> None:
+    if config.treatment == "samplers" and not all(s.is_ours for s in config.sources()):
+        raise ConfigError("what samplers cost is measured with a scheduler from here")
     if not config.schedulers and not config.commands:
         raise ConfigError("--sched: name at least one scheduler")
     found = config.sources()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
 import os
 import select
 import tempfile
@@ -20,7 +21,7 @@ from subprocess import STDOUT, Popen
 from typing import Any
 
 from experiments.kernel import cgroup
-from experiments.model import Job, Outcome, Round, RunSpec, Sample, Workload
+from experiments.model import Job, Metric, Outcome, Round, RunSpec, Sample, Workload
 from experiments.proc import end, last_lines, start
 
 #: How long a sustained workload may take to end after its time is up.
@@ -46,16 +47,14 @@ class Evidence:
     rounds: list[Round] = field(default_factory=list)
     proof: dict[str, Any] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
-
-
-def _group_name(spec: RunSpec) -> str:
-    return f"scxlab-load-{spec.run_id}"
+    metrics: list[Metric] = field(default_factory=list)  # of the samplers
 
 
 def load_threads(spec: RunSpec) -> list[int]:
     """Some thread ids of the workload that runs now; few, as asking costs time."""
     try:
-        tids = (cgroup.ROOT / _group_name(spec) / "cgroup.threads").read_text().split()
+        group = cgroup.load_group(spec.run_id)
+        tids = (group / "cgroup.threads").read_text().split()
     except OSError:
         return []
     return [int(tid) for tid in tids[:_THREADS_ASKED]]
@@ -70,7 +69,9 @@ def drive(
     with contextlib.ExitStack() as stack:
         group = None
         if cgroup.available():
-            group = stack.enter_context(cgroup.group(_group_name(spec)))
+            group = stack.enter_context(
+                cgroup.group(cgroup.load_group(spec.run_id).name)
+            )
         log = stack.enter_context((job.out_dir / "workload.log").open("wb"))
         rounds = _Rounds(argv, group, log, evidence.rounds)
         stack.callback(rounds.kill)
@@ -85,7 +86,9 @@ def drive(
             rounds.wait(clock.next_in_s())
             if workload.sustained and evidence.rounds:
                 _check_lasted(evidence.rounds[0], spec)
-        evidence.facts["missed_deadlines"] = clock.missed
+        evidence.facts |= clock.facts()
+        if group is not None:
+            evidence.facts["load_cpu_s"] = cgroup.cpu_s(group)
         if workload.sustained and rounds.running:
             rounds.wait(END_GRACE_S)
             if rounds.running:
@@ -117,6 +120,7 @@ class Deadlines:
         self._duration = duration_s
         self._start = time.monotonic()
         self._next = 0
+        self._late_s: list[float] = []
         self.missed = 0
 
     def _elapsed(self) -> float:
@@ -130,7 +134,20 @@ class Deadlines:
         latest = min(int(elapsed / self._interval), self._last)
         self.missed += latest - self._next
         self._next = latest + 1
+        self._late_s.append(elapsed - latest * self._interval)
         return elapsed
+
+    def facts(self) -> dict[str, Any]:
+        """Deadlines that were missed, and how late the others were (us)."""
+        late_us = sorted(s * 1e6 for s in self._late_s)
+        if not late_us:
+            return {"missed_deadlines": self.missed}
+        last = len(late_us) - 1
+        ranks = {"p50": last // 2, "p99": math.ceil(0.99 * last), "max": last}
+        return {
+            "missed_deadlines": self.missed,
+            "lateness_us": {k: round(late_us[rank], 1) for k, rank in ranks.items()},
+        }
 
     def over(self) -> bool:
         return self._elapsed() >= self._duration

@@ -48,6 +48,21 @@ CSV_COLUMNS = (
     "false_evictions",
     "leaked",
     "scans_refused",
+    "exits",
+    "sunreclaim_kb",
+    "percpu_kb",
+    "slab_cache_kb",
+    "run_delay_ns",
+    "timeslices",
+    "context_switches",
+    "cpu_busy_percent",
+    "cpu_spread_percent",
+    "load_cpu_s",
+    "latency_p50_us",
+    "latency_p90_us",
+    "latency_p99_us",
+    "latency_max_us",
+    "latency_count",
 )
 
 
@@ -74,7 +89,10 @@ class Metric:
 
 @dataclass(frozen=True)
 class RunSpec:
-    """Everything that decides what one run does; two equal specs are the same run."""
+    """Everything that decides what one run does; two equal specs are the same run.
+
+    ``samplers`` None stands for those that are on by default.
+    """
 
     scheduler: str
     variant: str
@@ -87,23 +105,38 @@ class RunSpec:
     sample_interval_s: float
     workload_params: Params
     knobs: Params  # compile-time settings of the scheduler and its cleanup
+    samplers: tuple[str, ...] | None = None
 
     @property
     def run_id(self) -> str:
-        """12 hexadecimal digits: the hash of the spec."""
-        return digest(dataclasses.asdict(self))[:12]
+        """12 hexadecimal digits: the hash of the spec.
+
+        Without `samplers` where there are none, as in results that are older than it.
+        """
+        spec = dataclasses.asdict(self)
+        if self.samplers is None:
+            del spec["samplers"]
+        return digest(spec)[:12]
 
     @property
     def label(self) -> str:
         return f"{self.scheduler}/{self.variant}/{self.workload}_run{self.run}"
 
 
+def run_spec(raw: Mapping[str, Any]) -> RunSpec:
+    """A spec from its JSON, in which tuples are lists."""
+    samplers = raw.get("samplers")
+    named = None if samplers is None else tuple(samplers)
+    return RunSpec(**{**raw, "samplers": named})
+
+
 @dataclass(frozen=True)
 class Arm:
-    """What distinguishes the runs of one block: the clean-up and its settings."""
+    """What distinguishes the runs of one block: clean-up, settings, samplers."""
 
     cleanup: str
     knobs: Params
+    samplers: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -248,10 +281,13 @@ class Loaded:
 class Sampler(Protocol):
     """Reads some columns of a sample; made anew for each run.
 
-    One module in `experiments/samplers/` exposes such a class as SAMPLER.
+    One module in `experiments/samplers/` exposes such a class as SAMPLER. Its methods
+    are called in this order: missing, facts, sample, again and again, and, while the
+    scheduler is still loaded, finish and metrics.
     """
 
     name: str
+    by_default: bool = True  # whether runs have it that do not say which they want
 
     def __init__(self, job: Job, loaded: Loaded) -> None: ...
 
@@ -260,10 +296,20 @@ class Sampler(Protocol):
 
     def facts(self) -> Mapping[str, Any]:
         """How it measures here."""
+        return {}
 
     def sample(self) -> Mapping[str, float]: ...
 
-    def close(self) -> None: ...
+    def finish(self) -> Mapping[str, Any]:
+        """Facts of the whole run, after its last sample."""
+        return {}
+
+    def metrics(self) -> Sequence[Metric]:
+        """Metrics of the whole run, beside those of the workload."""
+        return ()
+
+    def close(self) -> None:
+        """Give back what it holds; called once, whatever happened."""
 
 
 class Loader(Protocol):

@@ -12,7 +12,8 @@ import itertools
 import random
 from collections.abc import Iterator, Mapping, Sequence
 
-from experiments.config import Config
+from experiments import registry
+from experiments.config import Config, default_samplers
 from experiments.knobs import READ_BY
 from experiments.model import CONTROL, NO_CLEANUP, TEST, Arm, Plan, RunSpec, Scalar
 from experiments.sources import Source
@@ -32,8 +33,19 @@ def variants(config: Config) -> dict[str, Arm]:
     return {CONTROL: Arm(NO_CLEANUP, knobs), **tests}
 
 
+def sampler_sets(config: Config) -> dict[str, Arm]:
+    """Control without samplers; each chosen one, those on by default, and all."""
+    knobs = config.all_knobs()
+    sets = {CONTROL: tuple[str, ...](), f"{TEST}-default": default_samplers()}
+    sets |= {f"{TEST}-{name}": (name,) for name in config.samplers}
+    sets[f"{TEST}-all"] = tuple(registry.names("sampler"))
+    return {name: Arm(NO_CLEANUP, knobs, chosen) for name, chosen in sets.items()}
+
+
 def arms_of(config: Config, source: Source) -> dict[str, Arm]:
     """variant -> arm of one scheduler; a user's own has no strategies of ours."""
+    if config.treatment == "samplers":
+        return sampler_sets(config)
     return variants(config) if source.is_ours else source.arms()
 
 
@@ -77,4 +89,7 @@ def _block(
             sample_interval_s=config.sample_interval_s,
             workload_params=config.workload_params(name),
             knobs=arm.knobs,
+            samplers=(
+                config.chosen_samplers() if arm.samplers is None else arm.samplers
+            ),
         )

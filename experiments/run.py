@@ -60,6 +60,8 @@ _SAME = ("kernel_sha256", "accel", "vm", "labroot", "objects", "tools", "map")
 def default_name(config: Config, planned: Plan, known: Mapping[str, Any]) -> str:
     """A directory name that says what it is, and differs where plan or facts do."""
     names = [*(s.name for s in config.sources()[:2]), *config.workloads[:2]]
+    if config.treatment == "samplers":
+        names.insert(0, "ledger")
     identity = [planned.plan_id, *(known.get(name) for name in _SAME)]
     return f"{'-'.join(names)}-{digest(identity)[:6]}"
 
@@ -83,7 +85,7 @@ def build_all(
     """The objects of every scheduler and variant in `config`."""
     builder = Builder(root, kernel, config.include)
     builder.tools()
-    if "kfunc" in config.cleanups:
+    if "kfunc" in config.cleanups and config.treatment == "cleanup":
         builder.module()
     built = {}
     for source in config.sources():

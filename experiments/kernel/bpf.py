@@ -7,6 +7,7 @@ offsets in every kernel since 5.6. All calls need root and raise OSError as bpf(
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import os
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _MAP_LOOKUP_ELEM = 1
+_MAP_UPDATE_ELEM = 2
 _MAP_GET_NEXT_KEY = 4
 _OBJ_GET = 7
 _PROG_GET_NEXT_ID = 11
@@ -94,6 +96,16 @@ def open_map(map_id: int) -> int:
     return _bpf(_MAP_GET_FD_BY_ID, struct.pack("=III", map_id, 0, 0))
 
 
+@contextlib.contextmanager
+def opened_map(map_id: int) -> Iterator[int]:
+    """`open_map`, closed again at the end of the block."""
+    fd = open_map(map_id)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
 def map_info(fd: int) -> MapInfo:
     raw = _info(fd, ctypes.create_string_buffer(_INFO_SIZE))
     type_, id_, key, value, entries, flags, name = struct.unpack_from("=6I16s", raw)
@@ -163,6 +175,14 @@ def lookup(fd: int, key: bytes, value_size: int) -> bytes:
     )
     _bpf(_MAP_LOOKUP_ELEM, attr)
     return value.raw
+
+
+def update(fd: int, key: bytes, value: bytes) -> None:
+    """Set the value of `key`, which is added where the type of map has it."""
+    key_buffer = ctypes.create_string_buffer(key, len(key))
+    value_buffer = ctypes.create_string_buffer(value, len(value))
+    addresses = map(ctypes.addressof, (key_buffer, value_buffer))
+    _bpf(_MAP_UPDATE_ELEM, struct.pack("=I4xQQQ", fd, *addresses, 0))
 
 
 def walk_values(fd: int, info: MapInfo) -> Iterator[bytes]:

@@ -15,6 +15,11 @@ _POLL_S = 0.01
 _EMPTY_DEADLINE_S = 10.0
 
 
+def load_group(run_id: str) -> Path:
+    """The group that a run's workload is in, there or not."""
+    return ROOT / f"scxlab-load-{run_id}"
+
+
 def available() -> bool:
     return (ROOT / "cgroup.controllers").exists()
 
@@ -56,6 +61,11 @@ def kill(path: Path) -> None:
         if time.monotonic() > end:
             raise TimeoutError(f"tasks in {path} do not die")
         time.sleep(_POLL_S)
+
+
+def cpu_s(path: Path) -> float:
+    """CPU seconds that the tasks of the group have used, those that ended as well."""
+    return field_after((path / "cpu.stat").read_text(), "usage_usec ") / 1e6
 
 
 def slab_unreclaimable_bytes(path: Path) -> int:

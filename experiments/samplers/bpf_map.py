@@ -16,7 +16,7 @@ from typing import Any
 
 from experiments.kernel import bpf
 from experiments.loaders.scx import BPFFS
-from experiments.model import Job, Loaded
+from experiments.model import Job, Loaded, Sampler
 from experiments.proc import CommandFailed, run
 
 OBJECT_NAME = "mapcount.bpf.o"
@@ -63,7 +63,7 @@ def largest_hash(maps: Mapping[str, int]) -> str:
     return max(sizes, key=lambda name: sizes[name], default="")
 
 
-class BpfMapSampler:
+class BpfMapSampler(Sampler):
     name = "bpf-map"
 
     def __init__(self, job: Job, loaded: Loaded) -> None:

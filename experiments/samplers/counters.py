@@ -24,7 +24,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from experiments.kernel import bpf
-from experiments.model import Job, Loaded
+from experiments.model import Job, Loaded, Sampler
 
 _FIRST_KEY = bytes(4)
 #: Counters that are columns, and under which name.
@@ -74,7 +74,7 @@ def derive(
     return full
 
 
-class CountersSampler:
+class CountersSampler(Sampler):
     name = "counters"
 
     def __init__(self, job: Job, loaded: Loaded) -> None:

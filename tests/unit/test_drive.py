@@ -70,3 +70,12 @@ def test_never_more_samples_than_deadlines(
             assert deadlines.next_in_s() >= 0
             clock.now += step
         assert taken + deadlines.missed <= int(duration / interval + 1e-9) + 1
+
+
+def test_lateness_is_told_in_microseconds(clock: Clock) -> None:
+    deadlines = Deadlines(duration_s=100, interval_s=1)
+    for second in range(101):
+        clock.now = 100.0 + second + (0.002 if second == 50 else 0.000_25)
+        deadlines.due()
+    late = deadlines.facts()["lateness_us"]
+    assert late == {"p50": 250.0, "p99": 250.0, "max": 2000.0}

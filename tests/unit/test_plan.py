@@ -81,3 +81,26 @@ def test_none_is_the_control_which_is_there_anyway() -> None:
     assert set(alone) == {"control"}
     beside = {"schema": 1, "cleanups": ["none", "exit"]}
     assert set(plan.variants(config.parse(beside, "test"))) == {"control", "test"}
+
+
+def test_the_ledger_sets_samplers_against_none() -> None:
+    raw = {"schema": 1, "treatment": "samplers", "samplers": ["cpu", "proc-events"]}
+    settings = config.parse(raw, "test")
+    arms = plan.arms_of(settings, settings.sources()[0])
+    chosen = {name: arm.samplers for name, arm in arms.items()}
+    assert chosen["control"] == ()
+    assert chosen["test-cpu"] == ("cpu",)
+    assert set(chosen["test-all"] or ()) > set(chosen["test-default"] or ())
+    assert {arm.cleanup for arm in arms.values()} == {"none"}
+    assert plan.build(settings).specs[0].samplers is not None
+
+
+def test_samplers_by_default_are_not_in_the_spec() -> None:
+    """So that a result does not depend on how its samplers were asked for."""
+    plain = plan.build(config.parse({"schema": 1}, "test"))
+    names = list(config.default_samplers())
+    named = plan.build(config.parse({"schema": 1, "samplers": names}, "test"))
+    assert named == plain
+    assert plain.specs[0].samplers is None
+    fewer = config.parse({"schema": 1, "samplers": names[1:]}, "test")
+    assert plan.build(fewer).plan_id != plain.plan_id

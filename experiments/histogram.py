@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Log-linear histograms, as schedlat.bpf.c fills them: four buckets an octave.
+
+A bucket is at most a quarter of its lower bound wide, so a quantile is off by 25 % at
+the most, and by less where a bucket is filled evenly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+_PER_OCTAVE = 4
+
+
+def bounds(bucket: int) -> tuple[float, float]:
+    """The values, from and below, that bucket number `bucket` counts."""
+    octave, part = divmod(bucket, _PER_OCTAVE)
+    low, width = 2.0**octave, 2.0**octave / _PER_OCTAVE
+    return low + part * width, low + (part + 1) * width
+
+
+def quantile(counts: Sequence[int], share: float) -> float | None:
+    """The value below which `share` of the counts lie; None without any.
+
+    Inside a bucket the counts are taken as spread evenly.
+    """
+    total = sum(counts)
+    if not total:
+        return None
+    wanted = share * total
+    below = 0
+    for bucket, count in enumerate(counts):
+        if count and below + count >= wanted:
+            low, high = bounds(bucket)
+            return low + (high - low) * (wanted - below) / count
+        below += count
+    raise AssertionError("unreachable: the counts add up to their sum")
+
+
+def highest(counts: Sequence[int]) -> float | None:
+    """The upper bound of the last bucket that counts anything."""
+    used = [bucket for bucket, count in enumerate(counts) if count]
+    return bounds(used[-1])[1] if used else None

@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""How long the threads of the workload wait for a CPU, by schedlat.bpf.c."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from experiments import histogram
+from experiments.kernel import bpf, cgroup
+from experiments.loaders.scx import BPFFS
+from experiments.model import Job, Loaded, Metric, Sampler
+from experiments.proc import CommandFailed, last_lines, run
+
+OBJECT_NAME = "schedlat.bpf.o"
+_PROGS = BPFFS / "scxlab-schedlat"
+_MAPS = BPFFS / "scxlab-schedlat-maps"
+_BUCKETS = 160
+_HISTOGRAM = struct.Struct(f"={3 + _BUCKETS}Q")
+_CGROUP_ID = struct.Struct("=Q")
+_FIRST_KEY = bytes(4)
+_LOAD_TIMEOUT_S = 60
+_QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
+
+
+@dataclass(frozen=True)
+class Waits:
+    """What has been counted; ``max_ns`` is of all time, the buckets add up."""
+
+    max_ns: int
+    buckets: tuple[int, ...]
+
+    def since(self, before: Waits) -> list[int]:
+        return [
+            now - then for now, then in zip(self.buckets, before.buckets, strict=True)
+        ]
+
+
+def possible_cpus(text: str) -> int:
+    """How many CPUs /sys/devices/system/cpu/possible names, as in `0-3,8`."""
+    spans = [part.split("-") for part in text.strip().split(",")]
+    return sum(int(span[-1]) - int(span[0]) + 1 for span in spans)
+
+
+def added_up(raw: bytes) -> Waits:
+    """The histograms of all CPUs as one."""
+    rows = list(_HISTOGRAM.iter_unpack(raw))
+    sums = [sum(column) for column in zip(*rows, strict=True)]
+    return Waits(max(row[2] for row in rows), tuple(sums[3:]))
+
+
+class SchedLatencySampler(Sampler):
+    name = "sched-latency"
+    by_default = True
+
+    def __init__(self, job: Job, loaded: Loaded) -> None:
+        self._reasons: Sequence[str] = ()
+        self._group = cgroup.load_group(job.spec.run_id)
+        self._stack = contextlib.ExitStack()
+        self._begun = False
+        self._last = Waits(0, (0,) * _BUCKETS)
+        if not cgroup.available():
+            self._reasons = ("no cgroup v2, by which the workload is told apart",)
+            return
+        try:
+            self._load(job.bin_dir / OBJECT_NAME)
+        except (CommandFailed, OSError) as error:
+            self._stack.close()
+            self._reasons = (f"the kernel refuses {OBJECT_NAME}: {_short(error)}",)
+
+    def _load(self, path: Path) -> None:
+        for pins in (_PROGS, _MAPS):
+            shutil.rmtree(pins, ignore_errors=True)  # what a killed run has left
+            self._stack.callback(shutil.rmtree, pins, ignore_errors=True)
+        load = ("bpftool", "prog", "loadall", path, _PROGS)
+        run([*load, "pinmaps", _MAPS, "autoattach"], timeout_s=_LOAD_TIMEOUT_S)
+        self._hist = self._open("schedlat_hist")
+        self._target = self._open("schedlat_cgroup")
+        possible = Path("/sys/devices/system/cpu/possible").read_text()
+        self._size = _HISTOGRAM.size * possible_cpus(possible)
+
+    def _open(self, name: str) -> int:
+        fd = bpf.open_pinned(_MAPS / name)
+        self._stack.callback(os.close, fd)
+        return fd
+
+    def missing(self) -> Sequence[str]:
+        return self._reasons
+
+    def _read(self) -> Waits:
+        return added_up(bpf.lookup(self._hist, _FIRST_KEY, self._size))
+
+    def sample(self) -> Mapping[str, float]:
+        if not self._begun:
+            # The first sample comes when the workload's cgroup is there, and empty
+            group_id = _CGROUP_ID.pack(self._group.stat().st_ino)
+            bpf.update(self._target, _FIRST_KEY, group_id)
+            self._begun = True
+        waits = self._read()
+        counts = waits.since(self._last)
+        self._last = waits
+        values = {f"latency_{k}_us": v for k, v in _quantiles_us(counts).items()}
+        highest = histogram.highest(counts)
+        if highest is not None:
+            values["latency_max_us"] = min(highest, waits.max_ns) / 1000
+        return {**values, "latency_count": sum(counts)}
+
+    def finish(self) -> Mapping[str, Any]:
+        used = [(n, count) for n, count in enumerate(self._last.buckets) if count]
+        spans = [histogram.bounds(bucket) for bucket, _ in used]
+        return {
+            "run_queue_latency": {
+                "from_us": [low / 1000 for low, _ in spans],
+                "to_us": [high / 1000 for _, high in spans],
+                "count": [count for _, count in used],
+            }
+        }
+
+    def metrics(self) -> Sequence[Metric]:
+        found = _quantiles_us(self._last.buckets)
+        if found:
+            found["max"] = self._last.max_ns / 1000
+        return [
+            Metric(f"run_queue_latency_{name}", value, "us", True)
+            for name, value in found.items()
+        ]
+
+    def close(self) -> None:
+        self._stack.close()
+
+
+def _quantiles_us(counts: Sequence[int]) -> dict[str, float]:
+    found = {name: histogram.quantile(counts, q) for name, q in _QUANTILES.items()}
+    return {name: ns / 1000 for name, ns in found.items() if ns is not None}
+
+
+def _short(error: Exception) -> str:
+    return last_lines(str(error), 3)
+
+
+SAMPLER = SchedLatencySampler

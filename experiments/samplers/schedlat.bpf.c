@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * How long the threads of one cgroup wait for a CPU, as a histogram of four buckets an
+ * octave. A wait begins when a thread wakes up or is preempted, and ends when it runs.
+ *
+ * Cost: one array lookup a wake-up and two a switch; threads of other cgroups pay for a
+ * few loads. Nothing is allocated, so the memory of the system under test stays as it is.
+ *
+ * Limits: the start of a wait is kept in a slot that the pid is hashed to. Where two
+ * threads that wait share a slot, the wait of the first is lost (the pid is checked, so
+ * none is mixed up). What waits for longer than 2^40 ns counts in the last bucket.
+ *
+ * Known race: a thread that is woken while it still runs gets a slot without waiting; the
+ * next switch away from it clears or restarts it.
+ *
+ * Needs Linux 5.11 (BTF tracepoints, atomics) and reads the state of `prev` as the
+ * tracepoint sched_switch gives it since 5.18; before, threads that were preempted by the
+ * end of their slice alone count from their next wake-up on.
+ */
+#include "vmlinux.h"
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_tracing.h>
+
+char _license[] SEC("license") = "GPL";
+
+#define SLOTS 65536
+#define OCTAVES 40
+#define BUCKETS (4 * OCTAVES)
+
+struct wait {
+	__u64 since_ns;		/* 0: it does not wait */
+	__u32 pid;
+	__u32 pad;
+};
+
+struct histogram {
+	__u64 count;
+	__u64 sum_ns;
+	__u64 max_ns;
+	__u64 buckets[BUCKETS];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, SLOTS);
+	__type(key, __u32);
+	__type(value, struct wait);
+} schedlat_waits SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct histogram);
+} schedlat_hist SEC(".maps");
+
+/* The id of the cgroup to measure; 0: nobody yet. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} schedlat_cgroup SEC(".maps");
+
+static __always_inline bool is_measured(struct task_struct *p)
+{
+	__u32 first = 0;
+	__u64 *wanted = bpf_map_lookup_elem(&schedlat_cgroup, &first);
+
+	return wanted && *wanted && p->cgroups->dfl_cgrp->kn->id == *wanted;
+}
+
+static __always_inline struct wait *wait_of(struct task_struct *p)
+{
+	__u32 slot = (__u32)p->pid % SLOTS;
+
+	return bpf_map_lookup_elem(&schedlat_waits, &slot);
+}
+
+static __always_inline void begin(struct task_struct *p)
+{
+	struct wait *wait;
+
+	if (!is_measured(p))
+		return;
+	wait = wait_of(p);
+	if (!wait)
+		return;
+	wait->pid = p->pid;
+	wait->since_ns = bpf_ktime_get_ns();
+}
+
+static __always_inline __u32 log2_of(__u64 v)
+{
+	__u32 r = 0;
+
+	if (v >> 32) { v >>= 32; r += 32; }
+	if (v >> 16) { v >>= 16; r += 16; }
+	if (v >> 8) { v >>= 8; r += 8; }
+	if (v >> 4) { v >>= 4; r += 4; }
+	if (v >> 2) { v >>= 2; r += 2; }
+	return r + (v >> 1 ? 1 : 0);
+}
+
+static __always_inline void count(__u64 ns)
+{
+	__u32 first = 0, octave, bucket;
+	struct histogram *h = bpf_map_lookup_elem(&schedlat_hist, &first);
+
+	if (!h)
+		return;
+	h->count++;
+	h->sum_ns += ns;
+	if (ns > h->max_ns)
+		h->max_ns = ns;
+	if (ns < 4)
+		ns = 4;	/* the first octave that has four buckets */
+	octave = log2_of(ns);
+	bucket = octave >= OCTAVES ? BUCKETS - 1 :
+		 4 * octave + ((ns >> (octave - 2)) & 3);
+	if (bucket < BUCKETS)
+		h->buckets[bucket]++;
+}
+
+static __always_inline void end(struct task_struct *p)
+{
+	struct wait *wait = wait_of(p);
+	__u64 since;
+
+	if (!wait || wait->pid != p->pid)
+		return;
+	since = wait->since_ns;
+	wait->since_ns = 0;
+	if (since)
+		count(bpf_ktime_get_ns() - since);
+}
+
+SEC("tp_btf/sched_wakeup")
+int BPF_PROG(schedlat_wakeup, struct task_struct *p)
+{
+	begin(p);
+	return 0;
+}
+
+SEC("tp_btf/sched_wakeup_new")
+int BPF_PROG(schedlat_wakeup_new, struct task_struct *p)
+{
+	begin(p);
+	return 0;
+}
+
+SEC("tp_btf/sched_switch")
+int BPF_PROG(schedlat_switch, bool preempt, struct task_struct *prev,
+	     struct task_struct *next, unsigned int prev_state)
+{
+	struct wait *wait;
+
+	if (preempt || !prev_state) {
+		begin(prev);
+	} else {
+		wait = wait_of(prev);
+		if (wait && wait->pid == prev->pid)
+			wait->since_ns = 0;
+	}
+	end(next);
+	return 0;
+}

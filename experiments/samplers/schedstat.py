@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Waits for a CPU, time slices and context switches of the machine, by the kernel.
+
+The kernel adds them up at every switch, for tasks of all classes and lives, in
+/proc/schedstat and /proc/stat; all are since the first sample.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from experiments.kernel import procfs
+from experiments.model import Job, Loaded, Sampler
+
+
+class SchedstatSampler(Sampler):
+    name = "schedstat"
+
+    def __init__(self, job: Job, loaded: Loaded) -> None:
+        self._before: dict[str, int] | None = None
+
+    def missing(self) -> Sequence[str]:
+        if not (procfs.PROC / "schedstat").exists():
+            return ("no /proc/schedstat (CONFIG_SCHEDSTATS)",)
+        return ()
+
+    def sample(self) -> Mapping[str, float]:
+        stat = procfs.schedstat()
+        now = {
+            "run_delay_ns": stat.run_delay_ns,
+            "timeslices": stat.timeslices,
+            "context_switches": procfs.context_switches(),
+        }
+        if self._before is None:
+            self._before = now
+        return {name: value - self._before[name] for name, value in now.items()}
+
+
+SAMPLER = SchedstatSampler
