@@ -6,7 +6,7 @@ is forked for a sample and no sample waits for a lock. It runs at SCHED_FIFO 1, 
 keeps it on time, and out of the scheduler under test and its maps.
 
 As a program (`python3 -m experiments.agent DEVICE`) it serves jobs until its input
-ends: a line with the path of a job file comes in, lines of JSON go out.
+ends: lines `run PATH` and `check PATH` of a job file come in, lines of JSON go out.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def execute(job: Job, tick: Tick) -> RunResult:
 def _measure(job: Job, log: Kmsg, evidence: Evidence, tick: Tick) -> tuple[Metric, ...]:
     loader = registry.loader(_loader_name(job))
     workload = registry.workload(job.spec.workload)
-    if reasons := [*loader.missing(job), *workload.missing(job.bin_dir)]:
+    if reasons := missing(job):
         raise RunEnded(Outcome.SKIPPED, "; ".join(reasons))
     began = time.monotonic()
     with contextlib.ExitStack() as outlive:
@@ -114,6 +114,13 @@ def _measure(job: Job, log: Kmsg, evidence: Evidence, tick: Tick) -> tuple[Metri
         log.drain()
         evidence.facts |= books.check(samplers, log.records)
     return (*_metrics(job.spec, workload, evidence.rounds), *evidence.metrics)
+
+
+def missing(job: Job) -> list[str]:
+    """Reasons why this job cannot run on this kernel; empty when it can."""
+    loader = registry.loader(_loader_name(job))
+    workload = registry.workload(job.spec.workload)
+    return [*loader.missing(job), *workload.missing(job.bin_dir)]
 
 
 def _loader_name(job: Job) -> str:
@@ -133,6 +140,7 @@ def _prove_and_drive(
     before = sched_ext.status()
     evidence.proof["before"] = dataclasses.asdict(before)
     evidence.proof["object_sha256"] = job.built.sha256 if job.built else None
+    evidence.proof["agent"] = _apart()
     costs = SamplingCosts()
 
     def sample(timestamp_s: float) -> None:
@@ -155,6 +163,17 @@ def _prove_and_drive(
         "events": sched_ext.events(),
     }
     _check_alive(before, after)
+
+
+def _apart() -> Mapping[str, Any]:
+    """That the agent is no task of the scheduler under test, nor of the workload."""
+    return {
+        "pid": os.getpid(),
+        "is_sched_fifo": os.sched_getscheduler(0) & ~os.SCHED_RESET_ON_FORK
+        == os.SCHED_FIFO,
+        "is_in_sched_ext": bool(sched_ext.share_of([os.getpid()])),
+        "cgroup": (procfs.PROC / "self/cgroup").read_text().strip(),
+    }
 
 
 @contextlib.contextmanager
@@ -268,7 +287,11 @@ def serve(device: Path) -> None:
     say(event="hello", facts=facts())
     lines = io.BufferedReader(stream)
     while line := lines.readline().decode().strip():
-        job = read_job(Path(line))
+        word, _, path = line.partition(" ")
+        job = read_job(Path(path))
+        if word == "check":
+            say(event="done", missing=missing(job))
+            continue
         try:
             result = execute(job, lambda text: say(event="tick", text=text))
         except Exception:

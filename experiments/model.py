@@ -335,7 +335,8 @@ class Backend(Protocol):
 
     def begin(self, experiment: Any) -> None: ...
 
-    def missing(self) -> Sequence[str]: ...
+    def missing(self, jobs: Sequence[Job]) -> Mapping[str, Sequence[str]]:
+        """Of the jobs that cannot run here, their labels and the reasons."""
 
     def execute(self, job: Job, tick: Callable[[str], None]) -> RunResult:
         """Run one job to its end; BackendLost when the place died under it."""

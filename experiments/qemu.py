@@ -184,14 +184,18 @@ class Guest:
                 if isinstance(event, dict) and "event" in event:
                     return event
 
-    def serve(self, job: str, silence_s: float) -> Iterator[dict[str, Any]]:
+    def serve(
+        self, job: str, silence_s: float, word: str = "run"
+    ) -> Iterator[dict[str, Any]]:
         """Hand the agent a job file (a path in the guest); its events, the last `done`.
+
+        `word` is "run", or "check" to hear what is missing for it.
 
         Raises BackendLost when the guest dies, or says nothing for `silence_s`.
         """
         assert self._qemu.stdin is not None
         try:
-            self._qemu.stdin.write(job.encode() + b"\n")
+            self._qemu.stdin.write(f"{word} {job}\n".encode())
             self._qemu.stdin.flush()
         except BrokenPipeError:
             raise BackendLost(f"the guest died: {self.last_words()}") from None

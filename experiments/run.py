@@ -123,6 +123,7 @@ def run(
         if pending:
             stack.callback(backend.close)
             backend.begin(experiment)
+            _announce_missing(backend, built, pending)
             _run_all(experiment, backend, built, pending)
         experiment.count_outcomes()
     return experiment
@@ -136,6 +137,24 @@ def _announce(experiment: Experiment, planned: Plan, pending: Sequence[RunSpec])
     minutes = estimate_s(pending) / 60
     kept = f", {done} done before" if done else ""
     return f"{where}: {len(pending)} runs to do{kept}, about {minutes:.1f} min"
+
+
+def _announce_missing(
+    backend: Backend, built: Built, pending: Sequence[RunSpec]
+) -> None:
+    """Say what will be SKIPPED before the first run, not in the course of a night."""
+    cells = {(s.scheduler, s.variant, s.workload): s for s in reversed(pending)}
+    jobs = [_job(spec, built, Path()) for spec in cells.values()]
+    by_reason: dict[str, list[str]] = {}
+    for label, reasons in backend.missing(jobs).items():
+        by_reason.setdefault("; ".join(reasons), []).append(label.rpartition("_")[0])
+    for reason, labels in by_reason.items():
+        say(f"  will be SKIPPED: {', '.join(sorted(labels))}: {reason}")
+
+
+def _job(spec: RunSpec, built: Built, out_dir: Path) -> Job:
+    made = built.get((spec.scheduler, spec.variant))
+    return Job(spec=spec, built=made, bin_dir=BIN, out_dir=out_dir)
 
 
 @contextlib.contextmanager
@@ -217,14 +236,8 @@ def _run_one(
     for attempt in range(1, MAX_ATTEMPTS + 1):
         began = time.monotonic()
         out_dir = experiment.new_attempt(spec)
-        job = Job(
-            spec=spec,
-            built=built.get((spec.scheduler, spec.variant)),
-            bin_dir=BIN,
-            out_dir=out_dir,
-        )
         try:
-            result = backend.execute(job, tick)
+            result = backend.execute(_job(spec, built, out_dir), tick)
         except BackendLost as error:
             result = RunResult(spec, spec.run_id, Outcome.LOST, str(error))
         if result.outcome not in (Outcome.OK, Outcome.SKIPPED):

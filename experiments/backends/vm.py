@@ -38,6 +38,7 @@ class VmBackend:
         self._root = root
         self._kernel = kernel
         self._guest: Guest | None = None
+        self._is_warm = False
         self._accel = ("", "")
 
     def begin(self, experiment: Experiment) -> None:
@@ -48,9 +49,6 @@ class VmBackend:
         self._boots: list[Mapping[str, Any]] = [*experiment.manifest().boots]
         # What a killed run has left
         shutil.rmtree(self._share / _STAGE, ignore_errors=True)
-
-    def missing(self) -> Sequence[str]:
-        return ()
 
     def facts(self) -> Mapping[str, Any]:
         accel_name, why = self._choose_accel()
@@ -108,11 +106,26 @@ class VmBackend:
         if self._guest is None:
             tick("booting")
             self._guest = self._boot()
+        if not self._is_warm:
             if not self._warm_up(self._guest, job, tick):
                 # Something may be left of it: another boot, without a warm-up
                 self.renew()
                 self._guest = self._boot()
+            self._is_warm = True
         return self._execute(self._guest, job, tick)
+
+    def missing(self, jobs: Sequence[Job]) -> Mapping[str, Sequence[str]]:
+        if self._guest is None:
+            self._guest = self._boot()
+        found = {}
+        for job in jobs:
+            out_dir = self._experiment.new_attempt(job.spec)
+            path = self._hand_over(dataclasses.replace(job, out_dir=out_dir))
+            answer = [*self._guest.serve(path, _SILENCE_S, "check")][-1]
+            shutil.rmtree(out_dir)
+            if answer["missing"]:
+                found[job.spec.label] = answer["missing"]
+        return found
 
     def _warm_up(self, guest: Guest, job: Job, tick: Callable[[str], None]) -> bool:
         """Do the run once for a short time and throw it away; False if it went wrong.
@@ -144,15 +157,12 @@ class VmBackend:
     def _execute(
         self, guest: Guest, job: Job, tick: Callable[[str], None]
     ) -> RunResult:
-        attempt = job.out_dir
-        inside = self._inside(job)
-        raw = json.dumps(dataclasses.asdict(inside), default=os.fspath)
-        atomic_write(attempt / "job.json", raw)
+        path = self._hand_over(job)
         silence = _SILENCE_S + END_GRACE_S + job.spec.sample_interval_s
-        for event in guest.serve(str(inside.out_dir / "job.json"), silence):
+        for event in guest.serve(path, silence):
             if event["event"] == "tick":
                 tick(event["text"])
-        said = json.loads((attempt / "result.json").read_text())
+        said = json.loads((job.out_dir / "result.json").read_text())
         return RunResult(
             job.spec,
             job.spec.run_id,
@@ -162,6 +172,13 @@ class VmBackend:
             said["proof"],
             {**said["facts"], "boot": len(self._boots)},
         )
+
+    def _hand_over(self, job: Job) -> str:
+        """Write the job's file; its path in the guest."""
+        inside = self._inside(job)
+        raw = json.dumps(dataclasses.asdict(inside), default=os.fspath)
+        atomic_write(job.out_dir / "job.json", raw)
+        return str(inside.out_dir / "job.json")
 
     def _inside(self, job: Job) -> Job:
         """The job as the guest sees it, its artefacts copied to the share."""
@@ -188,6 +205,7 @@ class VmBackend:
         if self._guest is not None:
             self._guest.close()
             self._guest = None
+            self._is_warm = False
             self._keep_console()
 
     def close(self) -> None:

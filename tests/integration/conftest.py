@@ -108,6 +108,7 @@ class Lab:
         built: BuiltObject | None,
         duration_s: int = 4,
         interval_s: float = 1.0,
+        samplers: tuple[str, ...] | None = None,
         **params: Any,
     ) -> tuple[dict[str, Any], Path]:
         """The result as the guest wrote it, and the directory of the run's files."""
@@ -124,7 +125,7 @@ class Lab:
         shutil.copytree(BUILD / "bin", self.share / "bin", dirs_exist_ok=True)
         spec = RunSpec(
             *("scx_simple", "x", "x", workload, self._jobs, 1, 7),
-            *(duration_s, interval_s, params, {}),
+            *(duration_s, interval_s, params, {}, samplers),
         )
         job = Job(spec, built, inside / "bin", inside / out_dir.name)
         raw = json.dumps(dataclasses.asdict(job), default=os.fspath)

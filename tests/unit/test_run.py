@@ -6,7 +6,7 @@ The backend here is a fake; the real one has tests of its own on a real kernel.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +30,12 @@ class FakeBackend:
         self.done: list[str] = []
         self.renewed = 0
 
-    def missing(self) -> list[str]:
-        return []
+    def missing(self, jobs: Sequence[Job]) -> Mapping[str, Sequence[str]]:
+        """Who needs a module, cannot have it."""
+        no_module = {
+            j.spec.label: ["no module"] for j in jobs if j.spec.cleanup == "kfunc"
+        }
+        return no_module
 
     def begin(self, experiment: Experiment) -> None:
         pass
@@ -171,3 +175,17 @@ def test_a_skipped_run_needs_no_fresh_boot_and_leaves_nothing(
     backend = go(experiment, always(Outcome.SKIPPED))
     assert backend.renewed == 0
     assert not list((experiment.path / "attempts").iterdir())
+
+
+def test_what_will_be_skipped_is_said_once_a_cell_before_the_first_run(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    settings = {"schema": 1, "cleanups": ["scan", "kfunc"], "iterations": 3}
+    planned = plan.build(config.parse(settings, "test"))
+    backend = FakeBackend(always(Outcome.OK))
+    run._announce_missing(backend, {}, planned.specs)
+    said = capsys.readouterr().out
+    assert said.count("scx_simple/test-kfunc/hackbench") == 1
+    assert "no module" in said
+    assert "test-scan" not in said
+    assert backend.done == []

@@ -20,6 +20,14 @@ exec sleep {duration}
 
 SCRIPTS = {
     "list": LIST,
+    "spin": """
+for i in 1 2 3 4 5 6; do
+	(while :; do :; done) &
+	pids="$pids $!"
+done
+sleep {duration}
+kill $pids
+""",
     "well": "exec sleep {duration}",
     "panic": "sleep 1; echo c > /proc/sysrq-trigger; sleep 60",
     "early": "echo not today >&2; exit 0",
