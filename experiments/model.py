@@ -28,8 +28,8 @@ NO_CLEANUP = "none"
 #: The columns of a run's CSV file. The first five, and the file names, are those of
 #: the automation this project replaces; further columns are only ever added at the
 #: right. timestamp is in seconds since the first sample; counters are cumulative since
-#: the scheduler was loaded, `forks` since the first sample. What could not be read is
-#: an empty cell, never 0.
+#: the scheduler was loaded, those of the machine and the workload since the first
+#: sample. What could not be read is an empty cell, never 0.
 CSV_COLUMNS = (
     "timestamp",
     "map_entries",
