@@ -14,9 +14,10 @@ import pandas as pd
 from rich.table import Table
 from rich.text import Text
 
-from analysis import figures, report, stats, tables
+from analysis import figures, report, tables
 from analysis.compare import Comparison, compare
 from analysis.load import Data, load
+from analysis.per_run import per_run, tidy
 from analysis.verdicts import HOLDS, Verdict, judge
 from experiments.results import Experiment, atomic_write
 
@@ -61,12 +62,12 @@ def aggregate(experiment: Experiment) -> Aggregated:
     FormatError when the manifest cannot be read.
     """
     data = load(experiment)
-    runs = stats.per_run(data)
-    tidy = stats.tidy(data, runs)
-    comparisons = compare(data, tidy)
+    runs = per_run(data)
+    table = tidy(data, runs)
+    comparisons = compare(data, table)
     done = Aggregated(
         data=data,
-        summary=tables.summary(data, tidy),
+        summary=tables.summary(data, table),
         comparisons=tuple(comparisons),
         verdicts=tuple(judge(data, runs, comparisons)),
         report=experiment.path / "report.html",

@@ -110,7 +110,7 @@ def groups(data: Data) -> list[Group]:
 
 
 def compare(data: Data, tidy: pd.DataFrame) -> list[Comparison]:
-    """All comparisons of an experiment; `tidy` is that of stats.tidy()."""
+    """All comparisons of an experiment; `tidy` is that of per_run.tidy()."""
     return [c for group in groups(data) for c in _of_group(group, tidy)]
 
 

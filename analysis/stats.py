@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Numbers per run and over runs: pure functions of arrays, by scipy.
+"""Statistics by scipy and pandas: pure functions of arrays.
 
 Growth is a Theil-Sen slope (the median of the slopes between all pairs of samples), so
 that a burst or a late sample does not decide it. Source of the interval within a run:
@@ -15,14 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import stats
 
-from analysis.load import Data
-from analysis.measures import KEYS, MEASURES, TIDY
-from experiments.model import CSV_COLUMNS
-
 Array = npt.NDArray[np.float64]
-
-#: A hash map counts as full from here on: per-CPU free lists keep some elements back.
-FULL = 0.99
 
 
 class Interval(NamedTuple):
@@ -137,93 +130,15 @@ def rate(values: Array, per: Array) -> float:
     return last(values) / divisor if divisor > 0 else np.nan
 
 
-def filling(entries: Array, max_entries: float) -> slice:
-    """The samples until the map is full: after that, a slope measures its limit."""
-    full = np.flatnonzero(entries >= FULL * max_entries)
-    return slice(0, int(full[0]) + 1) if len(full) else slice(None)
+def correlation(x: Array, y: Array) -> float:
+    """Pearson's r; NaN with fewer than 3 pairs, or where either is constant.
 
-
-def run_stats(samples: pd.DataFrame, max_entries: float = np.nan) -> dict[str, float]:
-    """Every measure of one run, and the intervals within it.
-
-    `samples`: the rows of one run, ordered by time; `max_entries`: of its map, NaN when
-    not known. The keys are those of MEASURES, and growth_low/high (95 %), tail_low/high
-    (90 %), both in entries/s, and full_at_s (NaN when the map never was full).
+    No p-value goes with it: samples of one run depend on each other.
     """
-    column = {c: samples[c].to_numpy(dtype=float) for c in CSV_COLUMNS}
-    time_s, entries = column["timestamp"], column["map_entries"]
-    until = filling(entries, max_entries)
-    growth = theil_sen(time_s[until], entries[until])
-    tail = tail_slope(time_s, entries)
-    span_s = float(np.ptp(time_s)) or np.nan
-    return {
-        "entries_max": largest(entries),
-        "entries_mean": time_mean(time_s, entries),
-        "entries_final": last(entries),
-        "growth_entries_per_s": growth.estimate,
-        "growth_low": growth.low,
-        "growth_high": growth.high,
-        "growth_entries_per_fork": theil_sen(
-            column["forks"][until], entries[until]
-        ).estimate,
-        "tail_entries_per_s": tail.estimate,
-        "tail_low": tail.low,
-        "tail_high": tail.high,
-        "full_at_s": np.nan if until.stop is None else float(time_s[until.stop - 1]),
-        "evictions": last(column["evictions"]),
-        "insert_failures": last(column["insert_failures"]),
-        "forks_per_s": increase(column["forks"]) / span_s,
-        "slab_bpf_kb": last(column["slab_bpf_kb"]),
-        "map_memlock_kb": last(column["map_memlock_kb"]),
-        "scan_time_ms_per_s": increase(column["scan_time_ns"]) / 1e6 / span_s,
-        "longest_scan_us": last(column["longest_scan_ns"]) / 1e3,
-        "scanned_per_us": rate(column["scanned"], column["scan_time_ns"] / 1e3),
-        "scans_refused": last(column["scans_refused"]),
-        "false_evictions": last(column["false_evictions"]),
-        "leaked": last(column["leaked"]),
-    }
-
-
-def tail_slope(time_s: Array, entries: Array) -> Interval:
-    """The slope over the last half of the run's time with its 90 % interval."""
-    tail = time_s >= (time_s[0] + time_s[-1]) / 2
-    return theil_sen(time_s[tail], entries[tail], level=0.90)
-
-
-def per_run(data: Data) -> pd.DataFrame:
-    """One row per used run: KEYS and the values of run_stats()."""
-    used = data.runs[data.runs["used"]]
-    limits = used.set_index("run_id")["max_entries"].to_dict()
-    by_key = dict(list(data.samples.groupby(KEYS, sort=False)))
-    rows = []
-    for row in used[[*KEYS, "run_id"]].to_dict("records"):
-        key = tuple(row[k] for k in KEYS)
-        values = run_stats(by_key[key], limits[row["run_id"]])
-        rows.append({**dict(zip(KEYS, key, strict=True)), **values})
-    return pd.DataFrame(rows, columns=[*KEYS, *_stat_names()])
-
-
-def _stat_names() -> list[str]:
-    extra = ["growth_low", "growth_high", "tail_low", "tail_high", "full_at_s"]
-    return [m.name for m in MEASURES] + extra
-
-
-def tidy(data: Data, runs: pd.DataFrame) -> pd.DataFrame:
-    """Measures and workload metrics alike, one value a row (columns TIDY)."""
-    parts = [
-        runs[KEYS].assign(
-            metric=m.name,
-            unit=m.unit,
-            lower_is_better=m.lower_is_better,
-            source="samples",
-            value=runs[m.name].astype(float),
-        )
-        for m in MEASURES
-    ]
-    workload = data.metrics.rename(columns={"name": "metric"})
-    parts.append(workload.assign(source="workload")[TIDY])
-    parts = [p for p in parts if not p.empty]
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=TIDY)
+    x, y = present(x, y)
+    if len(x) < 3 or np.ptp(x) == 0 or np.ptp(y) == 0:
+        return np.nan
+    return float(pd.Series(x).corr(pd.Series(y)))
 
 
 def median_curve(samples: pd.DataFrame, column: str) -> tuple[Array, Array]:

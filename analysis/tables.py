@@ -24,7 +24,7 @@ SHOWN = {
     "mean": "entries_mean",
     "final": "entries_final",
     "growth /s": "growth_entries_per_s",
-    "growth /fork": "growth_entries_per_fork",
+    "growth /exit": "growth_entries_per_exit",
     "last half /s": "tail_entries_per_s",
     "evictions": "evictions",
     "evicted alive": "false_evictions",

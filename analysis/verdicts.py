@@ -79,7 +79,7 @@ _Judgement = tuple[str, str]
 def judge(
     data: Data, runs: pd.DataFrame, comparisons: Sequence[Comparison]
 ) -> list[Verdict]:
-    """Five verdicts for each group; `runs` is stats.per_run()."""
+    """Five verdicts for each group; `runs` is per_run.per_run()."""
     criteria: dict[str, Callable[[_Evidence], _Judgement]] = {
         GROWS: _grows,
         LEVELS_OFF: _levels_off,

@@ -62,6 +62,33 @@ def growing(slope: float = 235.0, noise: float = 15.0) -> Shape:
     return shape
 
 
+def machine(shape: Shape, exits_per_s: float = 200.0) -> Shape:
+    """`shape` with the columns of the machine, the workload and the latency."""
+
+    def shaped(t: np.ndarray, rng: np.random.Generator) -> Mapping[str, np.ndarray]:
+        since = np.where(t > 0, 1.0, np.nan)  # nothing precedes the first sample
+        values = dict(shape(t, rng))
+        return values | {
+            "exits": np.round(exits_per_s * t),
+            "sunreclaim_kb": 30_000 + values["map_entries"] * 0.2,
+            "percpu_kb": np.full_like(t, 4200.0),
+            "slab_cache_kb": np.round(400 + values["map_entries"] * 0.128),
+            "run_delay_ns": 5e6 * t,
+            "timeslices": 100 * t,
+            "context_switches": 300 * t,
+            "cpu_busy_percent": 80 * since,
+            "cpu_spread_percent": 12 * since,
+            "load_cpu_s": 1.5 * t,
+            "latency_p50_us": rng.normal(40, 2, len(t)) * since,
+            "latency_p90_us": rng.normal(400, 20, len(t)) * since,
+            "latency_p99_us": rng.normal(3000, 300, len(t)) * since,
+            "latency_max_us": rng.normal(9000, 900, len(t)) * since,
+            "latency_count": 5000 * since,
+        }
+
+    return shaped
+
+
 def filling(slope: float = 2000.0, limit: int = MAX_ENTRIES) -> Shape:
     """Grows until the map is full; inserts fail from then on."""
 

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from analysis import stats
 from analysis.compare import (
     BETTER,
     NEUTRAL,
@@ -22,6 +21,7 @@ from analysis.compare import (
     is_test,
 )
 from analysis.load import load
+from analysis.per_run import per_run, tidy
 from experiments.model import Metric, Outcome
 from experiments.results import Experiment
 from tests.unit import analysis_fixtures as fx
@@ -31,7 +31,7 @@ Value = Callable[[int, str], float]
 
 def compared(experiment: Experiment) -> list[Comparison]:
     data = load(experiment)
-    return compare(data, stats.tidy(data, stats.per_run(data)))
+    return compare(data, tidy(data, per_run(data)))
 
 
 def of_metric(

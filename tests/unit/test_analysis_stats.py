@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from analysis import stats
 from analysis.load import load, read_samples
 from analysis.measures import MEASURES, TIDY, column, number, quantity, slug
+from analysis.per_run import per_run, run_stats, tidy
 from tests.unit import analysis_fixtures as fx
 
 
@@ -118,10 +119,12 @@ def test_time_mean_does_not_weigh_a_late_sample_less() -> None:
 
 
 def test_a_known_growth_is_found() -> None:
-    got = stats.run_stats(samples(fx.growing(slope=235, noise=20)), fx.MAX_ENTRIES)
+    got = run_stats(samples(fx.growing(slope=235, noise=20)), fx.MAX_ENTRIES)
     assert got["growth_entries_per_s"] == pytest.approx(235, rel=0.02)
     per_fork = 235 / fx.FORKS_PER_S
     assert got["growth_entries_per_fork"] == pytest.approx(per_fork, rel=0.02)
+    assert got["growth_entries_per_exit"] == got["growth_entries_per_fork"]
+    assert math.isnan(got["exits"]), "not counted, so growth is per fork"
     assert got["growth_low"] < 235 < got["growth_high"]
     assert got["entries_final"] == pytest.approx(7110, abs=80)
     assert got["forks_per_s"] == pytest.approx(fx.FORKS_PER_S)
@@ -130,8 +133,73 @@ def test_a_known_growth_is_found() -> None:
     assert math.isnan(got["longest_scan_us"]), "control does not scan: absent, not 0"
 
 
+def test_growth_per_exited_task_is_by_exits_where_they_were_counted() -> None:
+    shape = fx.machine(fx.growing(slope=200, noise=20), exits_per_s=250)
+    got = run_stats(samples(shape), fx.MAX_ENTRIES)
+    assert got["growth_entries_per_exit"] == pytest.approx(0.8, rel=0.02)
+    assert got["growth_per_exit_low"] < 0.8 < got["growth_per_exit_high"]
+    per_fork = 200 / fx.FORKS_PER_S
+    assert got["growth_entries_per_fork"] == pytest.approx(per_fork, rel=0.02)
+    assert got["exits"] == 7500
+
+
+def test_growth_per_exited_task_is_missing_where_nobody_exited() -> None:
+    got = run_stats(samples(fx.machine(fx.growing(), exits_per_s=0)), fx.MAX_ENTRIES)
+    assert math.isnan(got["growth_entries_per_exit"])
+    assert math.isnan(got["growth_per_exit_low"])
+    assert got["growth_entries_per_fork"] > 0.9, "forks do not stand in for exits"
+
+
+def test_growth_per_exited_task_ends_when_the_map_is_full() -> None:
+    shape = fx.machine(fx.filling(slope=2000), exits_per_s=2000)
+    got = run_stats(samples(shape), fx.MAX_ENTRIES)
+    assert got["growth_entries_per_exit"] == pytest.approx(1, rel=0.1)
+
+
+def test_measures_of_the_machine() -> None:
+    got = run_stats(samples(fx.machine(fx.growing())), fx.MAX_ENTRIES)
+    assert got["load_cpu_s"] == pytest.approx(45)
+    assert got["context_switches_per_s"] == pytest.approx(300)
+    assert got["wait_us_per_timeslice"] == pytest.approx(50)
+    assert (got["cpu_busy_percent"], got["cpu_spread_percent"]) == (80, 12)
+    assert got["percpu_kb"] == 4200
+
+
+def test_correlation_against_the_definition() -> None:
+    x, y = array(1, 2, 4, 7), array(2, 1, 5, 9)
+    dx, dy = x - x.mean(), y - y.mean()
+    r = (dx * dy).sum() / math.sqrt((dx * dx).sum() * (dy * dy).sum())
+    assert stats.correlation(x, y) == pytest.approx(r)
+    with_gap = array(1, 2, np.nan, 4, 7), array(2, 1, 99, 5, 9)
+    assert stats.correlation(*with_gap) == pytest.approx(r)
+    assert stats.correlation(x, -2 * x) == pytest.approx(-1)
+
+
+@pytest.mark.parametrize(
+    "x, y",
+    [
+        (array(), array()),
+        (array(1, 2), array(1, 2)),
+        (array(5, 5, 5), array(1, 2, 3)),
+        (array(1, 2, 3), array(5, 5, 5)),
+        (array(1, 2, np.nan), array(1, 2, 3)),
+    ],
+)
+def test_no_correlation_of_too_little_or_of_a_constant(
+    x: stats.Array, y: stats.Array
+) -> None:
+    assert math.isnan(stats.correlation(x, y))
+
+
+def test_memory_follows_the_map_or_is_not_known() -> None:
+    follows = run_stats(samples(fx.growing()), fx.MAX_ENTRIES)
+    assert follows["memory_map_r"] > 0.999
+    frame = samples(fx.growing()).assign(slab_bpf_kb=900.0)
+    assert math.isnan(run_stats(frame, fx.MAX_ENTRIES)["memory_map_r"])
+
+
 def test_a_known_plateau_is_found() -> None:
-    got = stats.run_stats(samples(fx.plateau(level=700)), fx.MAX_ENTRIES)
+    got = run_stats(samples(fx.plateau(level=700)), fx.MAX_ENTRIES)
     assert abs(got["tail_entries_per_s"]) < 10
     assert got["entries_final"] == pytest.approx(740, abs=120)
     assert got["evictions"] == 6500
@@ -140,17 +208,17 @@ def test_a_known_plateau_is_found() -> None:
 
 
 def test_growth_is_measured_until_the_map_is_full() -> None:
-    got = stats.run_stats(samples(fx.filling(slope=2000)), fx.MAX_ENTRIES)
+    got = run_stats(samples(fx.filling(slope=2000)), fx.MAX_ENTRIES)
     assert got["full_at_s"] == 10
     assert got["growth_entries_per_s"] == pytest.approx(2000, rel=0.1)
     assert got["tail_entries_per_s"] == 0
     assert got["insert_failures"] > 0
-    unlimited = stats.run_stats(samples(fx.filling(slope=2000)))
+    unlimited = run_stats(samples(fx.filling(slope=2000)))
     assert unlimited["growth_entries_per_s"] < 1000
 
 
 def test_one_sample_is_no_slope() -> None:
-    got = stats.run_stats(samples(fx.growing()).head(1), fx.MAX_ENTRIES)
+    got = run_stats(samples(fx.growing()).head(1), fx.MAX_ENTRIES)
     assert got["entries_max"] == got["entries_final"]
     assert math.isnan(got["growth_entries_per_s"])
     assert math.isnan(got["forks_per_s"])
@@ -164,7 +232,7 @@ def test_any_series_gives_measures_within_its_range(values: list[float | None]) 
     frame = samples(fx.growing()).head(len(values)).copy()
     entries = np.array([np.nan if v is None else v for v in values])
     frame["map_entries"] = entries
-    got = stats.run_stats(frame, fx.MAX_ENTRIES)
+    got = run_stats(frame, fx.MAX_ENTRIES)
     present = entries[np.isfinite(entries)]
     if not len(present):
         assert math.isnan(got["entries_max"]) and math.isnan(got["entries_mean"])
@@ -177,12 +245,12 @@ def test_any_series_gives_measures_within_its_range(values: list[float | None]) 
 
 def test_per_run_and_tidy(tmp_path: Path) -> None:
     data = load(fx.typical(tmp_path / "e", fx.arms(2)))
-    runs = stats.per_run(data)
+    runs = per_run(data)
     assert len(runs) == 4
-    tidy = stats.tidy(data, runs)
-    assert list(tidy.columns) == TIDY
-    assert len(tidy) == 4 * (len(MEASURES) + 1)
-    grew = tidy[(tidy["metric"] == "entries_final") & (tidy["variant"] == "control")]
+    table = tidy(data, runs)
+    assert list(table.columns) == TIDY
+    assert len(table) == 4 * (len(MEASURES) + 1)
+    grew = table[(table["metric"] == "entries_final") & (table["variant"] == "control")]
     assert sorted(grew["value"]) == sorted(
         runs[runs.variant == "control"].entries_final
     )

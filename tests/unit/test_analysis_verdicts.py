@@ -12,6 +12,7 @@ import pytest
 from analysis import stats
 from analysis.compare import compare
 from analysis.load import load
+from analysis.per_run import per_run, tidy
 from analysis.verdicts import (
     EVICTS,
     FAILS,
@@ -32,8 +33,8 @@ from tests.unit import analysis_fixtures as fx
 
 def verdicts(experiment: Experiment) -> dict[str, Verdict]:
     data = load(experiment)
-    runs = stats.per_run(data)
-    found = judge(data, runs, compare(data, stats.tidy(data, runs)))
+    runs = per_run(data)
+    found = judge(data, runs, compare(data, tidy(data, runs)))
     return {v.criterion: v for v in found}
 
 
