@@ -8,11 +8,14 @@ number is ever made up in its place.
 from __future__ import annotations
 
 import io
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 
 import numpy as np
 import pandas as pd
 
+from analysis import run_facts
+from analysis.run_facts import RunFacts
 from experiments.errors import FormatError
 from experiments.model import CSV_COLUMNS, Outcome, RunResult, RunSpec
 from experiments.results import Experiment, Manifest
@@ -66,6 +69,7 @@ class Data:
     an Outcome, PENDING or UNREADABLE, `used` whether the run is data.
     ``samples``: the CSV rows of the used runs (SAMPLE_COLUMNS), NaN where absent.
     ``metrics``: the workload metrics of the used runs (METRIC_COLUMNS).
+    ``facts``: what the JSON of each used run says beside them, by run_id.
     """
 
     experiment: Experiment
@@ -73,6 +77,7 @@ class Data:
     runs: pd.DataFrame
     samples: pd.DataFrame
     metrics: pd.DataFrame
+    facts: Mapping[str, RunFacts]
     set_aside: tuple[SetAside, ...]
 
 
@@ -82,8 +87,9 @@ class _Loaded:
     outcome: str
     reason: str = ""
     samples: pd.DataFrame | None = None
+    facts: RunFacts = field(default_factory=RunFacts)
     result: RunResult | None = None
-    aside: SetAside | None = None
+    aside: tuple[SetAside, ...] = ()
 
 
 def load(experiment: Experiment) -> Data:
@@ -96,13 +102,15 @@ def load(experiment: Experiment) -> Data:
     loaded = [_load_run(experiment, spec) for spec in manifest.specs]
     frames = [_keyed(r.spec, r.samples) for r in loaded if r.samples is not None]
     samples = pd.concat(frames, ignore_index=True) if frames else _no_samples()
+    used = [r for r in loaded if r.samples is not None]
     return Data(
         experiment=experiment,
         manifest=manifest,
         runs=_runs(loaded),
         samples=samples,
-        metrics=_metrics([r for r in loaded if r.samples is not None]),
-        set_aside=tuple(r.aside for r in loaded if r.aside is not None),
+        metrics=_metrics(used),
+        facts={r.spec.run_id: r.facts for r in used},
+        set_aside=tuple(aside for r in loaded for aside in r.aside),
     )
 
 
@@ -179,7 +187,7 @@ def _load_run(experiment: Experiment, spec: RunSpec) -> _Loaded:
     except (FormatError, OSError) as error:
         where = _relative(experiment, str(files.json))
         reason = str(error).removeprefix(f"{files.json}: ")
-        return _Loaded(spec, UNREADABLE, reason, aside=SetAside(where, reason))
+        return _Loaded(spec, UNREADABLE, reason, aside=(SetAside(where, reason),))
     if result is None:
         return _Loaded(spec, PENDING)
     if result.outcome is not Outcome.OK:
@@ -197,9 +205,24 @@ def _load_csv(experiment: Experiment, spec: RunSpec, result: RunResult) -> _Load
     except (FormatError, UnicodeDecodeError, OSError) as error:
         reason = str(error)
     else:
-        return _Loaded(spec, result.outcome.value, _flags(result), frame, result)
+        return _sound(experiment, result, frame)
     aside = SetAside(_relative(experiment, str(path)), reason)
-    return _Loaded(spec, result.outcome.value, result.reason, None, result, aside)
+    outcome = result.outcome.value
+    return _Loaded(spec, outcome, result.reason, result=result, aside=(aside,))
+
+
+def _sound(experiment: Experiment, result: RunResult, frame: pd.DataFrame) -> _Loaded:
+    facts, wrong = run_facts.read(result.facts)
+    where = _relative(experiment, str(experiment.files(result.spec).json))
+    return _Loaded(
+        spec=result.spec,
+        outcome=result.outcome.value,
+        reason=_flags(result),
+        samples=frame,
+        facts=facts,
+        result=result,
+        aside=tuple(SetAside(f"{where}: {k}", why) for k, why in wrong.items()),
+    )
 
 
 def _flags(result: RunResult) -> str:
@@ -224,7 +247,7 @@ def _run_row(run: _Loaded) -> dict[str, object]:
         **{k: v for k, v in row.items() if k in RUN_COLUMNS},
         "run_id": run.spec.run_id,
         "outcome": run.outcome,
-        "reason": run.reason or (run.aside.reason if run.aside else ""),
+        "reason": run.reason or "; ".join(a.reason for a in run.aside),
         "used": run.samples is not None,
         "max_entries": float(limit) if isinstance(limit, int | float) else np.nan,
     }

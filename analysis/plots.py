@@ -93,9 +93,9 @@ def colours(variants: Sequence[str]) -> dict[str, str]:
 def over_time(samples: pd.DataFrame, series: Series, text: Text) -> bytes:
     """Every run a thin line and the median of each variant a thick one."""
     data = samples.dropna(subset=[series.column])
-    with mpl.rc_context(_rc()):
-        figure, axes = _figure(text)
-        palette = colours(_ordered(data["variant"]))
+    with mpl.rc_context(rc()):
+        figure, axes = framed(text)
+        palette = colours(ordered(data["variant"]))
         sns.lineplot(
             data,
             x="timestamp",
@@ -109,7 +109,7 @@ def over_time(samples: pd.DataFrame, series: Series, text: Text) -> bytes:
             alpha=0.4,
             legend=False,
             ax=axes,
-            rasterized=_lines(data) > MANY_RUNS,
+            rasterized=count_runs(data) > MANY_RUNS,
         )
         ends = _medians(axes, data, series.column, palette)
         axes.set_ylim(bottom=0)
@@ -118,7 +118,7 @@ def over_time(samples: pd.DataFrame, series: Series, text: Text) -> bytes:
         axes.set_xlabel("time since the first sample (s)")
         axes.set_ylabel(series.label)
         _label_ends(axes, ends, palette)
-        return _svg(figure)
+        return svg(figure)
 
 
 def metrics(values: pd.DataFrame, text: Text) -> bytes:
@@ -128,13 +128,13 @@ def metrics(values: pd.DataFrame, text: Text) -> bytes:
     block are joined.
     """
     panels = [rows for _, rows in values.groupby(["name", "unit"], sort=False)]
-    order = _ordered(values["variant"])
+    order = ordered(values["variant"])
     each_in = 0.62 + 0.3 * len(order)
-    with mpl.rc_context(_rc()):
-        figure, _ = _figure(text, 0.1 + each_in * len(panels), axes=False)
+    with mpl.rc_context(rc()):
+        figure, _ = framed(text, 0.1 + each_in * len(panels), axes=False)
         for i, rows in enumerate(panels):
             _metric_panel(figure.add_subplot(len(panels), 1, i + 1), rows, order)
-        return _svg(figure)
+        return svg(figure)
 
 
 def _metric_panel(axes: Axes, values: pd.DataFrame, order: Sequence[str]) -> None:
@@ -167,16 +167,16 @@ def _around(values: stats.Array) -> tuple[float, float]:
     return (0.0 if low == 0 else low - pad), high + pad
 
 
-def _rc() -> Any:
+def rc() -> Any:
     return {**sns.axes_style("ticks"), **_STYLE, "axes.grid": True}
 
 
-def _ordered(variants: pd.Series[str]) -> list[str]:
+def ordered(variants: pd.Series[str]) -> list[str]:
     first = {DEFAULT: 0, CONTROL: 1}
     return sorted(map(str, variants.unique()), key=lambda v: (first.get(v, 2), v))
 
 
-def _lines(data: pd.DataFrame) -> int:
+def count_runs(data: pd.DataFrame) -> int:
     return len(data[["variant", "run"]].drop_duplicates())
 
 
@@ -184,7 +184,7 @@ def _wrap(text: str, width: int) -> str:
     return "\n".join(textwrap.wrap(text, width))
 
 
-def _figure(
+def framed(
     text: Text, body_in: float = HEIGHT_IN, axes: bool = True
 ) -> tuple[Figure, Any]:
     """A figure with its words above; the axes below them, when asked for."""
@@ -254,7 +254,7 @@ def spread(ends: Mapping[str, float], span: tuple[float, float]) -> dict[str, fl
     return {name: (at := min(placed[name], at - gap)) for name in reversed(names)}
 
 
-def _svg(figure: Figure) -> bytes:
+def svg(figure: Figure) -> bytes:
     out = io.BytesIO()
     with warnings.catch_warnings():
         # A name in a script which the font lacks is drawn as boxes; that is enough.

@@ -182,6 +182,52 @@ def forks_metric(spec: RunSpec) -> tuple[Metric, ...]:
     return (Metric("forks", float(rate), "forks/s", lower_is_better=False),)
 
 
+def histogram(waits_us: np.ndarray) -> dict[str, list[float]]:
+    """The fact `run_queue_latency` of these waits: four buckets an octave."""
+    octaves = 2.0 ** np.arange(0, 24)
+    edges = np.unique(np.outer(octaves, [1, 1.25, 1.5, 1.75]))
+    count, _ = np.histogram(waits_us, edges)
+    there = np.flatnonzero(count)
+    return {
+        "from_us": edges[there].tolist(),
+        "to_us": edges[there + 1].tolist(),
+        "count": count[there].tolist(),
+    }
+
+
+def waits_us(spec: RunSpec, median_us: float = 40.0, n: int = 20_000) -> np.ndarray:
+    """Waits as they are: most are short, some are a time slice of others long."""
+    rng = np.random.default_rng([*spec.label.encode()])
+    waits = rng.lognormal(np.log(median_us), 1.1, n)
+    slices = rng.random(n) < 0.06
+    return np.clip(np.where(slices, rng.normal(6000, 900, n), waits), 1, 1e6)
+
+
+def latency(spec: RunSpec, median_us: float = 40.0) -> dict[str, object]:
+    return {"run_queue_latency": histogram(waits_us(spec, median_us))}
+
+
+def latency_metrics(spec: RunSpec, median_us: float = 40.0) -> tuple[Metric, ...]:
+    waits = waits_us(spec, median_us)
+    found = {f"p{q}": float(np.percentile(waits, q)) for q in (50, 90, 99)}
+    found["max"] = float(waits.max())
+    return tuple(
+        Metric(f"run_queue_latency_{k}", round(v, 1), "us", lower_is_better=True)
+        for k, v in found.items()
+    )
+
+
+#: What a run says of its own measuring.
+MEASURING: Mapping[str, object] = {
+    "sampling": {
+        "bpf_map": {"samples": 16, "cpu_us": 210, "wall_us": 260, "wall_us_max": 900},
+        "slab": {"samples": 16, "cpu_us": 80, "wall_us": 95.5, "wall_us_max": 400},
+    },
+    "lateness_us": {"p50": 120.0, "p99": 900.0, "max": 1500.0},
+    "agent_cpu_s": 0.3,
+}
+
+
 @dataclass
 class Lab:
     """An experiment in the making."""
@@ -202,9 +248,10 @@ class Lab:
         shape: Shape,
         metrics: Sequence[Metric] | None = None,
         dmesg: str = "",
+        facts: Mapping[str, object] | None = None,
     ) -> None:
         """Finish `spec` with the samples of `shape`."""
-        self.ok_text(spec, csv_text(rows(shape, spec)), metrics, dmesg)
+        self.ok_text(spec, csv_text(rows(shape, spec)), metrics, dmesg, facts)
 
     def ok_text(
         self,
@@ -212,13 +259,16 @@ class Lab:
         text: str | bytes,
         metrics: Sequence[Metric] | None = None,
         dmesg: str = "",
+        facts: Mapping[str, object] | None = None,
     ) -> None:
         attempt = self.experiment.new_attempt(spec)
         data = text.encode() if isinstance(text, str) else text
         (attempt / "samples.csv").write_bytes(data)
         (attempt / "dmesg.log").write_text(dmesg)
         found = forks_metric(spec) if metrics is None else tuple(metrics)
-        result = RunResult(spec, spec.run_id, Outcome.OK, metrics=found)
+        result = RunResult(
+            spec, spec.run_id, Outcome.OK, metrics=found, facts=facts or {}
+        )
         self.experiment.finish(result, attempt)
 
     def broken(
