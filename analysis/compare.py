@@ -109,17 +109,24 @@ def groups(data: Data) -> list[Group]:
     )
 
 
-def compare(data: Data, tidy: pd.DataFrame) -> list[Comparison]:
-    """All comparisons of an experiment; `tidy` is that of per_run.tidy()."""
-    return [c for group in groups(data) for c in _of_group(group, tidy)]
+def compare(
+    data: Data, tidy: pd.DataFrame, measures: Sequence[str] = COMPARED
+) -> list[Comparison]:
+    """All comparisons of an experiment: workload metrics, and `measures` of the runs.
+
+    `tidy` is that of per_run.tidy().
+    """
+    return [c for group in groups(data) for c in _of_group(group, tidy, measures)]
 
 
-def _of_group(group: Group, tidy: pd.DataFrame) -> Iterator[Comparison]:
+def _of_group(
+    group: Group, tidy: pd.DataFrame, measures: Sequence[str]
+) -> Iterator[Comparison]:
     here = tidy[
         (tidy["scheduler"] == group.scheduler) & (tidy["workload"] == group.workload)
     ]
     arms = here[here["variant"].isin([CONTROL, group.variant])]
-    keep = (arms["source"] == "workload") | arms["metric"].isin(COMPARED)
+    keep = (arms["source"] == "workload") | arms["metric"].isin(measures)
     keys = ["source", "metric", "unit"]
     for (source, metric, unit), rows in arms[keep].groupby(keys, sort=False):
         comparison = _one(group, str(source), str(metric), str(unit), rows)

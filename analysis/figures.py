@@ -47,6 +47,13 @@ _LATENCIES = ("run_queue_latency_", "wakeup_latency_")
 P99 = "run_queue_latency_p99"
 
 
+def draw_metrics(data: Data, comparisons: Sequence[Comparison]) -> list[Drawn]:
+    """The workload metrics alone, for a ledger: its samplers do nothing to the map."""
+    pairs = data.runs[["scheduler", "workload"]].drop_duplicates()
+    places = sorted((str(s), str(w)) for s, w in pairs.itertuples(index=False))
+    return [d for where in places for d in _metrics(data, where, comparisons)]
+
+
 def draw(data: Data, comparisons: Sequence[Comparison]) -> list[Drawn]:
     """The figures of every scheduler x workload that has data."""
     drawn: list[Drawn] = []

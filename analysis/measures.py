@@ -102,6 +102,14 @@ def quantity(value: float | None, unit: str) -> str:
     return f"{number(value)}{unit[1:] if unit.startswith('1/') else f' {unit}'}".strip()
 
 
+def change(ratio: float, sign: bool = True) -> str:
+    """A ratio as a change in per cent, to a tenth: `+1.2` for 1.012."""
+    if not math.isfinite(ratio):
+        return DASH
+    text = f"{round(100 * (ratio - 1), 1) + 0.0:{'+' if sign else ''},.1f}"
+    return text.replace("-", MINUS, 1)
+
+
 def slug(text: str) -> str:
     """`text` as part of a file's name: ASCII letters, digits, `-` and `_`."""
     return re.sub(r"[^A-Za-z0-9-]+", "_", text).strip("_") or "x"

@@ -294,6 +294,38 @@ def typical(path: Path, specs: Sequence[RunSpec] | None = None) -> Experiment:
     return lab.all_ok({"control": growing(), "test": plateau()})
 
 
+#: What a manifest holds of the machine, as far as it decides what measuring costs.
+MACHINE: Mapping[str, object] = {
+    "kernel_sha256": "86a2",
+    "accel": "tcg",
+    "vm": {"cpus": 4, "memory_mb": 2048, "accel": "auto", "kernel": None},
+    "host": {"cpu": "a CPU", "cpus": 2, "load_1min": 0.3},
+}
+
+
+def ledger(
+    results: Path,
+    name: str = "ledger-1",
+    costs: Mapping[str, float] | None = None,
+    facts: Mapping[str, object] = MACHINE,
+    runs: int = 4,
+) -> Experiment:
+    """A ledger in which each sampler makes rounds longer by its factor in `costs`.
+
+    Runs of one block share a drift that is larger than the effects.
+    """
+    costs = {"slab": 1.02, "latency": 1.0, "all": 1.05} if costs is None else costs
+    variants = ["control", *(f"test-{sampler}" for sampler in costs)]
+    specs = [s for w in ("hackbench", "stress-ng") for s in arms(runs, variants, w)]
+    lab = Lab(results / name, specs, facts=facts)
+    for each in lab.specs:
+        factor = costs.get(each.variant.removeprefix("test-"), 1.0)
+        noise = np.random.default_rng([*each.label.encode()]).normal(0, 0.002)
+        round_s = 2 * 1.1**each.block * factor * (1 + noise)
+        lab.ok(each, machine(growing()), [Metric("round", round_s, "s", True)])
+    return lab.experiment
+
+
 def replace_cell(text: str, line: int, name: str, cell: str) -> str:
     """`text` with one cell of a CSV changed; `line` counts from 0, the header."""
     table = list(csv.reader(text.splitlines()))

@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The overhead ledger: what each sampler does to each workload on one machine.
+
+A ledger is an ordinary experiment whose name begins with `ledger-`. Its control runs
+have no optional sampler, each `test-<sampler>` has that one, and `test-all` all of
+them; no clean-up is in any. So test against control, paired by block, is the cost of
+measuring, and claims about map entries have no meaning there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from rich.table import Table
+from rich.text import Text
+
+from analysis.compare import Comparison, compare
+from analysis.load import Data, load
+from analysis.measures import DASH, change
+from analysis.per_run import per_run, tidy
+from experiments.errors import FormatError
+from experiments.model import TEST
+from experiments.results import Experiment, Manifest, experiments
+
+PREFIX = "ledger-"
+ALL = "all"
+
+#: What is compared beside the workload's own metrics.
+MEASURED = ("load_cpu_s",)
+
+COLUMNS = [
+    "scheduler",
+    "workload",
+    "sampler",
+    "metric",
+    "unit",
+    "ratio",
+    "low",
+    "high",
+    "n_blocks",
+    "direction",
+]
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """A ledger's name, when it was begun (ISO 8601), and its table (COLUMNS).
+
+    ``ratio`` is with the sampler / without it, the geometric mean over ``n_blocks``
+    blocks; ``low`` and ``high`` are its 95 % t interval on the log scale, NaN with
+    fewer than 2 blocks. All three are NaN where a value was not positive.
+    """
+
+    name: str
+    created: str
+    table: pd.DataFrame
+
+    def cell(self, row: Mapping[Any, Any]) -> tuple[str, str]:
+        """Of one row of the table, the change in % and its interval, as text."""
+        if pd.isna(row["low"]):
+            return change(row["ratio"]), DASH
+        return change(row["ratio"]), f"{change(row['low'])} to {change(row['high'])}"
+
+    def rich_table(self) -> Table:
+        """For the terminal: the change that each sampler makes, in per cent."""
+        heads = "workload sampler metric unit change_% interval_95_% blocks which_is"
+        shown = Table(*(h.replace("_", " ") for h in heads.split()), box=None)
+        for row in self.table.to_dict("records"):
+            estimate, interval = self.cell(row)
+            names = [str(row[k]) for k in ("workload", "sampler", "metric", "unit")]
+            cells = [*names, estimate, interval, str(row["n_blocks"]), row["direction"]]
+            shown.add_row(*map(Text, cells))
+        return shown
+
+
+def is_ledger(manifest: Manifest) -> bool:
+    return manifest.experiment.startswith(PREFIX)
+
+
+def ledger_of(data: Data, comparisons: Sequence[Comparison]) -> Ledger:
+    """The ledger that `data` is; its comparisons are those over MEASURED."""
+    table = pd.DataFrame(
+        [_row(c) for c in comparisons if c.n_control and c.n_test], columns=COLUMNS
+    ).astype({"ratio": float, "low": float, "high": float, "n_blocks": int})
+    is_all = table["sampler"] == ALL
+    order = ["scheduler", "workload", "is_all", "sampler"]
+    table = table.assign(is_all=is_all).sort_values(order, kind="stable")
+    manifest = data.manifest
+    return Ledger(
+        manifest.experiment, manifest.created, table[COLUMNS].reset_index(drop=True)
+    )
+
+
+def _row(c: Comparison) -> dict[str, object]:
+    is_ratio = c.kind == "ratio"
+    return {
+        **{k: getattr(c, k) for k in ("scheduler", "workload", "metric", "unit")},
+        "sampler": c.variant.removeprefix(f"{TEST}-"),
+        "ratio": c.estimate if is_ratio else None,
+        "low": c.ci_low if is_ratio else None,
+        "high": c.ci_high if is_ratio else None,
+        "n_blocks": c.n_blocks,
+        "direction": c.direction,
+    }
+
+
+def read_ledger(experiment: Experiment) -> Ledger:
+    """The ledger in a directory. Raises FormatError when its manifest is not sound."""
+    data = load(experiment)
+    return ledger_of(data, compare(data, tidy(data, per_run(data)), MEASURED))
+
+
+def newest_ledger(results: Path, facts: Mapping[str, Any]) -> Ledger | None:
+    """The last begun ledger below `results` that has figures of the machine of `facts`.
+
+    None when there is none, or when `facts` do not tell which machine it is. What a
+    sampler costs depends on the kernel, the accelerator, the CPUs and the memory, so
+    nothing else will do.
+    """
+    machine = _machine(facts)
+    if machine is None:
+        return None
+    found = [
+        (manifest.created, experiment.path.name, experiment)
+        for experiment in experiments(results)
+        if (manifest := _manifest(experiment)) and _machine(manifest.facts) == machine
+    ]
+    for _, _, experiment in sorted(found, key=lambda f: f[:2], reverse=True):
+        if not (ledger := read_ledger(experiment)).table.empty:
+            return ledger
+    return None
+
+
+def _manifest(experiment: Experiment) -> Manifest | None:
+    """Of a ledger; None of any other experiment, and of what cannot be read."""
+    if not experiment.path.name.startswith(PREFIX):
+        return None
+    try:
+        return experiment.manifest()
+    except (FormatError, OSError):
+        return None
+
+
+def _machine(facts: Mapping[str, Any]) -> tuple[object, ...] | None:
+    """What has to be equal for the costs of measuring to be the same."""
+
+    def part(name: str, *keys: str) -> list[object]:
+        of = facts.get(name)
+        return [of.get(k) if isinstance(of, Mapping) else None for k in keys]
+
+    if not facts.get("kernel_sha256"):
+        return None
+    here = [facts["kernel_sha256"], facts.get("accel")]
+    return (*here, *part("vm", "cpus", "memory_mb"), *part("host", "cpu", "cpus"))
