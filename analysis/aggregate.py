@@ -2,7 +2,8 @@
 """All of the analysis of one experiment: read, judge, draw, and write it down.
 
 Writes into the experiment's directory, over what an earlier call wrote there:
-summary.csv, comparisons.csv, verdicts.csv, summary.md, plots/*.svg and report.html.
+summary.csv, runs.csv, comparisons.csv, verdicts.csv, summary.md, plots/*.svg and
+report.html; of a ledger also ledger.csv.
 """
 
 from __future__ import annotations
@@ -14,25 +15,17 @@ import pandas as pd
 from rich.table import Table
 from rich.text import Text
 
-from analysis import figures, report, tables
-from analysis.compare import Comparison, compare
-from analysis.load import Data, load
-from analysis.per_run import per_run, tidy
-from analysis.verdicts import HOLDS, Verdict, judge
+from analysis import figures, findings, report, tables
+from analysis.findings import Findings
+from analysis.load import load
+from analysis.verdicts import HOLDS
 from experiments.results import Experiment, atomic_write
 
 
 @dataclass(frozen=True)
-class Aggregated:
-    """What an experiment says, and where that is written.
+class Aggregated(Findings):
+    """What an experiment says, and where that is written: the path of report.html."""
 
-    ``summary`` is that of tables.summary(); ``report`` the path of report.html.
-    """
-
-    data: Data
-    summary: pd.DataFrame
-    comparisons: tuple[Comparison, ...]
-    verdicts: tuple[Verdict, ...]
     report: Path
 
     @property
@@ -41,14 +34,19 @@ class Aggregated:
         return bool(self.verdicts) and all(v.status == HOLDS for v in self.verdicts)
 
     def summary_table(self) -> Table:
+        """The medians over runs; of a ledger, what each sampler costs."""
+        if self.ledger is not None:
+            return self.ledger.rich_table()
         return tables.rich_table(self.data, self.summary)
 
     def verdict_lines(self) -> list[Text]:
         return tables.verdict_lines(self.verdicts)
 
     def cost_lines(self) -> list[Text]:
-        """What the treatment does to each workload's own metrics."""
-        return tables.cost_lines(self.comparisons)
+        """What the treatment does to the workloads' metrics, and memory to the map."""
+        if self.ledger is not None:
+            return []
+        return tables.cost_lines(self.comparisons) + tables.memory_lines(self.memory)
 
     def set_aside_lines(self) -> list[Text]:
         """The files that are no data, each with the reason."""
@@ -62,17 +60,10 @@ def aggregate(experiment: Experiment) -> Aggregated:
     FormatError when the manifest cannot be read.
     """
     data = load(experiment)
-    runs = per_run(data)
-    table = tidy(data, runs)
-    comparisons = compare(data, table)
-    done = Aggregated(
-        data=data,
-        summary=tables.summary(data, table),
-        comparisons=tuple(comparisons),
-        verdicts=tuple(judge(data, runs, comparisons)),
-        report=experiment.path / "report.html",
-    )
-    _write(done, figures.draw(data, comparisons))
+    found = findings.find(data)
+    done = Aggregated(**vars(found), report=experiment.path / "report.html")
+    draw = figures.draw if done.ledger is None else figures.draw_metrics
+    _write(done, draw(data, done.comparisons))
     return done
 
 
@@ -81,13 +72,15 @@ def _write(done: Aggregated, drawn: list[figures.Drawn]) -> None:
     _write_csv(folder / "summary.csv", done.summary)
     _write_csv(folder / "comparisons.csv", tables.comparison_frame(done.comparisons))
     _write_csv(folder / "verdicts.csv", tables.verdict_frame(done.verdicts))
-    text = tables.markdown(done.data, done.summary, done.comparisons, done.verdicts)
+    _write_csv(folder / "runs.csv", done.runs)
+    if done.ledger is not None:
+        _write_csv(folder / "ledger.csv", done.ledger.table)
+    text = tables.markdown(
+        done.data, done.summary, done.comparisons, done.verdicts, done.memory
+    )
     atomic_write(folder / "summary.md", text)
     _write_plots(folder / "plots", drawn)
-    page = report.render(
-        done.data, done.summary, done.comparisons, done.verdicts, drawn
-    )
-    atomic_write(done.report, page)
+    atomic_write(done.report, report.render(done, drawn))
 
 
 def _write_plots(folder: Path, drawn: list[figures.Drawn]) -> None:

@@ -20,11 +20,12 @@ import jinja2
 import pandas as pd
 from markupsafe import Markup
 
-from analysis import plots
+from analysis import plots, run_table
 from analysis.compare import BETTER, WORSE, Comparison, Group, costs
 from analysis.figures import Drawn
+from analysis.findings import Findings
 from analysis.load import Data
-from analysis.measures import MEASURES, column, number
+from analysis.measures import MEASURES, Measure, column, number
 from analysis.verdicts import HOLDS, Verdict
 from experiments.model import RunSpec
 
@@ -75,14 +76,9 @@ class Section:
     figures: list[Markup]
 
 
-def render(
-    data: Data,
-    summary: pd.DataFrame,
-    comparisons: Sequence[Comparison],
-    verdicts: Sequence[Verdict],
-    drawn: Sequence[Drawn],
-) -> str:
-    """The page as text; every argument is as `aggregate` computes it."""
+def render(found: Findings, drawn: Sequence[Drawn]) -> str:
+    """The page as text."""
+    data, measures = found.data, _measures(found)
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("analysis", "."),
         autoescape=True,
@@ -94,14 +90,19 @@ def render(
     runs = list(_runs(data))
     return environment.get_template("report.html.j2").render(
         manifest=data.manifest,
-        tally=_tally(verdicts),
+        tally=_tally(found.verdicts),
         outcomes=sorted(Counter(r.outcome for r in runs).items()),
         n_used=sum(r.used for r in runs),
-        claims=list(_claims(comparisons, verdicts)),
+        claims=list(_claims(found.comparisons, found.verdicts)),
+        memory=found.memory,
+        measuring=found.measuring,
+        is_ledger=found.ledger is not None,
         sections=list(_sections(drawn)),
-        comparisons=comparisons,
-        summary_head=_heading(data),
-        summary_rows=list(_summary_rows(data, summary)),
+        comparisons=found.comparisons,
+        summary_head=[(m.label, m.unit) for m in measures] + _workload_metrics(data),
+        summary_rows=list(_summary_rows(data, found.summary, measures)),
+        run_head=run_table.HEADING,
+        run_rows=list(run_table.rows(data, found.runs)),
         facts=_flat(data.manifest.facts),
         config=json.dumps(data.manifest.config, indent=1, default=str),
         boots=[json.dumps(b, default=str) for b in data.manifest.boots],
@@ -151,9 +152,9 @@ def inline(figure: Drawn, prefix: str) -> Markup:
     return label + Markup(svg.removeprefix("<svg"))
 
 
-def _heading(data: Data) -> list[tuple[str, str]]:
-    named = [(m.label, m.unit) for m in MEASURES]
-    return named + [(m, u) for m, u in _workload_metrics(data)]
+def _measures(found: Findings) -> list[Measure]:
+    """Those that any run has: columns without a number say nothing."""
+    return [m for m in MEASURES if found.summary[m.name].notna().any()]
 
 
 def _workload_metrics(data: Data) -> list[tuple[str, str]]:
@@ -161,8 +162,10 @@ def _workload_metrics(data: Data) -> list[tuple[str, str]]:
     return [(str(n), str(u)) for n, u in pairs.itertuples(index=False)]
 
 
-def _summary_rows(data: Data, summary: pd.DataFrame) -> Iterator[list[str]]:
-    names = [m.name for m in MEASURES]
+def _summary_rows(
+    data: Data, summary: pd.DataFrame, measures: Sequence[Measure]
+) -> Iterator[list[str]]:
+    names = [m.name for m in measures]
     names += [column(n, u) for n, u in _workload_metrics(data)]
     for _, row in summary.iterrows():
         arm = [str(row[k]) for k in ("scheduler", "workload", "variant")]

@@ -13,6 +13,7 @@ from rich.text import Text
 from analysis.compare import BETTER, NEUTRAL, UNCLEAR, WORSE, Comparison, costs
 from analysis.load import Data
 from analysis.measures import DASH, MEASURES, column, number, quantity
+from analysis.memory import Memory
 from analysis.verdicts import FAILS, HOLDS, UNDECIDED, Verdict
 
 ARM = ["scheduler", "workload", "variant"]
@@ -138,11 +139,21 @@ def cost_lines(comparisons: Sequence[Comparison]) -> list[Text]:
     return lines
 
 
+def memory_lines(found: Sequence[Memory]) -> list[Text]:
+    """One line per scheduler x workload: whether memory follows the map."""
+    lines = []
+    for m in found:
+        line = Text(f"{'memory':14}", style="cyan").append(f"{m.where}. ", style="bold")
+        lines.append(line.append(m.sentence(), style="default"))
+    return lines
+
+
 def markdown(
     data: Data,
     table: pd.DataFrame,
     comparisons: Sequence[Comparison],
     verdicts: Sequence[Verdict],
+    memory: Sequence[Memory],
 ) -> str:
     """The summary table, the verdicts and the costs, for a README or pull request."""
     heading, *rows = cells(data, table)
@@ -158,6 +169,7 @@ def markdown(
     for c in costs(comparisons):
         where = f"{_md(str(c.group))}: {_md(c.metric)}"
         lines.append(f"- **{c.direction}**: {where}. {_md(c.sentence())}")
+    lines += [f"- {_md(m.where)}: {_md(m.sentence())}" for m in memory]
     return "\n".join(lines) + "\n"
 
 
