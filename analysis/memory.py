@@ -42,8 +42,9 @@ class Memory:
         middle = float(pd.Series(self.r).median())
         verb = "follows" if middle >= CLOSE else "does not follow"
         over = plural(len(self.r), "control run")
-        least = f", least {min(self.r):.2f}" if len(self.r) > 1 else ""
-        said = f"Memory {verb} the map: r = {middle:.2f} (median of {over}{least})"
+        if len(self.r) > 1:
+            over = f"median of {over}, least {min(self.r):.3f}"
+        said = f"Memory {verb} the map: r = {middle:.3f} ({over})"
         missing = self.n_runs - len(self.r)
         return f"{said}; not known in {missing}." if missing else f"{said}."
 

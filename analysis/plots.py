@@ -32,7 +32,8 @@ from experiments.model import CONTROL, DEFAULT
 INK, PAPER, FAINT = "#1c2024", "#fffffe", "#8a9099"
 
 CONTROL_COLOUR, DEFAULT_COLOUR = "#d55e00", "#8a8a8a"
-TEST_COLOURS = ("#0082c8", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+#: One for each strategy there is; the ink, as last, is the black of Okabe and Ito.
+TEST_COLOURS = ("#0082c8", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", INK)
 DASHES = ("-", "-", (0, (5, 1.5)), (0, (1.5, 1)), (0, (6, 1.5, 1.5, 1.5)))
 
 #: More thin lines than this are drawn as pixels: a vector file would grow too large.

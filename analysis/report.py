@@ -32,6 +32,8 @@ from experiments.model import RunSpec
 #: What of a log is shown: its first and last lines, and so much of each line.
 LOG_HEAD, LOG_TAIL, LOG_WIDTH = 40, 160, 300
 
+_PER_FORK = "growth_entries_per_fork"
+
 _CONTROL_CHARACTERS = re.compile(r"[^\t\x20-\x7e\x85\xa0-\ud7ff\ue000-\U0010ffff]")
 
 
@@ -153,8 +155,9 @@ def inline(figure: Drawn, prefix: str) -> Markup:
 
 
 def _measures(found: Findings) -> list[Measure]:
-    """Those that any run has: columns without a number say nothing."""
-    return [m for m in MEASURES if found.summary[m.name].notna().any()]
+    """Those that any run has. Growth per fork is that per exited task, or near it."""
+    there = found.summary.notna().any()
+    return [m for m in MEASURES if there[m.name] and m.name != _PER_FORK]
 
 
 def _workload_metrics(data: Data) -> list[tuple[str, str]]:

@@ -71,10 +71,10 @@ def frame(*r: float, variant: str = "control") -> pd.DataFrame:
 @pytest.mark.parametrize(
     "r, said",
     [
-        ((0.99, 0.98, 1.0), "Memory follows the map: r = 0.99 (median of 3 control"),
-        ((0.99, 0.2, 0.3), "Memory does not follow the map: r = 0.30"),
-        ((0.95,), "Memory follows the map: r = 0.95 (median of 1 control run)."),
-        ((0.95, np.nan), "(median of 1 control run); not known in 1."),
+        ((0.99, 0.98, 1.0), "Memory follows the map: r = 0.990 (median of 3 control"),
+        ((0.99, 0.2, 0.3), "Memory does not follow the map: r = 0.300"),
+        ((0.95,), "Memory follows the map: r = 0.950 (1 control run)."),
+        ((0.95, np.nan), "(1 control run); not known in 1."),
         ((np.nan, np.nan), "is not known: entries or memory were constant"),
     ],
 )
@@ -139,7 +139,7 @@ def test_all_of_it_is_in_the_report_and_on_the_terminal(tmp_path: Path) -> None:
         "Every run",
         "4 runs that are data",
         "growth per exited task",
-        "Memory follows the map: r = 1.00",
+        "Memory follows the map: r = 1.000",
         "CPU time of the workload",
     ):
         assert said in page.text, said
@@ -153,3 +153,4 @@ def test_measures_that_no_run_has_are_no_columns_of_the_report(tmp_path: Path) -
     page = Page(aggregate(fx.typical(tmp_path / "e")).report.read_text())
     assert "CPU time of the workload" not in page.text
     assert "growth per exited task" in page.text
+    assert "growth per fork" not in page.text

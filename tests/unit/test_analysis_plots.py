@@ -99,7 +99,7 @@ def test_workload_metrics_of_any_size_and_sign_are_drawn() -> None:
 
 
 def test_colours_tell_variants_apart_and_stay_the_same() -> None:
-    names = ["control", "default", "test-a", "test-b", "test-c"]
+    names = ["control", "default", *(f"test-{c}" for c in "abcdef")]
     every = plots.colours(names)
     assert len(set(every.values())) == len(names)
     assert plots.colours(["control"])["control"] == every["control"]
