@@ -173,6 +173,25 @@ def test_a_ledger_has_its_table_instead_of_verdicts(tmp_path: Path) -> None:
     assert "slab" in shown and "+5." in shown and "entries" not in shown
 
 
+def test_control_that_sampled_nothing_but_time_is_enough(tmp_path: Path) -> None:
+    specs = fx.arms(3, ("control", "test-all"))
+    lab = fx.Lab(tmp_path / "ledger-1", specs)
+    for spec in specs:
+        times = "".join(f"{t:.3f},,,,\n" for t in range(0, 31, 2))
+        text = "timestamp,map_entries,free_mem_kb,slab_bpf_kb,evictions\n" + times
+        round_s = 2.0 + 0.001 * spec.block + 0.1 * (spec.variant == "test-all")
+        metrics = [Metric("round", round_s, "s", True)]
+        if spec.variant == "control":
+            lab.ok_text(spec, text, metrics)
+        else:
+            lab.ok(spec, fx.machine(fx.growing()), metrics)
+    done = aggregate(lab.experiment)
+    assert done.data.set_aside == () and done.ledger is not None
+    (row,) = done.ledger.table.to_dict("records")
+    assert (row["metric"], row["n_blocks"]) == ("round", 3)
+    assert row["ratio"] == pytest.approx(1.05, abs=0.001)
+
+
 def test_a_ledger_without_results_says_so(tmp_path: Path) -> None:
     specs = fx.arms(1, ("control", "test-all"))
     done = aggregate(fx.Lab(tmp_path / "ledger-1", specs).experiment)
