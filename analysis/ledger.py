@@ -2,9 +2,9 @@
 """The overhead ledger: what each sampler does to each workload on one machine.
 
 A ledger is an ordinary experiment whose name begins with `ledger-`. Its control runs
-have no optional sampler, each `test-<sampler>` has that one, and `test-all` all of
-them; no clean-up is in any. So test against control, paired by block, is the cost of
-measuring, and claims about map entries have no meaning there.
+have no sampler, each `test-<sampler>` has that one, `test-default` those that are on by
+default, and `test-all` all of them; no clean-up is in any. So test against control,
+paired by block, is the cost of measuring, and claims about map entries have no meaning.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from experiments.model import TEST
 from experiments.results import Experiment, Manifest, experiments
 
 PREFIX = "ledger-"
-ALL = "all"
+DEFAULT, ALL = "default", "all"
 
 #: What is compared beside the workload's own metrics.
 MEASURED = ("load_cpu_s",)
@@ -86,13 +86,18 @@ def ledger_of(data: Data, comparisons: Sequence[Comparison]) -> Ledger:
     table = pd.DataFrame(
         [_row(c) for c in comparisons if c.n_control and c.n_test], columns=COLUMNS
     ).astype({"ratio": float, "low": float, "high": float, "n_blocks": int})
-    is_all = table["sampler"] == ALL
-    order = ["scheduler", "workload", "is_all", "sampler"]
-    table = table.assign(is_all=is_all).sort_values(order, kind="stable")
+    order = ["scheduler", "workload", "rank", "sampler"]
+    table = table.assign(rank=table["sampler"].map(rank))
+    table = table.sort_values(order, kind="stable")
     manifest = data.manifest
     return Ledger(
         manifest.experiment, manifest.created, table[COLUMNS].reset_index(drop=True)
     )
+
+
+def rank(sampler: str) -> int:
+    """Sets of samplers come after those that are alone."""
+    return [DEFAULT, ALL].index(sampler) + 1 if sampler in (DEFAULT, ALL) else 0
 
 
 def _row(c: Comparison) -> dict[str, object]:

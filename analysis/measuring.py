@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.compare import BETTER, UNCLEAR, WORSE
-from analysis.ledger import ALL, Ledger
+from analysis.ledger import Ledger, rank
 from analysis.load import Data
 from analysis.measures import TIMES, number, plural
 from analysis.stats import largest
@@ -121,7 +121,7 @@ def _agent(data: Data) -> str:
 def view(ledger: Ledger) -> LedgerView:
     """`ledger` with a row per metric; what was not measured is an empty cell."""
     table = ledger.table
-    samplers = sorted(table["sampler"].unique(), key=lambda s: (s == ALL, s))
+    samplers = sorted(table["sampler"].unique(), key=lambda s: (rank(s), s))
     keys = ["scheduler", "workload", "metric", "unit"]
     rows = []
     for (scheduler, workload, metric, unit), of in table.groupby(keys, sort=False):

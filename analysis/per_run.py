@@ -145,6 +145,9 @@ def per_run(data: Data) -> pd.DataFrame:
     for row in used[[*KEYS, "run_id"]].to_dict("records"):
         key = tuple(row[k] for k in KEYS)
         values = run_stats(by_key[key], limits[row["run_id"]])
+        # A run without the sampler of that column has the whole of it all the same
+        if (load_cpu_s := data.facts[row["run_id"]].load_cpu_s) is not None:
+            values["load_cpu_s"] = load_cpu_s
         rows.append({**dict(zip(KEYS, key, strict=True)), **values})
     names = [*KEYS, *(m.name for m in MEASURES), *_WITHIN]
     return pd.DataFrame(rows, columns=names)

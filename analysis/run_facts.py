@@ -56,12 +56,15 @@ class Lateness:
 
 @dataclass(frozen=True)
 class RunFacts:
-    """``agent_cpu_s``: CPU time of the measuring process itself, in s."""
+    """CPU time in s: ``agent_cpu_s`` of the measuring process, ``load_cpu_s`` of the
+    whole workload, which every run has, with whatever samplers.
+    """
 
     run_queue_latency: Histogram | None = None
     sampling: Mapping[str, SamplerCost] = field(default_factory=dict)
     lateness_us: Lateness | None = None
     agent_cpu_s: float | None = None
+    load_cpu_s: float | None = None
 
 
 _PARTS: Mapping[str, TypeAdapter[Any]] = {
@@ -69,6 +72,7 @@ _PARTS: Mapping[str, TypeAdapter[Any]] = {
     "sampling": TypeAdapter(dict[str, SamplerCost]),
     "lateness_us": TypeAdapter(Lateness | None),
     "agent_cpu_s": TypeAdapter(float | None),
+    "load_cpu_s": TypeAdapter(float | None),
 }
 
 

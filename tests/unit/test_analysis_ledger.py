@@ -45,13 +45,15 @@ def test_the_cost_of_each_sampler_is_found(tmp_path: Path) -> None:
     assert (cpu["ratio"], cpu["unit"]) == (1, "s")
 
 
-def test_the_samplers_are_in_order_and_all_is_last(tmp_path: Path) -> None:
-    ledger = read_ledger(fx.ledger(tmp_path))
-    assert list(ledger.table["sampler"].unique()) == ["latency", "slab", "all"]
+def test_samplers_are_in_order_and_sets_of_them_last(tmp_path: Path) -> None:
+    costs = {"all": 1.1, "slab": 1.0, "default": 1.1, "latency": 1.0}
+    ledger = read_ledger(fx.ledger(tmp_path, costs=costs, runs=1))
+    order = ["latency", "slab", "default", "all"]
+    assert list(ledger.table["sampler"].unique()) == order
     shown = view(ledger)
-    assert shown.samplers == ["latency", "slab", "all"]
+    assert shown.samplers == order
     assert [r.metric for r in shown.rows] == ["load_cpu_s (s)", "round (s)"] * 2
-    assert all(len(r.cells) == 3 for r in shown.rows)
+    assert all(len(r.cells) == 4 for r in shown.rows)
 
 
 def test_what_control_cannot_have_is_no_row(tmp_path: Path) -> None:
@@ -182,14 +184,17 @@ def test_control_that_sampled_nothing_but_time_is_enough(tmp_path: Path) -> None
         round_s = 2.0 + 0.001 * spec.block + 0.1 * (spec.variant == "test-all")
         metrics = [Metric("round", round_s, "s", True)]
         if spec.variant == "control":
-            lab.ok_text(spec, text, metrics)
+            lab.ok_text(spec, text, metrics, facts={"load_cpu_s": 20.0})
         else:
-            lab.ok(spec, fx.machine(fx.growing()), metrics)
+            shape = fx.machine(fx.growing())  # whose last sample has 45 s
+            lab.ok(spec, shape, metrics, facts={"load_cpu_s": 22.0})
     done = aggregate(lab.experiment)
     assert done.data.set_aside == () and done.ledger is not None
-    (row,) = done.ledger.table.to_dict("records")
-    assert (row["metric"], row["n_blocks"]) == ("round", 3)
-    assert row["ratio"] == pytest.approx(1.05, abs=0.001)
+    cpu, rounds = done.ledger.table.to_dict("records")
+    assert (rounds["metric"], rounds["n_blocks"]) == ("round", 3)
+    assert rounds["ratio"] == pytest.approx(1.05, abs=0.001)
+    assert (cpu["metric"], cpu["n_blocks"]) == ("load_cpu_s", 3)
+    assert cpu["ratio"] == pytest.approx(1.1)
 
 
 def test_a_ledger_without_results_says_so(tmp_path: Path) -> None:
