@@ -76,16 +76,7 @@ def drive(
         rounds = _Rounds(argv, group, log, evidence.rounds)
         stack.callback(rounds.kill)
         clock = Deadlines(spec.duration_s, spec.sample_interval_s)
-        while True:
-            while (due := clock.due()) is not None:
-                sample(due)
-            if clock.over():
-                break
-            if not rounds.running and (not workload.sustained or not evidence.rounds):
-                rounds.begin()
-            rounds.wait(clock.next_in_s())
-            if workload.sustained and evidence.rounds:
-                _check_lasted(evidence.rounds[0], spec)
+        _until_over(clock, rounds, workload, spec, sample)
         evidence.facts |= clock.facts()
         if group is not None:
             evidence.facts["load_cpu_s"] = cgroup.cpu_s(group)
@@ -96,6 +87,30 @@ def drive(
                     Outcome.TIMEOUT,
                     f"{argv[0]} still ran {END_GRACE_S:g} s after its time was up",
                 )
+
+
+def _until_over(
+    clock: Deadlines,
+    rounds: _Rounds,
+    workload: Workload,
+    spec: RunSpec,
+    sample: Callable[[float], None],
+) -> None:
+    """Sample at the deadlines, the last one included, and keep rounds going between.
+
+    One sample at a time, as it may take longer than the interval.
+    """
+    while True:
+        over = clock.over()
+        if (due := clock.due()) is not None:
+            sample(due)
+        if over:
+            break
+        if not rounds.running and not (workload.sustained and rounds.done):
+            rounds.begin()
+        rounds.wait(clock.next_in_s())
+        if workload.sustained and rounds.done:
+            _check_lasted(rounds.done[0], spec)
 
 
 def _check_lasted(done: Round, spec: RunSpec) -> None:
@@ -172,7 +187,7 @@ class _Rounds:
         self._argv = argv
         self._group = group
         self._log = log
-        self._done = done
+        self.done = done
         self._process: Popen[bytes] | None = None
         self._output = tempfile.TemporaryFile()  # noqa: SIM115 - closed by kill()
         self._began = 0.0
@@ -216,7 +231,7 @@ class _Rounds:
         raw = self._output.read()
         self._log.write(raw)
         output = raw.decode(errors="replace")
-        self._done.append(Round(code, output, time.monotonic() - self._began))
+        self.done.append(Round(code, output, time.monotonic() - self._began))
         if code:
             raise RunEnded(
                 Outcome.FAILED,

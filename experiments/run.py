@@ -53,6 +53,14 @@ _HARNESS_ESTIMATE_S = 2.0
 Built = Mapping[tuple[str, str], BuiltObject]
 
 
+#: Whether a spec's scheduler and workload need no further block.
+IsDecided = Callable[[Experiment, RunSpec], bool]
+
+
+def _never(experiment: Experiment, spec: RunSpec) -> bool:
+    return False
+
+
 #: Facts that all runs of an experiment share. Only a new experiment may have others.
 _SAME = ("kernel_sha256", "accel", "vm", "labroot", "objects", "tools", "map")
 
@@ -99,9 +107,15 @@ def build_all(
 
 
 def run(
-    config: Config, name: str | None = None, root_dir: Path = RESULTS
+    config: Config,
+    name: str | None = None,
+    root_dir: Path = RESULTS,
+    is_decided: IsDecided = _never,
 ) -> Experiment:
     """Do what is left of the experiment that `config` describes.
+
+    Before a block is begun, `is_decided` is asked whether its scheduler and workload
+    need another one.
 
     Raises MissingRequirement, BuildError or ConfigError before the first run; what goes
     wrong in a run is its outcome.
@@ -124,7 +138,7 @@ def run(
             stack.callback(backend.close)
             backend.begin(experiment)
             _announce_missing(backend, built, pending)
-            _run_all(experiment, backend, built, pending)
+            _run_all(experiment, backend, built, pending, is_decided)
         experiment.count_outcomes()
     return experiment
 
@@ -197,8 +211,13 @@ def _check_facts(experiment: Experiment, known: Mapping[str, Any]) -> None:
 
 
 def _run_all(
-    experiment: Experiment, backend: Backend, built: Built, pending: Sequence[RunSpec]
+    experiment: Experiment,
+    backend: Backend,
+    built: Built,
+    pending: Sequence[RunSpec],
+    is_decided: IsDecided = _never,
 ) -> None:
+    blocks = _Blocks(experiment, is_decided)
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -208,6 +227,9 @@ def _run_all(
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task("booting", total=len(pending))
         for spec in pending:
+            if not blocks.needs(spec):
+                progress.advance(task)
+                continue
 
             def tick(text: str, label: str = spec.label) -> None:
                 progress.update(task, description=f"{label}: {text}")
@@ -216,6 +238,30 @@ def _run_all(
             result = _run_one(experiment, backend, built, spec, tick)
             progress.advance(task)
             say(_line(result, time.monotonic() - began))
+    if blocks.unneeded:
+        say(f"  decided: {len(blocks.unneeded)} of the blocks were not needed")
+
+
+class _Blocks:
+    """Which blocks are done; one that was begun is always done to its end."""
+
+    def __init__(self, experiment: Experiment, is_decided: IsDecided) -> None:
+        self._experiment = experiment
+        self._is_decided = is_decided
+        planned = experiment.manifest().specs
+        pending = {spec.run_id for spec in experiment.pending(planned)}
+        self._begun = {spec.block for spec in planned if spec.run_id not in pending}
+        self.unneeded: set[int] = set()
+
+    def needs(self, spec: RunSpec) -> bool:
+        if spec.block in self.unneeded:
+            return False
+        if spec.block not in self._begun:
+            if self._is_decided(self._experiment, spec):
+                self.unneeded.add(spec.block)
+                return False
+            self._begun.add(spec.block)
+        return True
 
 
 def _line(result: RunResult, wall_s: float) -> str:

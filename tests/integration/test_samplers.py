@@ -93,7 +93,8 @@ def test_wake_ups_by_a_timer(lab: Lab) -> None:
     chosen = ("wakeup-latency",)
     result, _ = lab.run("custom-churn", lab.scheduler(), 5, 1.0, chosen, **CHURN)
     assert result["outcome"] == "OK", result["reason"]
-    assert 2500 < result["facts"]["wakeup_latency"]["cycles"] < 6000
+    cycles = result["facts"]["wakeup_latency"]["cycles"]
+    assert 1000 < cycles < 6000
     found = {m["name"]: m["value"] for m in result["metrics"]}
     assert 0 < found["wakeup_latency_p50"] <= found["wakeup_latency_max"] < 5e6
 

@@ -189,3 +189,25 @@ def test_what_will_be_skipped_is_said_once_a_cell_before_the_first_run(
     assert "no module" in said
     assert "test-scan" not in said
     assert backend.done == []
+
+
+def test_a_decided_cell_gets_no_further_block(experiment: Experiment) -> None:
+    backend = FakeBackend(always(Outcome.OK))
+    specs = experiment.manifest().specs
+
+    def after_one_block(found: Experiment, spec: RunSpec) -> bool:
+        return len(found.pending(specs)) < len(specs)
+
+    run._run_all(experiment, backend, {}, specs, after_one_block)
+    assert len({spec.block for spec in specs}) == 2
+    assert len(backend.done) == 2
+    assert experiment.manifest().outcomes == {"OK": 2}
+
+
+def test_a_block_that_was_begun_is_done_to_its_end(experiment: Experiment) -> None:
+    specs = experiment.manifest().specs
+    run._run_all(experiment, FakeBackend(always(Outcome.OK)), {}, specs[:1])
+    backend = FakeBackend(always(Outcome.OK))
+    pending = experiment.pending(specs)
+    run._run_all(experiment, backend, {}, pending, lambda found, spec: True)
+    assert backend.done == [specs[1].label]
