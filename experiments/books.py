@@ -46,9 +46,10 @@ def check(samplers: Sequence[Sampler], records: Iterable[Record]) -> Mapping[str
         "kernel_log": None,
     }
     if entries is not None:
-        ways["inserted_minus_present"] = (
-            read["inserted"] - read["dropped"] - entries.entries()
-        )
+        if (present := entries.entries()) is not None:
+            ways["inserted_minus_present"] = (
+                read["inserted"] - read["dropped"] - present
+            )
         ways["kernel_log"] = evicted_by_log(records, entries.map_id)
     facts: dict[str, Any] = {"evictions_three_ways": ways, "counters": read}
     if len({w for w in ways.values() if w is not None}) > 1:

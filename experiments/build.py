@@ -20,6 +20,7 @@ from typing import Any
 from experiments import enums, knobs
 from experiments.config import PROJECT
 from experiments.errors import BuildError
+from experiments.kernel import mapcount
 from experiments.kernel_image import Kernel
 from experiments.labroot import LabRoot, run_inside
 from experiments.model import (
@@ -182,8 +183,9 @@ class Builder:
 
     def tools(self) -> Path:
         """The directory with what runs beside the schedulers."""
-        for source in sorted((PROJECT / "experiments/samplers").glob("*.bpf.c")):
-            self._tool(BIN / f"{source.stem}.o", source)
+        for folder in ("kernel", "samplers"):
+            for source in sorted((PROJECT / "experiments" / folder).glob("*.bpf.c")):
+                self._tool(BIN / f"{source.stem}.o", source)
         self._tool(BIN / PROGRAM, PROJECT / f"workloads/src/{PROGRAM}.c")
         return BIN
 

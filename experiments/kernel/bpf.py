@@ -7,7 +7,6 @@ offsets in every kernel since 5.6. All calls need root and raise OSError as bpf(
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import errno
 import os
@@ -26,20 +25,41 @@ _PROG_GET_FD_BY_ID = 13
 _MAP_GET_FD_BY_ID = 14
 _OBJ_GET_INFO_BY_FD = 15
 _MAP_LOOKUP_BATCH = 24
+_ITER_CREATE = 33
 
-# Of enum bpf_map_type: (HASH, PERCPU_HASH, LRU_HASH, LRU_PERCPU_HASH), TASK_STORAGE
+#: Where objects are pinned.
+BPFFS = Path("/sys/fs/bpf")
+
+# Of enum bpf_map_type: HASH, PERCPU_HASH, LRU_HASH, LRU_PERCPU_HASH
 HASHES = (1, 5, 9, 10)
-TASK_STORAGE = 29
+PERCPU_HASHES = (5, 10)
+_TYPES = (
+    *("unspec", "hash", "array", "prog_array", "perf_event_array", "percpu_hash"),
+    *("percpu_array", "stack_trace", "cgroup_array", "lru_hash", "lru_percpu_hash"),
+    *("lpm_trie", "array_of_maps", "hash_of_maps", "devmap", "sockmap", "cpumap"),
+    *("xskmap", "sockhash", "cgroup_storage", "reuseport_sockarray"),
+    *("percpu_cgroup_storage", "queue", "stack", "sk_storage", "devmap_hash"),
+    *("struct_ops", "ringbuf", "inode_storage", "task_storage", "bloom_filter"),
+    *("user_ringbuf", "cgrp_storage", "arena", "insn_array"),
+)
+
+#: Elements, and bytes of values, that are asked for at once.
+BATCH_ENTRIES = 1 << 16
+_BATCH_BYTES = 32 << 20
 
 _SYSCALL_NUMBER = {"x86_64": 321, "aarch64": 280}
 _ATTR_SIZE = 128
 _INFO_SIZE = 512
 
+Buffer = ctypes.Array[ctypes.c_char]
+_buffer = ctypes.create_string_buffer
+
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
 
 
-def _bpf(command: int, attr: bytes | ctypes.Array[ctypes.c_char]) -> int:
+def call(command: int, attr: bytes | Buffer) -> int:
+    """bpf(2) with this union bpf_attr; a buffer is left as the kernel leaves it."""
     if isinstance(attr, bytes):
         attr = ctypes.create_string_buffer(attr, _ATTR_SIZE)
     number = _SYSCALL_NUMBER[platform.machine()]
@@ -63,6 +83,18 @@ class MapInfo:
     name: str  # the kernel keeps 15 characters
     btf_id: int
 
+    @property
+    def type_name(self) -> str:
+        """As bpftool has it; newer types than this module knows are numbers."""
+        return _TYPES[self.type] if self.type < len(_TYPES) else f"type {self.type}"
+
+    @property
+    def value_stride(self) -> int:
+        """Bytes of a value as bpf(2) copies it: of all CPUs, each rounded up to 8."""
+        if self.type not in PERCPU_HASHES:
+            return self.value_size
+        return (self.value_size + 7) // 8 * 8 * possible_cpus()
+
 
 @dataclass(frozen=True)
 class ProgInfo:
@@ -75,35 +107,35 @@ class ProgInfo:
     map_ids: tuple[int, ...]
 
 
+def parse_cpus(text: str) -> int:
+    """How many CPUs a list of the kernel names, as 0-3,8."""
+    ends = [part.split("-") for part in text.strip().split(",")]
+    return sum(int(end[-1]) - int(end[0]) + 1 for end in ends)
+
+
+def possible_cpus() -> int:
+    return parse_cpus(Path("/sys/devices/system/cpu/possible").read_text())
+
+
 def _name(raw: bytes) -> str:
     return raw.split(b"\0", 1)[0].decode(errors="replace")
 
 
-def _info(fd: int, info: ctypes.Array[ctypes.c_char]) -> bytes:
+def _info(fd: int, info: Buffer) -> bytes:
     attr = struct.pack("=IIQ", fd, len(info), ctypes.addressof(info))
-    _bpf(_OBJ_GET_INFO_BY_FD, attr)
+    call(_OBJ_GET_INFO_BY_FD, attr)
     return info.raw
 
 
 def open_pinned(path: Path) -> int:
     """A file descriptor of the object pinned at `path`."""
     name = ctypes.create_string_buffer(os.fsencode(path))
-    return _bpf(_OBJ_GET, struct.pack("=QII", ctypes.addressof(name), 0, 0))
+    return call(_OBJ_GET, struct.pack("=QII", ctypes.addressof(name), 0, 0))
 
 
 def open_map(map_id: int) -> int:
     """A file descriptor of the map with this id."""
-    return _bpf(_MAP_GET_FD_BY_ID, struct.pack("=III", map_id, 0, 0))
-
-
-@contextlib.contextmanager
-def opened_map(map_id: int) -> Iterator[int]:
-    """`open_map`, closed again at the end of the block."""
-    fd = open_map(map_id)
-    try:
-        yield fd
-    finally:
-        os.close(fd)
+    return call(_MAP_GET_FD_BY_ID, struct.pack("=III", map_id, 0, 0))
 
 
 def map_info(fd: int) -> MapInfo:
@@ -114,7 +146,7 @@ def map_info(fd: int) -> MapInfo:
 
 
 def prog_info(prog_id: int) -> ProgInfo:
-    fd = _bpf(_PROG_GET_FD_BY_ID, struct.pack("=III", prog_id, 0, 0))
+    fd = call(_PROG_GET_FD_BY_ID, struct.pack("=III", prog_id, 0, 0))
     try:
         (count,) = struct.unpack_from(
             "=I", _info(fd, ctypes.create_string_buffer(_INFO_SIZE)), 52
@@ -137,11 +169,16 @@ def prog_ids() -> Iterator[int]:
     while True:
         attr = ctypes.create_string_buffer(struct.pack("=I", current), _ATTR_SIZE)
         try:
-            _bpf(_PROG_GET_NEXT_ID, attr)
+            call(_PROG_GET_NEXT_ID, attr)
         except FileNotFoundError:
             return
         current = struct.unpack_from("=I", attr.raw, 4)[0]
         yield current
+
+
+def open_iterator(link: int) -> int:
+    """A file descriptor that an iterator's output is read from, once (Linux 5.8)."""
+    return call(_ITER_CREATE, struct.pack("=II", link, 0))
 
 
 def link_map_id(fd: int) -> int:
@@ -173,7 +210,7 @@ def lookup(fd: int, key: bytes, value_size: int) -> bytes:
     attr = struct.pack(
         "=I4xQQQ", fd, ctypes.addressof(key_buffer), ctypes.addressof(value), 0
     )
-    _bpf(_MAP_LOOKUP_ELEM, attr)
+    call(_MAP_LOOKUP_ELEM, attr)
     return value.raw
 
 
@@ -182,35 +219,49 @@ def update(fd: int, key: bytes, value: bytes) -> None:
     key_buffer = ctypes.create_string_buffer(key, len(key))
     value_buffer = ctypes.create_string_buffer(value, len(value))
     addresses = map(ctypes.addressof, (key_buffer, value_buffer))
-    _bpf(_MAP_UPDATE_ELEM, struct.pack("=I4xQQQ", fd, *addresses, 0))
+    call(_MAP_UPDATE_ELEM, struct.pack("=I4xQQQ", fd, *addresses, 0))
+
+
+def batches(fd: int, info: MapInfo) -> Iterator[tuple[int, Buffer]]:
+    """What each LOOKUP_BATCH (Linux 5.6) finds in a hash map: how many, the values.
+
+    The values lie one `value_stride` apart, until the next batch. The kernel copies
+    whole buckets, each under its lock: what stays in the map is seen exactly once.
+    """
+    stride = info.value_stride
+    room = min(info.max_entries, BATCH_ENTRIES, max(1, _BATCH_BYTES // stride))
+    keys, values = _buffer(info.key_size * room), _buffer(stride * room)
+    place, start, code = _buffer(8), 0, 0
+    while code != errno.ENOENT:
+        addresses = map(ctypes.addressof, (place, keys, values))
+        packed = struct.pack("=4Q2I2Q", start, *addresses, room, fd, 0, 0)
+        attr = ctypes.create_string_buffer(packed, _ATTR_SIZE)
+        code = _outcome(_MAP_LOOKUP_BATCH, attr)
+        yield struct.unpack_from("=I", attr.raw, 32)[0], values
+        start = ctypes.addressof(place)
+        if code == errno.ENOSPC:  # the next bucket alone holds more
+            room *= 2
+            keys, values = _buffer(info.key_size * room), _buffer(stride * room)
+
+
+def _outcome(command: int, attr: Buffer) -> int:
+    """0, or why a walk was interrupted or is over; other errors are raised."""
+    try:
+        call(command, attr)
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ENOSPC, errno.EBUSY):
+            raise
+        return error.errno
+    return 0
 
 
 def walk_values(fd: int, info: MapInfo) -> Iterator[bytes]:
-    """Every value of a hash map, by LOOKUP_BATCH (Linux 5.6).
-
-    The kernel walks bucket by bucket, so what changes meanwhile is seen once at most.
-    """
-    count = info.max_entries
-    keys = ctypes.create_string_buffer(info.key_size * count)
-    values = ctypes.create_string_buffer(info.value_size * count)
-    place = ctypes.create_string_buffer(8)
-    start = 0
-    while True:
-        addresses = map(ctypes.addressof, (place, keys, values))
-        packed = struct.pack("=4Q2I2Q", start, *addresses, count, fd, 0, 0)
-        attr = ctypes.create_string_buffer(packed, _ATTR_SIZE)
-        last = False
-        try:
-            _bpf(_MAP_LOOKUP_BATCH, attr)
-        except FileNotFoundError:
-            last = True
-        (found,) = struct.unpack_from("=I", attr.raw, 32)
-        read = ctypes.string_at(values, found * info.value_size)
+    """Every value of a hash map, of all CPUs one after another if it is per CPU."""
+    stride = info.value_stride
+    for found, values in batches(fd, info):
+        read = ctypes.string_at(values, found * stride)
         for i in range(found):
-            yield read[i * info.value_size : (i + 1) * info.value_size]
-        if last:
-            return
-        start = ctypes.addressof(place)
+            yield read[i * stride : (i + 1) * stride]
 
 
 def walk_keys(fd: int, key_size: int) -> Iterator[bytes]:
@@ -223,7 +274,7 @@ def walk_keys(fd: int, key_size: int) -> Iterator[bytes]:
     while True:
         attr = struct.pack("=I4xQQQ", fd, key, ctypes.addressof(buffer), 0)
         try:
-            _bpf(_MAP_GET_NEXT_KEY, attr)
+            call(_MAP_GET_NEXT_KEY, attr)
         except OSError as error:
             if error.errno == errno.ENOENT:
                 return

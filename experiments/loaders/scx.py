@@ -16,10 +16,10 @@ from pathlib import Path
 
 from experiments.errors import LoadError
 from experiments.kernel import bpf, cgroup, sched_ext
+from experiments.kernel.bpf import BPFFS
 from experiments.model import BuiltObject, Job, Loaded
 from experiments.proc import last_lines, run
 
-BPFFS = Path("/sys/fs/bpf")
 #: The map of the strategy timer pins itself, by its name.
 _TIMER_PIN = BPFFS / "scxlab_timer"
 _LOAD_TIMEOUT_S = 60.0

@@ -1,117 +1,133 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """How many entries the scheduler's task map holds, and what memory it takes.
 
-The count comes from the pinned iterator of mapcount.bpf.c in O(CPUs), whatever the size
-of the map; on a kernel without bpf_map_sum_elem_count (before 6.6) from a walk over the
-keys. Which one is a fact of the run.
+One map is watched, with every sample; the others of the scheduler's programs are looked
+at when a run begins and when it ends. How entries are counted depends on the kernel and
+is a fact of the run.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
-import struct
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from experiments.kernel import bpf
-from experiments.loaders.scx import BPFFS
+from experiments.kernel import bpf, mapcount
 from experiments.model import Job, Loaded, Sampler
-from experiments.proc import CommandFailed, run
-
-OBJECT_NAME = "mapcount.bpf.o"
-_PIN = BPFFS / "scxlab-mapcount"
-_COUNT = struct.Struct("=4Iq")  # struct map_count: id, type, max_entries, pad, entries
-_READ_BYTES = 1 << 16
 
 
-def pin_iterator(bin_dir: Path) -> bool:
-    """Load the iterator unless it is there; False when this kernel refuses it."""
-    if _PIN.exists():
-        return True
-    try:
-        run(["bpftool", "iter", "pin", bin_dir / OBJECT_NAME, _PIN], timeout_s=30)
-    except (CommandFailed, FileNotFoundError):
-        return False
-    return True
-
-
-def read_counts() -> dict[int, int]:
-    """Live entries by map id, for all maps in the kernel."""
-    fd = os.open(_PIN, os.O_RDONLY)
-    try:
-        chunks = []
-        while chunk := os.read(fd, _READ_BYTES):
-            chunks.append(chunk)
-    finally:
+def _infos(maps: Mapping[str, int]) -> Mapping[str, bpf.MapInfo]:
+    """By name; without those that have gone, as the scheduler may be thrown out."""
+    infos = {}
+    for name, map_id in maps.items():
+        try:
+            fd = bpf.open_map(map_id)
+        except FileNotFoundError:
+            continue
+        infos[name] = bpf.map_info(fd)
         os.close(fd)
-    return {record[0]: record[4] for record in _COUNT.iter_unpack(b"".join(chunks))}
+    return infos
 
 
-def largest_hash(maps: Mapping[str, int]) -> str:
+def largest_hash(infos: Mapping[str, bpf.MapInfo]) -> str:
     """The name of the likeliest per-task map: a hash keyed by a pid or a pointer.
 
     The largest one of those with keys of 4 or 8 bytes; empty when there is none.
     """
-    sizes = {}
-    for name, map_id in maps.items():
-        fd = bpf.open_map(map_id)
-        info = bpf.map_info(fd)
-        os.close(fd)
-        if info.type in bpf.HASHES and info.key_size in (4, 8):
-            sizes[name] = info.max_entries
+    sizes = {
+        name: info.max_entries
+        for name, info in infos.items()
+        if info.type in bpf.HASHES and info.key_size in (4, 8)
+    }
     return max(sizes, key=lambda name: sizes[name], default="")
+
+
+def watched(job: Job, loaded: Loaded) -> tuple[str, bpf.MapInfo | None]:
+    """The map to watch: its name, found or asked for, and what it is if it is there."""
+    infos = _infos(loaded.maps)
+    name = (job.built.tasks_map if job.built else "") or largest_hash(infos)
+    return name, infos.get(name[:15])
 
 
 class BpfMapSampler(Sampler):
     name = "bpf-map"
 
     def __init__(self, job: Job, loaded: Loaded) -> None:
-        wanted = job.built.tasks_map if job.built else ""
-        self._wanted = wanted or largest_hash(loaded.maps)
-        self._map_id = loaded.maps.get(self._wanted[:15])
+        self._maps = loaded.maps
+        self._bin_dir = job.bin_dir
+        self._first = self._look()
+        self._wanted, self._info = watched(job, loaded)
         self._fd = -1
-        if self._map_id is not None:
-            self._fd = bpf.open_map(self._map_id)
-            self._info = bpf.map_info(self._fd)
-            self._by_iterator = pin_iterator(job.bin_dir)
+        self._counter: mapcount.Counter | None = None
+        with contextlib.suppress(FileNotFoundError):
+            if self._info is not None:
+                self._fd = bpf.open_map(self._info.id)
+                self._counter = mapcount.choose(self._fd, job.bin_dir)
 
     def missing(self) -> Sequence[str]:
-        if self._map_id is None:
+        if self._info is None or self._fd < 0:
             named = f"map {self._wanted!r}" if self._wanted else "hash map of tasks"
             return (f"the scheduler's programs use no {named}",)
-        if self._info.type == bpf.TASK_STORAGE:
-            return ("the kernel does not count the entries of task storage",)
+        if self._counter is None:
+            kind = self._info.type_name.replace("_", " ")
+            return (f"the kernel does not count the entries of {kind}",)
         return ()
 
     def facts(self) -> Mapping[str, Any]:
+        assert self._info is not None and self._counter is not None
         return {
             "map": self._wanted,
-            "map_id": self._map_id,
+            "map_id": self._info.id,
             "map_max_entries": self._info.max_entries,
-            "map_entries_by": "iterator" if self._by_iterator else "walk",
+            "map_entries_by": self._counter.name,
         }
 
     @property
     def map_id(self) -> int:
-        assert self._map_id is not None
-        return self._map_id
+        assert self._info is not None
+        return self._info.id
 
-    def entries(self) -> int:
-        """Live entries now."""
-        if self._by_iterator:
-            return read_counts()[self.map_id]
-        return sum(1 for _ in bpf.walk_keys(self._fd, self._info.key_size))
+    def entries(self) -> int | None:
+        """Live entries now; None when they could not be counted."""
+        return self._counter.count() if self._counter is not None else None
 
     def sample(self) -> Mapping[str, float]:
-        return {
-            "map_entries": self.entries(),
-            "map_memlock_kb": bpf.memlock_bytes(self._fd) / 1024,
-        }
+        values = {"map_memlock_kb": bpf.memlock_bytes(self._fd) / 1024}
+        if (entries := self.entries()) is not None:
+            values["map_entries"] = entries
+        return values
+
+    def _look(self) -> Mapping[str, mapcount.MapState]:
+        states = {n: mapcount.look(i, self._bin_dir) for n, i in self._maps.items()}
+        return {name: state for name, state in states.items() if state is not None}
+
+    def finish(self) -> Mapping[str, Any]:
+        """The fact `maps`: every map of the scheduler's programs, first and last.
+
+        What is not known is None: the entries of maps without a count, and all of a map
+        that has gone.
+        """
+        last = self._look()
+        return {"maps": {n: _history(s, last.get(n)) for n, s in self._first.items()}}
 
     def close(self) -> None:
+        if self._counter is not None:
+            self._counter.close()
         if self._fd >= 0:
             os.close(self._fd)
+
+
+def _history(
+    first: mapcount.MapState, last: mapcount.MapState | None
+) -> Mapping[str, Any]:
+    return {
+        "type": first.type,
+        "max_entries": first.max_entries,
+        "entries_first": first.entries,
+        "entries_last": last.entries if last else None,
+        "memlock_kb_last": last.memlock_kb if last else None,
+    }
 
 
 SAMPLER = BpfMapSampler

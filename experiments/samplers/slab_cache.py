@@ -11,9 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.kernel import bpf
 from experiments.model import Job, Loaded, Sampler
-from experiments.samplers.bpf_map import largest_hash
+from experiments.samplers.bpf_map import watched
 
 _SLAB = Path("/sys/kernel/slab")
 #: sizeof(struct htab_elem) on 64-bit kernels (kernel/bpf/hashtab.c)
@@ -47,12 +46,9 @@ class SlabCacheSampler(Sampler):
     def __init__(self, job: Job, loaded: Loaded) -> None:
         self._cache: Path | None = None
         self._reasons: Sequence[str] = ("the scheduler's programs use no hash map",)
-        named = job.built.tasks_map if job.built else ""
-        map_id = loaded.maps.get((named or largest_hash(loaded.maps))[:15])
-        if map_id is None:
+        _, info = watched(job, loaded)
+        if info is None:
             return
-        with bpf.opened_map(map_id) as fd:
-            info = bpf.map_info(fd)
         if info.type != _HASH or not info.flags & _NO_PREALLOC:
             self._reasons = ("its elements do not come from a slab cache, one by one",)
             return
