@@ -156,10 +156,15 @@ def demo(c: Context) -> None:
     cli.demo()
 
 
-@task(help={"name": "what to measure: harness", "json": "also write rows to this file"})
+@task(
+    help={
+        "name": "what to measure: harness, sampling",
+        "json": "also write rows to this file",
+    }
+)
 @guarded
 def bench(c: Context, name: str, json: str | None = None) -> None:
-    """Measure what the harness itself costs."""
+    """Measure what the harness and its samples cost."""
     cli.bench(name, json)
 
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 import signal
 import sys
@@ -25,6 +26,7 @@ from experiments import (
     labroot,
     plan,
     registry,
+    sampling_bench,
     sources,
 )
 from experiments import run as runner
@@ -55,8 +57,11 @@ _LEDGER = {
 }
 _LEDGER_RUNS = {"duration_s": "10", "iterations": "6"}
 
-_BENCHES: dict[str, Callable[[], list[dict[str, Any]]]] = {
-    "harness": harness_bench.measure
+_Rows = list[dict[str, Any]]
+#: name -> (what measures, what is shown of its rows besides)
+_BENCHES: dict[str, tuple[Callable[[], _Rows], Callable[[_Rows], _Rows]]] = {
+    "harness": (harness_bench.measure, lambda rows: []),
+    "sampling": (sampling_bench.measure, sampling_bench.ratios),
 }
 
 
@@ -257,13 +262,22 @@ def demo() -> None:
 def bench(name: str, json_file: str | None) -> None:
     if name not in _BENCHES:
         raise unknown_name("bench", name, _BENCHES)
-    rows = _BENCHES[name]()
-    table = Table(*rows[0], box=None, pad_edge=False)
-    for row in rows:
-        table.add_row(*(str(v) for v in row.values()))
-    console.print(table)
+    measure, closing = _BENCHES[name]
+    rows = measure()
+    _show_rows(rows)
+    _show_rows(closing(rows))
     if json_file:
         atomic_write(Path(json_file), json.dumps(rows, indent=1))
+
+
+def _show_rows(rows: _Rows) -> None:
+    """A table for each stretch of rows that have the same columns."""
+    for columns, alike in itertools.groupby(rows, key=tuple):
+        table = Table(*columns, box=None, pad_edge=False)
+        for row in alike:
+            table.add_row(*("-" if v is None else str(v) for v in row.values()))
+        console.print(table)
+        console.print()
 
 
 def _pytest(*args: str) -> None:

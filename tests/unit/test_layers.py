@@ -36,17 +36,22 @@ LAYERS = [
     },
     {"experiments.config", "experiments.kernel_image"},
     {"experiments.plan", "experiments.build", "experiments.agent"},
-    {"experiments.agent_code"},
+    {"experiments.agent_code", "experiments.sampling_probe"},
     {"experiments.qemu"},
     {"experiments.accel"},
     {"experiments.backends."},
     {"experiments.run"},
-    {"experiments.harness_bench", "experiments.diagnose"},
+    {
+        "experiments.harness_bench",
+        "experiments.sampling_bench",
+        "experiments.diagnose",
+    },
     {"experiments.cli"},
     {"tasks"},
 ]
 ANALYSIS_MAY = {"experiments.model", "experiments.results", "experiments.errors"}
-GUEST = ("experiments.agent",)
+#: What runs in the guest or the lab root.
+GUEST = ("experiments.agent", "experiments.sampling_probe")
 
 
 def name_of(path: Path) -> str:

@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What sampling costs: the ways to count a map, a whole sample, and how late it comes.
+
+Measured on the kernel of this machine, with the programs of the lab root and from
+within it, in a mount namespace with a bpffs of its own: nothing is installed and
+nothing stays mounted. sampling_probe.py measures, this module sums up.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from experiments import kernel_image, knobs, labroot, sampling_probe
+from experiments.build import BUILD, Builder
+from experiments.config import PROJECT
+from experiments.console import Report, say, steps
+from experiments.errors import MissingRequirement, RunFailed
+from experiments.kernel import scratch_map
+from experiments.model import NO_CLEANUP
+from experiments.proc import end, last_lines, start
+from experiments.sampling_probe import DUMP_AND_GREP, SAMPLE, WOKEN_SAMPLE
+
+_SCHEDULER = "scx_simple"
+_INSIDE = """\
+mount -t bpf bpf /sys/fs/bpf
+cd /lab/src
+exec python3 -B -m experiments.sampling_probe "$@"
+"""
+
+Row = dict[str, Any]
+
+
+def measure() -> list[Row]:
+    """Rows of {method, entries, ...}: times in us of one count, lateness in us.
+
+    Low and high are quartiles; `ratio` is the CPU time of the peers' way by this one's.
+    Raises MissingRequirement where bpf(2) is refused.
+    """
+    root = labroot.open_root()
+    require_bpf()
+    kernel = kernel_image.prepare(root)
+    builder = Builder(root, kernel)
+    builder.tools()
+    defaults = {name: knob.default for name, knob in knobs.KNOBS.items()}
+    built = builder.scheduler(_SCHEDULER, "bench", NO_CLEANUP, defaults)
+    argv = ["sh", "-ec", _INSIDE, "probe", "/lab/build/bin", json.dumps(built.counters)]
+    binds = {"/lab/src": PROJECT, "/lab/build": BUILD, "/sys": Path("/sys")}
+    with steps("measuring what sampling costs (about 6 minutes)") as report:
+        said = list(_lines(labroot.enter(root.path, argv, binds), report))
+    for line in said:
+        if "samplers" in line:
+            say(f"a whole sample is of {', '.join(line['samplers'])}")
+    return [*costs(said), *latenesses(said)]
+
+
+def require_bpf() -> None:
+    """MissingRequirement where this kernel lets us make no map."""
+    try:
+        with scratch_map.created(scratch_map.ARRAY, 8, 1):
+            pass
+    except OSError as error:
+        raise MissingRequirement(
+            f"bpf(2) is refused here ({error.strerror}): be root on the machine itself "
+            "or in a container with CAP_SYS_ADMIN and CAP_BPF, with a kernel that has "
+            "CONFIG_BPF_SYSCALL, and without lockdown=confidentiality"
+        ) from None
+
+
+def _lines(command: Sequence[str], report: Report) -> Iterator[Mapping[str, Any]]:
+    """What the probe says; its steps are for the user."""
+    with tempfile.TemporaryFile() as errors:
+        env = labroot.inside_env()
+        process = start(command, stdout=subprocess.PIPE, stderr=errors, env=env)
+        assert process.stdout is not None
+        try:
+            for line in map(json.loads, process.stdout):
+                if "step" in line:
+                    report(line["step"])
+                else:
+                    yield line
+            status = process.wait()
+        finally:
+            end(process)
+            process.stdout.close()
+        if status:
+            errors.seek(os.SEEK_SET)
+            words = last_lines(errors.read().decode(errors="replace"), 8)
+            raise RunFailed(f"measuring ended with status {status}:\n{words}")
+
+
+# --- rows -----------------------------------------------------------------------------
+
+
+def costs(said: Iterable[Mapping[str, Any]]) -> list[Row]:
+    """A row for each way and size, of all its measurements."""
+    groups: dict[tuple[int, str], list[Mapping[str, Any]]] = {}
+    for line in said:
+        if "cpu_us" in line:
+            groups.setdefault((line["entries"], line["method"]), []).append(line)
+    rows = [
+        {
+            "method": method,
+            "entries": entries,
+            "n": len(lines),
+            **_spread("cpu_us", [line["cpu_us"] for line in lines]),
+            **_spread("wall_us", [line["wall_us"] for line in lines]),
+        }
+        for (entries, method), lines in groups.items()
+    ]
+    order = [method for _, method in groups]
+    rows.sort(key=lambda row: (row["entries"], order.index(row["method"])))
+    for row in rows:
+        row["ratio"] = _ratio(rows, DUMP_AND_GREP, row["entries"], row)
+    return rows
+
+
+def _spread(name: str, values: Sequence[float]) -> Row:
+    low, middle, high = statistics.quantiles(values, n=4, method="inclusive")
+    found = {name: middle, f"{name}_low": low, f"{name}_high": high}
+    return {key: round(value, 1) for key, value in found.items()}
+
+
+def _ratio(rows: Sequence[Row], method: str, entries: int, by: Row) -> float | None:
+    """CPU time of another row by that of this one; None without both."""
+    other = _row(rows, method, entries)
+    if other is None or not by["cpu_us"]:
+        return None
+    return float(f"{other['cpu_us'] / by['cpu_us']:.3g}")
+
+
+def _row(rows: Sequence[Row], method: str, entries: int) -> Row | None:
+    found = [r for r in rows if (r["method"], r["entries"]) == (method, entries)]
+    return found[0] if found else None
+
+
+def latenesses(said: Iterable[Mapping[str, Any]]) -> list[Row]:
+    rows = []
+    for line in said:
+        if "late_us" not in line:
+            continue
+        late = sorted(line["late_us"])
+        rows.append(
+            {
+                "method": f"lateness at {line['policy']}",
+                "entries": None,
+                "n": len(late),
+                "late_p50_us": round(_percentile(late, 50), 1),
+                "late_p99_us": round(_percentile(late, 99), 1),
+                "late_max_us": round(late[-1], 1),
+                "missed_deadlines": line["missed"],
+                "cpu_percent": round(line["cpu_percent"], 3),
+            }
+        )
+    return rows
+
+
+def _percentile(ordered: Sequence[float], percent: int) -> float:
+    """The smallest value that so many percent of all are not above."""
+    return ordered[-(-len(ordered) * percent // 100) - 1]
+
+
+def ratios(rows: Sequence[Row]) -> list[Row]:
+    """What the goals are about, of the CPU times; the number, no verdict on it."""
+    small, *_, large = sorted(sampling_probe.SIZES)
+    found = []
+    for sample in (SAMPLE, WOKEN_SAMPLE):
+        at_small, at_large = (_row(rows, sample, n) for n in (small, large))
+        if at_small is None or at_large is None:
+            continue
+        peers = _ratio(rows, DUMP_AND_GREP, small, at_small)
+        growth = _ratio(rows, sample, large, at_small)
+        found += [
+            {
+                "ratio of CPU times": f"{DUMP_AND_GREP} / {sample}, {small:,} entries",
+                "measured": peers,
+                "goal": "at least 1000",
+            },
+            {
+                "ratio of CPU times": f"{sample}, {large:,} / {small:,} entries",
+                "measured": growth,
+                "goal": "at most 1.5",
+            },
+        ]
+    return found
