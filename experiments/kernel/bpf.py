@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from experiments.kernel import procfs
+
 _MAP_LOOKUP_ELEM = 1
 _MAP_UPDATE_ELEM = 2
 _MAP_GET_NEXT_KEY = 4
@@ -285,7 +287,9 @@ def walk_keys(fd: int, key_size: int) -> Iterator[bytes]:
 
 def memlock_bytes(fd: int) -> int:
     """Memory the kernel charges for a map; exact for all hash maps since 6.4."""
-    for line in Path(f"/proc/self/fdinfo/{fd}").read_text().splitlines():
-        if line.startswith("memlock:"):
-            return int(line.split()[1])
-    raise OSError(errno.ENOENT, "no memlock in fdinfo")
+    try:
+        return procfs.field_after(
+            procfs.read(Path(f"/proc/self/fdinfo/{fd}")), "memlock:"
+        )
+    except KeyError:
+        raise OSError(errno.ENOENT, "no memlock in fdinfo") from None

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from experiments.kernel.procfs import field_after
+from experiments.kernel.procfs import field_after, read
 
 ROOT = Path("/sys/fs/cgroup")
 _POLL_S = 0.01
@@ -70,4 +70,4 @@ def cpu_s(path: Path) -> float:
 
 def slab_unreclaimable_bytes(path: Path) -> int:
     """Kernel objects charged to the group, those of BPF maps among them."""
-    return field_after((path / "memory.stat").read_text(), "slab_unreclaimable ")
+    return field_after(read(path / "memory.stat"), "slab_unreclaimable ")
