@@ -22,7 +22,7 @@ from experiments.build import BUILD, Builder
 from experiments.config import PROJECT
 from experiments.console import Report, say, steps
 from experiments.errors import MissingRequirement, RunFailed
-from experiments.kernel import scratch_map
+from experiments.kernel import cgroup, scratch_map
 from experiments.model import NO_CLEANUP
 from experiments.proc import end, last_lines, start
 from experiments.sampling_probe import DUMP_AND_GREP, SAMPLE, WOKEN_SAMPLE
@@ -52,11 +52,14 @@ def measure() -> list[Row]:
     built = builder.scheduler(_SCHEDULER, "bench", NO_CLEANUP, defaults)
     argv = ["sh", "-ec", _INSIDE, "probe", "/lab/build/bin", json.dumps(built.counters)]
     binds = {"/lab/src": PROJECT, "/lab/build": BUILD, "/sys": Path("/sys")}
+    if cgroup.available():
+        binds[str(cgroup.ROOT)] = cgroup.ROOT
     with steps("measuring what sampling costs (about 6 minutes)") as report:
         said = list(_lines(labroot.enter(root.path, argv, binds), report))
     for line in said:
         if "samplers" in line:
-            say(f"a whole sample is of {', '.join(line['samplers'])}")
+            say(f"a whole sample is of {', '.join(line['samplers'])}:")
+            say(f"  {', '.join(line['columns'])}")
     return [*costs(said), *latenesses(said)]
 
 

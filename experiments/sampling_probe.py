@@ -25,7 +25,7 @@ from experiments import registry
 from experiments.agent import be_on_time
 from experiments.drive import Deadlines
 from experiments.errors import RunFailed
-from experiments.kernel import bpf, mapcount, procfs, scratch_map
+from experiments.kernel import bpf, cgroup, mapcount, procfs, scratch_map
 from experiments.model import NO_CLEANUP, BuiltObject, Job, Loaded, RunSpec, Sampler
 from experiments.proc import CommandFailed, end, run, start
 
@@ -98,9 +98,13 @@ def counters_of(fd: int, bin_dir: Path) -> Iterator[dict[str, mapcount.Counter]]
 
 @contextlib.contextmanager
 def samplers_of(fd: int, job: Job, counters: int) -> Iterator[list[Sampler]]:
-    """All samplers, as if both maps were of a scheduler's programs."""
+    """All samplers, as if both maps were of a scheduler's programs.
+
+    Its cgroup is the root of the tree, if that accounts memory.
+    """
     infos = [bpf.map_info(fd) for fd in (fd, counters)]
-    loaded = Loaded("bench", {info.name: info.id for info in infos}, None)
+    group = cgroup.ROOT if (cgroup.ROOT / "memory.stat").exists() else None
+    loaded = Loaded("bench", {info.name: info.id for info in infos}, group)
     made = [registry.sampler(name)(job, loaded) for name in registry.names("sampler")]
     try:
         yield [sampler for sampler in made if not sampler.missing()]
@@ -281,7 +285,9 @@ def main(bin_dir: Path, counters: Mapping[str, int]) -> None:
         )
         say(step="filling the maps")
         subjects = [stack.enter_context(subject(n, job, array)) for n in SIZES]
-        say(samplers=[sampler.name for sampler in subjects[0].samplers])
+        samplers = subjects[0].samplers
+        names = [sampler.name for sampler in samplers]
+        say(samplers=names, columns=list(sampled(samplers)))
         measure_all(subjects)
         measure_lateness(subjects[0])
 
