@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from experiments.kernel import bpf
+from experiments.kernel import bpf, procfs
 from experiments.proc import CommandFailed, run
 
 _MAPS_OBJECT = "mapcount.bpf.o"
@@ -58,8 +58,11 @@ class Counter(Protocol):
 
 
 def _pin(path: Path, *argv: str | Path) -> None:
-    """Load an iterator; bpftool would mount a bpffs over the directory of `path`."""
-    if not os.path.ismount(path.parent):
+    """Load an iterator.
+
+    Where the directory of `path` is no bpffs, bpftool would mount one over it.
+    """
+    if procfs.mounted_at(path.parent) != "bpf":
         raise OSError(errno.ENODEV, f"no bpffs at {path.parent}")
     run(["bpftool", "iter", "pin", *argv], timeout_s=_PIN_TIMEOUT_S)
 

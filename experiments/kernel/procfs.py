@@ -31,6 +31,16 @@ def field_after(text: str, name: str) -> int:
     raise KeyError(name)
 
 
+def mounted_at(path: Path) -> str:
+    """The type of the file system mounted there, as bpf; empty when none is."""
+    found = ""
+    for line in read(PROC / "self/mountinfo").splitlines():
+        place, _, system = line.partition(" - ")
+        if place.split()[4] == str(path):  # the last one hides the others
+            found = system.split()[0]
+    return found
+
+
 def meminfo_kb(*names: str) -> list[int]:
     """Fields of /proc/meminfo, of one moment."""
     text = read(PROC / "meminfo")

@@ -22,6 +22,23 @@ def test_fields() -> None:
     assert procfs.field_after(STAT, "processes ") == 5120
 
 
+MOUNTINFO = """\
+21 1 0:20 / / rw - virtiofs rootfs rw
+30 21 0:29 / /sys/fs/bpf rw,relatime shared:4 - bpf bpf rw
+31 21 0:30 / /tmp rw - tmpfs tmpfs rw
+32 31 0:31 / /tmp rw - bpf bpf rw,mode=700
+"""
+
+
+def test_what_is_mounted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "self").mkdir()
+    (tmp_path / "self/mountinfo").write_text(MOUNTINFO)
+    monkeypatch.setattr(procfs, "PROC", tmp_path)
+    places = ("/", "/sys/fs/bpf", "/tmp", "/sys/fs")
+    found = [procfs.mounted_at(Path(place)) for place in places]
+    assert found == ["virtiofs", "bpf", "bpf", ""]
+
+
 def test_a_missing_field_is_an_error_not_zero() -> None:
     with pytest.raises(KeyError):
         procfs.field_after(MEMINFO, "Slab:")

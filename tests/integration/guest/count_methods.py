@@ -13,6 +13,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -179,26 +180,27 @@ def lacks(
 
     @contextlib.contextmanager
     def bpffs() -> Iterator[Path]:
+        """In the guest another file system is mounted on /tmp."""
         with mock.patch.object(bpf, "BPFFS", Path("/tmp")):
             yield bin_dir
 
     @contextlib.contextmanager
     def writable_bpffs() -> Iterator[Path]:
-        path = Path("/tmp/bpffs")
-        path.mkdir()
-        subprocess.run(["mount", "-t", "bpf", "-o", "ro", "bpf", path], check=True)
-        with mock.patch.object(bpf, "BPFFS", path):
-            yield bin_dir
-        subprocess.run(["umount", path], check=True)
+        with tempfile.TemporaryDirectory() as path:
+            subprocess.run(["mount", "-t", "bpf", "-o", "ro", "bpf", path], check=True)
+            with mock.patch.object(bpf, "BPFFS", Path(path)):
+                yield bin_dir
+            subprocess.run(["umount", path], check=True)
 
     @contextlib.contextmanager
     def kfunc() -> Iterator[Path]:
         """An object that is refused, as this one is by a kernel before 6.6."""
         pin.unlink(missing_ok=True)
-        objects = Path("/tmp/objects")
-        shutil.copytree(bin_dir, objects)
-        (objects / "mapcount.bpf.o").write_bytes(b"\x7fELF of nothing")
-        yield objects
+        with tempfile.TemporaryDirectory() as path:
+            objects = Path(path)
+            shutil.copyfile(bin_dir / "elemcount.bpf.o", objects / "elemcount.bpf.o")
+            (objects / "mapcount.bpf.o").write_bytes(b"\x7fELF of nothing")
+            yield objects
 
     @contextlib.contextmanager
     def objects() -> Iterator[Path]:
