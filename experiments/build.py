@@ -20,7 +20,6 @@ from typing import Any
 from experiments import enums, knobs
 from experiments.config import PROJECT
 from experiments.errors import BuildError
-from experiments.kernel import mapcount
 from experiments.kernel_image import Kernel
 from experiments.labroot import LabRoot, run_inside
 from experiments.model import (

@@ -30,6 +30,7 @@ from experiments.sampling_probe import DUMP_AND_GREP, SAMPLE, WOKEN_SAMPLE
 _SCHEDULER = "scx_simple"
 _INSIDE = """\
 mount -t bpf bpf /sys/fs/bpf
+[ -e /sys/fs/cgroup/cgroup.controllers ] || mount -t cgroup2 cgroup2 /sys/fs/cgroup
 cd /lab/src
 exec python3 -B -m experiments.sampling_probe "$@"
 """

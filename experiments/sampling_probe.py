@@ -11,6 +11,7 @@ whatever disturbs the machine for a while disturbs all of them.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
 import resource
@@ -21,8 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments import registry
-from experiments.agent import be_on_time
+from experiments.agent import be_on_time, chosen_samplers
 from experiments.drive import Deadlines
 from experiments.errors import RunFailed
 from experiments.kernel import bpf, cgroup, mapcount, procfs, scratch_map
@@ -98,19 +98,20 @@ def counters_of(fd: int, bin_dir: Path) -> Iterator[dict[str, mapcount.Counter]]
 
 @contextlib.contextmanager
 def samplers_of(fd: int, job: Job, counters: int) -> Iterator[list[Sampler]]:
-    """All samplers, as if both maps were of a scheduler's programs.
+    """The default samplers, as if both maps were of a scheduler's programs.
 
-    Its cgroup is the root of the tree, if that accounts memory.
+    Its cgroup is the root of the tree, if that accounts memory; that of the workload is
+    an empty one.
     """
     infos = [bpf.map_info(fd) for fd in (fd, counters)]
     group = cgroup.ROOT if (cgroup.ROOT / "memory.stat").exists() else None
     loaded = Loaded("bench", {info.name: info.id for info in infos}, group)
-    made = [registry.sampler(name)(job, loaded) for name in registry.names("sampler")]
-    try:
+    with contextlib.ExitStack() as stack:
+        made = []
+        for kind in chosen_samplers(job.spec):
+            made.append(sampler := kind(job, loaded))
+            stack.callback(sampler.close)
         yield [sampler for sampler in made if not sampler.missing()]
-    finally:
-        for sampler in made:
-            sampler.close()
 
 
 def sampled(samplers: Sequence[Sampler]) -> Mapping[str, float]:
@@ -151,6 +152,7 @@ def subject(entries: int, job: Job, counters: int) -> Iterator[Subject]:
     created = scratch_map.created(
         scratch_map.HASH, VALUE_SIZE, entries, scratch_map.NO_PREALLOC, "tasks"
     )
+    job = dataclasses.replace(job, spec=dataclasses.replace(job.spec, run=entries))
     with contextlib.ExitStack() as stack:
         fd = stack.enter_context(created)
         scratch_map.put(fd, range(entries))
@@ -161,6 +163,9 @@ def subject(entries: int, job: Job, counters: int) -> Iterator[Subject]:
         }
         counters_here = stack.enter_context(counters_of(fd, job.bin_dir))
         ways |= {name: counter.count for name, counter in counters_here.items()}
+        if cgroup.available():
+            load = cgroup.load_group(job.spec.run_id)
+            stack.enter_context(cgroup.group(load.name))
         samplers = stack.enter_context(samplers_of(fd, job, counters))
         ways[SAMPLE] = lambda: int(sampled(samplers)["map_entries"])
         yield Subject(entries, ways, samplers)

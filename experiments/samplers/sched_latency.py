@@ -14,7 +14,7 @@ from typing import Any
 
 from experiments import histogram
 from experiments.kernel import bpf, cgroup
-from experiments.loaders.scx import BPFFS
+from experiments.kernel.bpf import BPFFS
 from experiments.model import Job, Loaded, Metric, Sampler
 from experiments.proc import CommandFailed, last_lines, run
 
