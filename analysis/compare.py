@@ -1,20 +1,34 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Test against control, paired by block: estimates, intervals, and which is better."""
+"""Test against control, paired by block: estimates, intervals, and which is better.
+
+The metrics of a workload are a family: their p-values are corrected for their number
+(Holm), and so are the measures of the runs among each other. What does not differ may
+be equivalent: two one-sided tests at 5 % against a margin, which is a 90 % interval
+inside it. Where the number of blocks depended on what was seen, intervals are those of
+a confidence sequence, at a level divided by the size of the family (Bonferroni).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from analysis import stats
+from analysis import significance, stats
 from analysis.load import Data
 from analysis.measures import COMPARED, TIMES, number, plural, quantity
+from analysis.sequential import confidence_sequence
 from experiments.model import CONTROL, TEST
 
 BETTER, WORSE, UNCLEAR, NEUTRAL = "better", "worse", "unclear", "differs"
+EQUIVALENT = "equivalent"
+
+#: A ratio between 1/(1 + MARGIN) and 1 + MARGIN counts as none.
+MARGIN = 0.03
+SEQUENTIAL = "confidence sequence"
 
 
 @dataclass(frozen=True)
@@ -37,8 +51,10 @@ class Comparison:
     over the ``n_blocks`` blocks in which both are: their geometric mean of test/control
     when ``kind`` is "ratio", the mean of test - control in ``unit`` when it is
     "difference" (a value was not positive). ``ci_low`` and ``ci_high`` bound it at
-    95 % and are None with fewer than 2 blocks. ``direction`` says what that interval
-    means: "better", "worse", "differs" where neither is good, or "unclear".
+    95 % and are None with fewer than 2 blocks. ``p_adjusted`` is corrected for the
+    ``family_size`` tests it belongs to; None where there is no test. ``direction`` says
+    what that means: "better", "worse", "differs" where neither is good, "equivalent"
+    within MARGIN, or "unclear".
     """
 
     scheduler: str
@@ -58,6 +74,10 @@ class Comparison:
     ci_low: float | None
     ci_high: float | None
     direction: str
+    method: str = ""
+    p_value: float | None = None
+    p_adjusted: float | None = None
+    family_size: int = 1
 
     @property
     def group(self) -> Group:
@@ -85,9 +105,22 @@ class Comparison:
             sign = "+ " if self.estimate >= 0 else ""
             text = f"control {sign}{quantity(self.estimate, self.unit)}"
         if self.ci_low is None:
-            return f"{text} (one block, so no interval)"
+            return f"{text} (no interval from {plural(self.n_blocks, 'block')})"
         ends = f"{number(self.ci_low)} to {number(self.ci_high)}"
-        return f"{text} (95 % interval {ends})"
+        return f"{text} (95 % interval {ends}{self._tested()})"
+
+    def _tested(self) -> str:
+        if self.method == SEQUENTIAL:
+            return f", {SEQUENTIAL}"
+        if self.p_adjusted is None:
+            return ""
+        p = (
+            f"p = {number(self.p_adjusted, 2)}"
+            if self.p_adjusted >= 1e-4
+            else "p < 1e-4"
+        )
+        among = f" among {self.family_size}" if self.family_size > 1 else ""
+        return f", {p}{among}, {self.method}"
 
 
 def costs(comparisons: Sequence[Comparison]) -> list[Comparison]:
@@ -116,12 +149,26 @@ def compare(
 
     `tidy` is that of per_run.tidy().
     """
-    return [c for group in groups(data) for c in _of_group(group, tidy, measures)]
+    looked_at = bool(data.manifest.config.get("until_decided"))
+    found = []
+    for group in groups(data):
+        drafts = list(_of_group(group, tidy, measures))
+        for source in dict.fromkeys(draft.comparison.source for draft in drafts):
+            family = [d for d in drafts if d.comparison.source == source]
+            found += _sequential(family) if looked_at else _tested(family)
+    return found
+
+
+class _Draft(NamedTuple):
+    """A comparison that is yet to be judged, and its differences, one a block."""
+
+    comparison: Comparison
+    differences: stats.Array
 
 
 def _of_group(
     group: Group, tidy: pd.DataFrame, measures: Sequence[str]
-) -> Iterator[Comparison]:
+) -> Iterator[_Draft]:
     here = tidy[
         (tidy["scheduler"] == group.scheduler) & (tidy["workload"] == group.workload)
     ]
@@ -129,21 +176,22 @@ def _of_group(
     keep = (arms["source"] == "workload") | arms["metric"].isin(measures)
     keys = ["source", "metric", "unit"]
     for (source, metric, unit), rows in arms[keep].groupby(keys, sort=False):
-        comparison = _one(group, str(source), str(metric), str(unit), rows)
-        if comparison.n_control or comparison.n_test:
-            yield comparison
+        draft = _one(group, str(source), str(metric), str(unit), rows)
+        if draft.comparison.n_control or draft.comparison.n_test:
+            yield draft
 
 
 def _one(
     group: Group, source: str, metric: str, unit: str, rows: pd.DataFrame
-) -> Comparison:
+) -> _Draft:
     rows = rows[np.isfinite(rows["value"].to_numpy(dtype=float))]
     arms = {v: rows[rows["variant"] == v] for v in (CONTROL, group.variant)}
     control, test = (stats.summarise(_values(arm)) for arm in arms.values())
-    kind, n_blocks, interval = _paired(*arms.values())
+    kind, differences = _paired(*arms.values())
+    interval = _interval(kind, stats.t_interval(differences))
     lower = rows["lower_is_better"].iloc[0] if len(rows) else None
     lower = None if lower is None or pd.isna(lower) else bool(lower)
-    return Comparison(
+    comparison = Comparison(
         **vars(group),
         metric=metric,
         unit=unit,
@@ -151,25 +199,27 @@ def _one(
         lower_is_better=lower,
         n_control=control.n,
         n_test=test.n,
-        n_blocks=n_blocks,
+        n_blocks=len(differences),
         control=control.median,
         test=test.median,
         kind=kind,
         estimate=_or_none(interval.estimate),
         ci_low=_or_none(interval.low),
         ci_high=_or_none(interval.high),
-        direction=_direction(interval, 1.0 if kind == "ratio" else 0.0, lower),
+        direction=UNCLEAR,
     )
+    return _Draft(comparison, differences)
 
 
 def _values(rows: pd.DataFrame) -> stats.Array:
     return rows["value"].to_numpy(dtype=float)
 
 
-def _paired(
-    control: pd.DataFrame, test: pd.DataFrame
-) -> tuple[str, int, stats.Interval]:
-    """Kind, number of shared blocks, and the interval of test against control."""
+def _paired(control: pd.DataFrame, test: pd.DataFrame) -> tuple[str, stats.Array]:
+    """The kind of the comparison, and the differences of the blocks that have both.
+
+    For ratios they are those of the logarithms.
+    """
     blocks = pd.concat(
         [a.groupby("block")["value"].mean() for a in (control, test)],
         axis=1,
@@ -178,16 +228,70 @@ def _paired(
     )
     a, b = (blocks[c].to_numpy(dtype=float) for c in ("control", "test"))
     if len(blocks) and (a > 0).all() and (b > 0).all():
-        return "ratio", len(blocks), stats.paired_ratio(a, b)
-    return "difference", len(blocks), stats.paired_difference(a, b)
+        return "ratio", np.log(b / a)
+    return "difference", b - a
 
 
-def _direction(interval: stats.Interval, null: float, lower: bool | None) -> str:
-    if not (interval.low > null or interval.high < null):
-        return UNCLEAR
+def _interval(kind: str, interval: stats.Interval) -> stats.Interval:
+    """Of differences, as one of what they are differences of."""
+    return stats.Interval(*np.exp(interval)) if kind == "ratio" else interval
+
+
+# --- what the differences mean --------------------------------------------------------
+
+
+def _tested(family: Sequence[_Draft]) -> list[Comparison]:
+    tests = significance.family([draft.differences for draft in family])
+    size = sum(np.isfinite(test.p) for test in tests)
+    return [
+        replace(
+            draft.comparison,
+            method=test.method,
+            p_value=_or_none(test.p),
+            p_adjusted=_or_none(test.adjusted),
+            family_size=int(size),
+            direction=_direction(draft, test.adjusted <= significance.ALPHA),
+        )
+        for draft, test in zip(family, tests, strict=True)
+    ]
+
+
+def _sequential(family: Sequence[_Draft]) -> list[Comparison]:
+    return [_looked_at(draft, len(family)) for draft in family]
+
+
+def _looked_at(draft: _Draft, family_size: int) -> Comparison:
+    level = 1 - significance.ALPHA / family_size
+    found = confidence_sequence(draft.differences, level)
+    differs = found.low > 0 or found.high < 0
+    shown = _interval(draft.comparison.kind, found)
+    return replace(
+        draft.comparison,
+        method=SEQUENTIAL,
+        ci_low=_or_none(shown.low),
+        ci_high=_or_none(shown.high),
+        family_size=family_size,
+        direction=_direction(draft, differs, (found.low, found.high)),
+    )
+
+
+def _direction(
+    draft: _Draft, differs: bool, ends: tuple[float, float] | None = None
+) -> str:
+    """`ends` of the interval to hold against the margin; by default 90 %."""
+    if not differs:
+        return EQUIVALENT if _is_equivalent(draft, ends) else UNCLEAR
+    lower = draft.comparison.lower_is_better
     if lower is None:
         return NEUTRAL
-    return BETTER if (interval.high < null) == lower else WORSE
+    return BETTER if (draft.differences.mean() < 0) == lower else WORSE
+
+
+def _is_equivalent(draft: _Draft, ends: tuple[float, float] | None) -> bool:
+    if draft.comparison.kind != "ratio" or len(draft.differences) < 2:
+        return False
+    low, high = ends or stats.t_interval(draft.differences, level=0.90)[1:]
+    return bool(-np.log1p(MARGIN) < low and high < np.log1p(MARGIN))
 
 
 def _or_none(value: float) -> float | None:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from analysis import latency, plots
-from analysis.compare import NEUTRAL, UNCLEAR, Comparison
+from analysis.compare import BETTER, WORSE, Comparison
 from analysis.load import Data
 from analysis.measures import TIMES, number, plural, quantity, slug
 from experiments.model import CONTROL
@@ -182,7 +182,7 @@ def _effect(comparisons: Sequence[Comparison]) -> str:
         return "Workload metrics"
     if all(c.ci_low is None for c in comparisons):
         return f"Too few blocks to tell an effect on {_names(comparisons)}"
-    clear = [c for c in comparisons if c.direction not in (UNCLEAR, NEUTRAL)]
+    clear = [c for c in comparisons if c.direction in (BETTER, WORSE)]
     if not clear:
         return f"No clear effect on {_names(comparisons)}"
     parts = [f"{c.variant}: {c.metric} {c.direction}, {_size(c)}" for c in clear[:2]]

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import pandas as pd
 
-from analysis.compare import BETTER, UNCLEAR, WORSE
+from analysis.compare import BETTER, NEUTRAL, UNCLEAR, WORSE
 from analysis.ledger import Ledger, rank
 from analysis.load import Data
 from analysis.measures import TIMES, number, plural
@@ -148,12 +148,12 @@ def _look(direction: str) -> str:
 
 def _summary(table: pd.DataFrame) -> str:
     told = table.dropna(subset=["low"])
-    clear = int((told["direction"] != UNCLEAR).sum())
+    clear = int(told["direction"].isin([BETTER, WORSE, NEUTRAL]).sum())
     blocks = table["n_blocks"]
     span = f"{blocks.min()} to {blocks.max()}" if len(table) else "no"
     if len(table) and blocks.min() == blocks.max():
         span = str(blocks.max())
     return (
-        f"Over {span} blocks, {clear} of {plural(len(told), 'interval')} leave 0 out; "
-        f"without any effect {number(0.05 * len(told), 2)} of them would."
+        f"Over {span} blocks, {clear} of {plural(len(told), 'effect')} are there after "
+        "correction for their number (Holm, for each sampler and workload)."
     )

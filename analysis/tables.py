@@ -10,7 +10,15 @@ import pandas as pd
 from rich.table import Table
 from rich.text import Text
 
-from analysis.compare import BETTER, NEUTRAL, UNCLEAR, WORSE, Comparison, costs
+from analysis.compare import (
+    BETTER,
+    EQUIVALENT,
+    NEUTRAL,
+    UNCLEAR,
+    WORSE,
+    Comparison,
+    costs,
+)
 from analysis.load import Data
 from analysis.measures import DASH, MEASURES, column, number, quantity
 from analysis.memory import Memory
@@ -34,7 +42,12 @@ SHOWN = {
     "BPF slab kB": "slab_bpf_kb",
 }
 
-DIRECTION_STYLE = {BETTER: "green", WORSE: "red", UNCLEAR: "yellow", NEUTRAL: "cyan"}
+DIRECTION_STYLE = {
+    BETTER: "green",
+    WORSE: "red",
+    UNCLEAR: "yellow",
+    NEUTRAL: "cyan",
+} | {EQUIVALENT: "cyan"}
 STATUS_STYLE = {HOLDS: "green", FAILS: "red", UNDECIDED: "yellow"}
 
 

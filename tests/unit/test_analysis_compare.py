@@ -83,7 +83,7 @@ def test_one_block_has_no_interval_and_no_direction(tmp_path: Path) -> None:
     c = of_metric(tmp_path, faster, runs=1)
     assert c.ci_low is None and c.ci_high is None
     assert c.direction == UNCLEAR
-    assert "one block, so no interval" in c.in_words()
+    assert "no interval from 1 block" in c.in_words()
     assert "over 1 block." in c.sentence()
 
 

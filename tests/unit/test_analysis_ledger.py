@@ -40,7 +40,7 @@ def test_the_cost_of_each_sampler_is_found(tmp_path: Path) -> None:
     assert 1 < slab["low"] < slab["ratio"] < slab["high"] < 1.04
     assert (slab["n_blocks"], slab["direction"]) == (4, "worse")
     latency = of(table, workload="hackbench", sampler="latency", metric="round")
-    assert latency["low"] < 1 < latency["high"] and latency["direction"] == "unclear"
+    assert latency["low"] < 1 < latency["high"] and latency["direction"] == "equivalent"
     cpu = of(table, workload="stress-ng", sampler="all", metric="load_cpu_s")
     assert (cpu["ratio"], cpu["unit"]) == (1, "s")
 

@@ -202,7 +202,7 @@ def test_one_run_each_falls_back_on_the_run_and_says_so(tmp_path: Path) -> None:
     assert "within the only run" in found[GROWS].sentence
     assert "within the only run" in found[LEVELS_OFF].sentence
     assert found[SMALLER].status == UNDECIDED
-    assert "one block, so no interval" in found[SMALLER].sentence
+    assert "no interval from 1 block" in found[SMALLER].sentence
 
 
 @pytest.mark.parametrize(

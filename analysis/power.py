@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What an experiment can see: the smallest effect, and the blocks that one takes.
+
+All of a paired t test of log ratios at 5 %, two-sided, by statsmodels. The noise is
+the standard deviation of the log ratio of two runs of a block, as an A/A experiment
+shows it.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from statsmodels.stats.power import TTestPower
+
+from analysis.stats import Array, present
+
+ALPHA = 0.05
+POWER = 0.80
+#: More blocks than anybody would run.
+MOST_BLOCKS = 100_000
+
+
+def noise(control: Array, test: Array) -> float:
+    """Standard deviation of log(test/control) over blocks; NaN with fewer than 2."""
+    logs = np.log(np.asarray(test) / np.asarray(control))
+    (logs,) = present(logs)
+    return float(np.std(logs, ddof=1)) if len(logs) > 1 else math.nan
+
+
+def detectable(sd: float, blocks: int) -> float:
+    """The smallest ratio above 1 that `blocks` blocks find with a power of 80 %.
+
+    NaN with fewer than 2 blocks or unknown noise.
+    """
+    if blocks < 2 or not math.isfinite(sd):
+        return math.nan
+    if sd == 0:
+        return 1.0
+    size = TTestPower().solve_power(
+        nobs=blocks, alpha=ALPHA / 2, power=POWER, alternative="larger"
+    )
+    return math.exp(float(size) * sd)
+
+
+def power_of(sd: float, ratio: float, blocks: int) -> float:
+    """The probability that `blocks` blocks find an effect of `ratio`."""
+    if blocks < 2 or not math.isfinite(sd):
+        return math.nan
+    if sd == 0:
+        return 1.0 if ratio != 1 else ALPHA
+    size = abs(math.log(ratio)) / sd
+    # The far tail of the two-sided test adds next to nothing, or NaN if it is too far
+    return float(
+        TTestPower().power(size, nobs=blocks, alpha=ALPHA / 2, alternative="larger")
+    )
+
+
+def blocks_needed(sd: float, ratio: float) -> int | None:
+    """Blocks that find an effect of `ratio` with a power of 80 %; None: too many."""
+    if not math.isfinite(sd) or ratio == 1:
+        return None
+    low, high = 1, 2
+    while power_of(sd, ratio, high) < POWER:
+        low, high = high, high * 2
+        if high > MOST_BLOCKS:
+            return None
+    while high - low > 1:
+        middle = (low + high) // 2
+        if power_of(sd, ratio, middle) >= POWER:
+            high = middle
+        else:
+            low = middle
+    return high
