@@ -6,7 +6,7 @@ from __future__ import annotations
 from invoke.context import Context
 from invoke.tasks import task
 
-from experiments import cli
+from experiments import cli, studies
 from experiments.cli import guarded
 
 _RUN_HELP = {
@@ -25,6 +25,10 @@ _RUN_HELP = {
     "sweep": "settings of the clean-up, as max_age_ms=1000,2000; may be repeated",
     "experiment": "name of its directory in results/",
     "config": "another file than config.yaml",
+    "aa": "control against itself: what differs then is noise",
+    "until-decided": "go on until the effect on each workload is known",
+    "max-blocks": "with --until-decided: blocks at the most (30)",
+    "detect": "refuse to start if the plan cannot find such a change, as 3%",
 }
 
 
@@ -71,6 +75,10 @@ def run(
     include: list[str] | None = None,
     map: str | None = None,
     sampler: str | None = None,
+    aa: bool = False,
+    until_decided: bool = False,
+    max_blocks: str | None = None,
+    detect: str | None = None,
     dry_run: bool = False,
 ) -> None:
     """Run an experiment, or go on with it where it was stopped."""
@@ -82,6 +90,10 @@ def run(
         commands=sched_cmd or (),
         include=include or (),
         map=map,
+        aa=aa,
+        until_decided=until_decided,
+        max_blocks=max_blocks,
+        detect=detect,
         schedulers=sched,
         workloads=workload,
         cleanups=cleanup,
@@ -137,11 +149,44 @@ def ledger(
     dry_run: bool = False,
 ) -> None:
     """Measure what each sampler costs the workload, on this machine."""
-    cli.ledger(
+    cli.study(
+        studies.ledger,
         dry_run=dry_run,
         schedulers=sched,
         workloads=workload,
         samplers=sampler,
+        duration_s=duration,
+        iterations=iterations,
+        seed=seed,
+        kernel=kernel,
+    )
+
+
+@task(
+    help={
+        **{k: _RUN_HELP[k] for k in ("sched", "workload", "duration", "seed")},
+        "kernel": _RUN_HELP["kernel"],
+        "iterations": "blocks of two runs of control",
+        "dry-run": "print the plan and its time, run nothing",
+    }
+)
+@guarded
+def noise(
+    c: Context,
+    sched: str | None = None,
+    workload: str | None = None,
+    duration: str | None = None,
+    iterations: str | None = None,
+    seed: str | None = None,
+    kernel: str | None = None,
+    dry_run: bool = False,
+) -> None:
+    """Measure the noise of this machine, and what effects it lets one see."""
+    cli.study(
+        studies.noise,
+        dry_run=dry_run,
+        schedulers=sched,
+        workloads=workload,
         duration_s=duration,
         iterations=iterations,
         seed=seed,

@@ -3,7 +3,7 @@
 
 Writes into the experiment's directory, over what an earlier call wrote there:
 summary.csv, runs.csv, comparisons.csv, verdicts.csv, summary.md, plots/*.svg and
-report.html; of a ledger also ledger.csv.
+report.html; of a ledger also ledger.csv, of an A/A experiment noise.csv.
 """
 
 from __future__ import annotations
@@ -34,9 +34,11 @@ class Aggregated(Findings):
         return bool(self.verdicts) and all(v.status == HOLDS for v in self.verdicts)
 
     def summary_table(self) -> Table:
-        """The medians over runs; of a ledger, what each sampler costs."""
+        """The medians over runs; of a ledger, what each sampler costs; or the noise."""
         if self.ledger is not None:
             return self.ledger.rich_table()
+        if self.is_aa and self.noise is not None:
+            return self.noise.rich_table()
         return tables.rich_table(self.data, self.summary)
 
     def verdict_lines(self) -> list[Text]:
@@ -44,7 +46,7 @@ class Aggregated(Findings):
 
     def cost_lines(self) -> list[Text]:
         """What the treatment does to the workloads' metrics, and memory to the map."""
-        if self.ledger is not None:
+        if self.ledger is not None or self.is_aa:
             return []
         return tables.cost_lines(self.comparisons) + tables.memory_lines(self.memory)
 
@@ -62,7 +64,8 @@ def aggregate(experiment: Experiment) -> Aggregated:
     data = load(experiment)
     found = findings.find(data)
     done = Aggregated(**vars(found), report=experiment.path / "report.html")
-    draw = figures.draw if done.ledger is None else figures.draw_metrics
+    only_metrics = done.ledger is not None or done.is_aa
+    draw = figures.draw_metrics if only_metrics else figures.draw
     _write(done, draw(data, done.comparisons))
     return done
 
@@ -75,6 +78,8 @@ def _write(done: Aggregated, drawn: list[figures.Drawn]) -> None:
     _write_csv(folder / "runs.csv", done.runs)
     if done.ledger is not None:
         _write_csv(folder / "ledger.csv", done.ledger.table)
+    if done.is_aa and done.noise is not None:
+        _write_csv(folder / "noise.csv", done.noise.table)
     text = tables.markdown(
         done.data, done.summary, done.comparisons, done.verdicts, done.memory
     )

@@ -18,13 +18,13 @@ import pandas as pd
 from rich.table import Table
 from rich.text import Text
 
+from analysis import machine
 from analysis.compare import Comparison, compare
 from analysis.load import Data, load
 from analysis.measures import DASH, change
 from analysis.per_run import per_run, tidy
-from experiments.errors import FormatError
 from experiments.model import TEST
-from experiments.results import Experiment, Manifest, experiments
+from experiments.results import Experiment, Manifest
 
 PREFIX = "ledger-"
 DEFAULT, ALL = "default", "all"
@@ -122,42 +122,9 @@ def read_ledger(experiment: Experiment) -> Ledger:
 def newest_ledger(results: Path, facts: Mapping[str, Any]) -> Ledger | None:
     """The last begun ledger below `results` that has figures of the machine of `facts`.
 
-    None when there is none, or when `facts` do not tell which machine it is. What a
-    sampler costs depends on the kernel, the accelerator, the CPUs and the memory, so
-    nothing else will do.
+    None when there is none.
     """
-    machine = _machine(facts)
-    if machine is None:
-        return None
-    found = [
-        (manifest.created, experiment.path.name, experiment)
-        for experiment in experiments(results)
-        if (manifest := _manifest(experiment)) and _machine(manifest.facts) == machine
-    ]
-    for _, _, experiment in sorted(found, key=lambda f: f[:2], reverse=True):
+    for experiment in machine.newest(results, facts, PREFIX):
         if not (ledger := read_ledger(experiment)).table.empty:
             return ledger
     return None
-
-
-def _manifest(experiment: Experiment) -> Manifest | None:
-    """Of a ledger; None of any other experiment, and of what cannot be read."""
-    if not experiment.path.name.startswith(PREFIX):
-        return None
-    try:
-        return experiment.manifest()
-    except (FormatError, OSError):
-        return None
-
-
-def _machine(facts: Mapping[str, Any]) -> tuple[object, ...] | None:
-    """What has to be equal for the costs of measuring to be the same."""
-
-    def part(name: str, *keys: str) -> list[object]:
-        of = facts.get(name)
-        return [of.get(k) if isinstance(of, Mapping) else None for k in keys]
-
-    if not facts.get("kernel_sha256"):
-        return None
-    here = [facts["kernel_sha256"], facts.get("accel")]
-    return (*here, *part("vm", "cpus", "memory_mb"), *part("host", "cpu", "cpus"))

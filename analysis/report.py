@@ -99,6 +99,9 @@ def render(found: Findings, drawn: Sequence[Drawn]) -> str:
         memory=found.memory,
         measuring=found.measuring,
         is_ledger=found.ledger is not None,
+        is_aa=found.is_aa,
+        noise=found.noise,
+        noise_rows=_noise_rows(found),
         sections=list(_sections(drawn)),
         comparisons=found.comparisons,
         summary_head=[(m.label, m.unit) for m in measures] + _workload_metrics(data),
@@ -112,6 +115,18 @@ def render(found: Findings, drawn: Sequence[Drawn]) -> str:
         set_aside=data.set_aside,
         good={BETTER: "holds", WORSE: "fails"},
     )
+
+
+def _noise_rows(found: Findings) -> list[dict[str, Any]]:
+    """Of the metrics compared here: what the machine's noise lets them show."""
+    if found.noise is None:
+        return []
+    shown = {(c.workload, c.metric) for c in costs(found.comparisons)}
+    return [
+        {**{str(k): v for k, v in row.items()}, "label": f"{row['metric']}"}
+        for row in found.noise.table.to_dict("records")
+        if (row["workload"], row["metric"]) in shown
+    ]
 
 
 def _tally(verdicts: Sequence[Verdict]) -> list[tuple[str, int]]:

@@ -17,6 +17,7 @@ from invoke.parser.parser import ParseMachine
 from rich.table import Table
 
 from analysis.aggregate import aggregate as analyse
+from analysis.decided import is_decided
 from experiments import config as configs
 from experiments import (
     diagnose,
@@ -28,6 +29,7 @@ from experiments import (
     registry,
     sampling_bench,
     sources,
+    studies,
 )
 from experiments import run as runner
 from experiments.config import PROJECT, Config
@@ -47,15 +49,6 @@ _INTERRUPTED = 130
 
 #: Flags that are lists, separated by commas.
 _LISTS = ("schedulers", "workloads", "cleanups", "samplers")
-
-#: The ledger's own defaults: samplers that put something into the kernel or beside the
-#: workload get arms of their own.
-_LEDGER = {
-    "schedulers": ("scx_simple",),
-    "workloads": ("hackbench", "stress-ng"),
-    "samplers": ("sched-latency", "proc-events", "wakeup-latency"),
-}
-_LEDGER_RUNS = {"duration_s": "10", "iterations": "6"}
 
 _Rows = list[dict[str, Any]]
 #: name -> (what measures, what is shown of its rows besides)
@@ -174,8 +167,18 @@ def run(
     sweep: Sequence[str] = (),
     commands: Sequence[str] = (),
     include: Sequence[str] = (),
+    aa: bool = False,
+    until_decided: bool = False,
+    max_blocks: str | None = None,
+    detect: str | None = None,
     **flags: str | None,
 ) -> Experiment:
+    if max_blocks is not None and not until_decided:
+        raise ConfigError("--max-blocks is for --until-decided; else give --iterations")
+    if until_decided:
+        flags["iterations"] = (
+            max_blocks or flags.get("iterations") or studies.MAX_BLOCKS
+        )
     lists = {k: _names(flags.pop(k, None)) for k in _LISTS}
     loaded = configs.load(
         Path(config) if config else None,
@@ -183,13 +186,21 @@ def run(
         sweep=configs.parse_sweep(sweep),
         commands=list(commands) or None,
         include=list(include) or None,
+        treatment="none" if aa else None,
+        until_decided=until_decided or None,
         **flags,
     )
+    if detect is not None:
+        for line in studies.check_power(loaded, detect):
+            say(line)
     if experiment is not None:
         runner.checked_name(experiment)
     if dry_run:
         return _show_plan(loaded)
-    done = runner.run(loaded, experiment)
+    if loaded.until_decided:
+        done = runner.run(loaded, experiment, is_decided=is_decided)
+    else:
+        done = runner.run(loaded, experiment)
     counts = done.manifest().outcomes
     say(f"outcomes: {', '.join(f'{k} {v}' for k, v in sorted(counts.items()))}")
     if set(counts) != {Outcome.OK}:
@@ -211,12 +222,12 @@ def doctor(sched: str, cleanup: str | None, kernel: str | None) -> None:
         raise RunFailed(f"{ill} of the variants do not work")
 
 
-def ledger(dry_run: bool, **flags: str | None) -> None:
-    """Samplers as the treatment: what they cost the workload on this machine."""
-    lists = {k: _names(flags.pop(k, None)) or v for k, v in _LEDGER.items()}
-    given = {k: v for k, v in flags.items() if v is not None}
-    settings: dict[str, Any] = {**_LEDGER_RUNS, **given, **lists}
-    loaded = configs.load(**settings, treatment="samplers")
+def study(
+    chosen: Callable[[studies.Flags], Config], dry_run: bool, **flags: str | None
+) -> None:
+    """An experiment with a treatment of its own: run it, and say what it found."""
+    lists = {k: _names(v) for k, v in flags.items() if k in _LISTS}
+    loaded = chosen({**flags, **lists})
     if dry_run:
         _show_plan(loaded)
         return

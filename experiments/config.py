@@ -60,7 +60,9 @@ class Config(_Section):
     iterations: int = Field(default=3, ge=1, le=10_000)
     sample_interval_s: float = Field(default=2.0, ge=0.01, le=3600)
     samplers: tuple[str, ...] = ("default",)
-    treatment: Literal["cleanup", "samplers"] = "cleanup"  # what tells the arms apart
+    #: What tells the arms apart; with none, test is control once more (A/A).
+    treatment: Literal["cleanup", "samplers", "none"] = "cleanup"
+    until_decided: bool = False  # iterations are then the most blocks, not all
     seed: int = Field(default=1, ge=0, lt=1 << 63)
     backend: str = "vm"
     vm: VmSettings = VmSettings()
@@ -193,8 +195,10 @@ def _samplers(given: Sequence[str]) -> tuple[str, ...]:
 
 
 def _check_sources(config: Config) -> None:
-    if config.treatment == "samplers" and not all(s.is_ours for s in config.sources()):
-        raise ConfigError("what samplers cost is measured with a scheduler from here")
+    if config.treatment != "cleanup" and not all(s.is_ours for s in config.sources()):
+        raise ConfigError(
+            "the machine and its samplers are measured with a scheduler of this project"
+        )
     if not config.schedulers and not config.commands:
         raise ConfigError("--sched: name at least one scheduler")
     found = config.sources()

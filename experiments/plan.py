@@ -22,6 +22,8 @@ from experiments.sources import Source
 def variants(config: Config) -> dict[str, Arm]:
     """variant -> its arm; with a sweep, an arm for every combination of settings."""
     knobs = config.all_knobs()
+    if config.treatment == "none":
+        return {name: Arm(NO_CLEANUP, knobs) for name in (CONTROL, TEST)}
     tests = {}
     strategies = [c for c in config.cleanups if c != NO_CLEANUP]
     for cleanup in strategies:

@@ -53,6 +53,9 @@ _HARNESS_ESTIMATE_S = 2.0
 Built = Mapping[tuple[str, str], BuiltObject]
 
 
+#: treatment -> what the names of such experiments begin with
+_PREFIXES = {"samplers": "ledger", "none": "aa"}
+
 #: Whether a spec's scheduler and workload need no further block.
 IsDecided = Callable[[Experiment, RunSpec], bool]
 
@@ -68,8 +71,8 @@ _SAME = ("kernel_sha256", "accel", "vm", "labroot", "objects", "tools", "map")
 def default_name(config: Config, planned: Plan, known: Mapping[str, Any]) -> str:
     """A directory name that says what it is, and differs where plan or facts do."""
     names = [*(s.name for s in config.sources()[:2]), *config.workloads[:2]]
-    if config.treatment == "samplers":
-        names.insert(0, "ledger")
+    if prefix := _PREFIXES.get(config.treatment):
+        names.insert(0, prefix)
     identity = [planned.plan_id, *(known.get(name) for name in _SAME)]
     return f"{'-'.join(names)}-{digest(identity)[:6]}"
 
@@ -182,6 +185,14 @@ def _locked(experiment: Experiment) -> Iterator[None]:
                 f"another invoke is running the experiment {experiment.path}"
             ) from None
         yield
+
+
+def machine_facts(
+    config: Config, root: labroot.LabRoot, kernel: kernel_image.Kernel
+) -> Mapping[str, Any]:
+    """What an experiment of `config` would say of the machine it runs on."""
+    backend = registry.backend(config.backend)(config, root, kernel)
+    return {**facts.machine(PROJECT), **backend.facts()}
 
 
 def _facts(config: Config, backend: Backend, built: Built) -> Mapping[str, Any]:

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Experiments of the same machine: what was measured there holds for later ones.
+
+What a sampler costs and how much runs scatter depends on the kernel, the accelerator,
+the CPUs and the memory, so nothing else will do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from experiments.errors import FormatError
+from experiments.results import Experiment, Manifest, experiments
+
+
+def newest(
+    results: Path, facts: Mapping[str, Any], prefix: str
+) -> Iterator[Experiment]:
+    """Those below `results` named `prefix`..., of the machine of `facts`, newest first.
+
+    None where `facts` do not tell which machine it is.
+    """
+    machine = _machine(facts)
+    if machine is None:
+        return
+    found = [
+        (manifest.created, experiment.path.name, experiment)
+        for experiment in experiments(results)
+        if (manifest := _manifest(experiment, prefix))
+        and _machine(manifest.facts) == machine
+    ]
+    for _, _, experiment in sorted(found, key=lambda f: f[:2], reverse=True):
+        yield experiment
+
+
+def _manifest(experiment: Experiment, prefix: str) -> Manifest | None:
+    """None of an experiment of another name, and of what cannot be read."""
+    if not experiment.path.name.startswith(prefix):
+        return None
+    try:
+        return experiment.manifest()
+    except (FormatError, OSError):
+        return None
+
+
+def _machine(facts: Mapping[str, Any]) -> tuple[object, ...] | None:
+    """What has to be equal."""
+
+    def part(name: str, *keys: str) -> list[object]:
+        of = facts.get(name)
+        return [of.get(k) if isinstance(of, Mapping) else None for k in keys]
+
+    if not facts.get("kernel_sha256"):
+        return None
+    here = [facts["kernel_sha256"], facts.get("accel")]
+    return (*here, *part("vm", "cpus", "memory_mb"), *part("host", "cpu", "cpus"))

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The noise of a machine: what runs differ by when nothing does.
+
+From an A/A experiment, in which test is control once more. Its name begins with `aa-`,
+and claims about map entries have no meaning in it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from rich.table import Table
+from rich.text import Text
+
+from analysis import machine, power
+from analysis.compare import Comparison, compare
+from analysis.load import Data, load
+from analysis.measures import DASH, number
+from analysis.per_run import per_run, tidy
+from experiments.results import Experiment, Manifest
+
+PREFIX = "aa-"
+BLOCKS = (3, 5, 8, 12, 20)
+EFFECTS_PERCENT = (1, 2, 3, 5, 10)
+
+COLUMNS = [
+    "scheduler",
+    "workload",
+    "metric",
+    "unit",
+    "n_blocks",
+    "sd_percent",
+    *(f"detects_percent_{n}_blocks" for n in BLOCKS),
+    *(f"blocks_for_{e}_percent" for e in EFFECTS_PERCENT),
+    "direction",
+]
+
+
+@dataclass(frozen=True)
+class Noise:
+    """An A/A experiment's name, when it was begun (ISO 8601), and its table (COLUMNS).
+
+    ``sd_percent`` is the standard deviation of the ratio of two runs of a block;
+    ``detects`` the smallest change that so many blocks find with a power of 80 %, and
+    ``blocks_for`` the blocks that find such a change. NaN where it is not known, or
+    would take more than anybody would run. ``direction`` should be anything but better
+    or worse: with nothing different, that is a false positive.
+    """
+
+    name: str
+    created: str
+    table: pd.DataFrame
+
+    def blocks_for(self, workload: str, metric: str, ratio: float) -> int | None:
+        """Blocks that find `ratio`, by the noisiest scheduler that has the metric."""
+        of = self.table[
+            (self.table["workload"] == workload) & (self.table["metric"] == metric)
+        ]
+        needed = [power.blocks_needed(sd / 100, ratio) for sd in of["sd_percent"]]
+        if not needed or None in needed:
+            return None
+        return max(n for n in needed if n is not None)
+
+    def rich_table(self) -> Table:
+        """For the terminal."""
+        detects = [f"{n} blocks find %" for n in BLOCKS[:-1]]
+        needs = [f"blocks for {e} %" for e in EFFECTS_PERCENT[1:4]]
+        heads = ("workload", "metric", "blocks", "noise %", *detects, *needs, "A/A is")
+        shown = Table(*heads, box=None)
+        for row in self.table.to_dict("records"):
+            numbers = [
+                row["sd_percent"],
+                *(row[f"detects_percent_{n}_blocks"] for n in BLOCKS[:-1]),
+                *(row[f"blocks_for_{e}_percent"] for e in EFFECTS_PERCENT[1:4]),
+            ]
+            cells = [f"{row['workload']}", f"{row['metric']}", f"{row['n_blocks']}"]
+            cells += [DASH if pd.isna(n) else number(float(n), 2) for n in numbers]
+            shown.add_row(*map(Text, cells), row["direction"])
+        return shown
+
+
+def is_noise(manifest: Manifest) -> bool:
+    return manifest.experiment.startswith(PREFIX)
+
+
+def noise_of(data: Data, comparisons: Sequence[Comparison], values: Any) -> Noise:
+    """The noise that `data` shows; `values` is the tidy table it was compared from."""
+    rows = [_row(c, values) for c in comparisons if c.source == "workload"]
+    table = pd.DataFrame(rows, columns=COLUMNS)
+    return Noise(data.manifest.experiment, data.manifest.created, table)
+
+
+def _row(c: Comparison, values: pd.DataFrame) -> dict[str, object]:
+    sd = _sd_of_logs(c, values)
+    return {
+        **{k: getattr(c, k) for k in ("scheduler", "workload", "metric", "unit")},
+        "n_blocks": c.n_blocks,
+        "sd_percent": 100 * sd,
+        **{
+            f"detects_percent_{n}_blocks": 100 * (power.detectable(sd, n) - 1)
+            for n in BLOCKS
+        },
+        **{
+            f"blocks_for_{e}_percent": power.blocks_needed(sd, 1 + e / 100)
+            for e in EFFECTS_PERCENT
+        },
+        "direction": c.direction,
+    }
+
+
+def _sd_of_logs(c: Comparison, values: pd.DataFrame) -> float:
+    """NaN for a metric that is not always positive."""
+    if c.kind != "ratio":
+        return math.nan
+    here = values[
+        (values["scheduler"] == c.scheduler)
+        & (values["workload"] == c.workload)
+        & (values["metric"] == c.metric)
+    ]
+    arms = here.pivot_table(index="block", columns="variant", values="value").dropna()
+    control, test = arms["control"].to_numpy(float), arms[c.variant].to_numpy(float)
+    return power.noise(control, test)
+
+
+def read_noise(experiment: Experiment) -> Noise:
+    """The noise in a directory. Raises FormatError when its manifest is not sound."""
+    data = load(experiment)
+    values = tidy(data, per_run(data))
+    return noise_of(data, compare(data, values, ()), values)
+
+
+def newest_noise(results: Path, facts: Mapping[str, Any]) -> Noise | None:
+    """That of the last A/A experiment on the machine of `facts`; None without any."""
+    found: Iterator[Noise] = map(read_noise, machine.newest(results, facts, PREFIX))
+    return next((noise for noise in found if not noise.table.empty), None)

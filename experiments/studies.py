@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Experiments about the machine and not about a clean-up: its noise, its samplers.
+
+And what follows from its noise: whether a plan can find what it is to find.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from analysis.noise import Noise, newest_noise
+from experiments import config as configs
+from experiments import kernel_image, labroot, plan, run
+from experiments.config import Config
+from experiments.errors import ConfigError
+
+#: Settings that were given; None is none.
+Flags = Mapping[str, str | Sequence[str] | None]
+
+#: Of --until-decided, where nobody says.
+MAX_BLOCKS = "30"
+
+_LEDGER: Flags = {
+    "schedulers": ("scx_simple",),
+    "workloads": ("hackbench", "stress-ng"),
+    #: Those that put something into the kernel or beside the workload.
+    "samplers": ("sched-latency", "proc-events", "wakeup-latency"),
+    "duration_s": "10",
+    "iterations": "6",
+}
+_NOISE: Flags = {
+    "schedulers": ("scx_simple",),
+    "workloads": ("hackbench", "stress-ng"),
+    "duration_s": "15",
+    "iterations": "8",
+}
+
+
+def ledger(flags: Flags) -> Config:
+    """Samplers as the treatment: what they cost the workload."""
+    return _load(_LEDGER, flags, "samplers")
+
+
+def noise(flags: Flags) -> Config:
+    """Control against itself: what runs differ by when nothing does."""
+    return _load(_NOISE, flags, "none")
+
+
+def _load(defaults: Flags, flags: Flags, treatment: str) -> Config:
+    given = {k: v for k, v in flags.items() if v is not None}
+    settings: dict[str, Any] = {**defaults, **given}
+    return configs.load(**settings, treatment=treatment)
+
+
+def check_power(config: Config, effect: str) -> Iterator[str]:
+    """What each workload takes to find `effect`, as `3%`, with a power of 80 %.
+
+    By the noise of this machine, of the first metric of the workload. Raises
+    ConfigError when the plan is too small for one of them, or the noise is not known.
+    """
+    ratio = _ratio(effect)
+    noise = _noise(config)
+    short = []
+    for workload in config.workloads:
+        metric = _first_metric(noise, workload)
+        needed = noise.blocks_for(workload, metric, ratio)
+        yield f"{workload}: {needed or 'too many'} blocks find {effect} of {metric}"
+        if needed is None or needed > config.iterations:
+            short.append(f"{workload} needs {needed or 'more than can be run'}")
+    if short:
+        raise ConfigError(
+            f"{config.iterations} blocks cannot find {effect} with a power of 80 %: "
+            f"{', '.join(short)} (--iterations); a block of all takes "
+            f"{_block_minutes(config):.1f} min"
+        )
+
+
+def _ratio(effect: str) -> float:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?) ?%", effect)
+    if match is None or not float(match[1]):
+        raise ConfigError(f"--detect {effect}: give a change in per cent, as in 3%")
+    return 1 + float(match[1]) / 100
+
+
+def _noise(config: Config) -> Noise:
+    root = labroot.open_root()
+    kernel = kernel_image.prepare(root, config.vm.kernel)
+    known = run.machine_facts(config, root, kernel)
+    if (noise := newest_noise(run.RESULTS, known)) is None:
+        raise ConfigError("--detect needs the noise of this machine: invoke noise")
+    return noise
+
+
+def _first_metric(noise: Noise, workload: str) -> str:
+    of = noise.table[noise.table["workload"] == workload]
+    if of.empty:
+        raise ConfigError(
+            f"--detect: {noise.name} has no {workload}: "
+            f"invoke noise --workload {workload}"
+        )
+    return str(of["metric"].iloc[0])
+
+
+def _block_minutes(config: Config) -> float:
+    specs = plan.build(config).specs
+    return run.estimate_s(specs) / 60 / config.iterations
