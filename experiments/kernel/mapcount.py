@@ -219,7 +219,9 @@ class MapState:
     memlock_kb: float
 
 
-def look(map_id: int, bin_dir: Path) -> MapState | None:
+def look(
+    map_id: int, bin_dir: Path, methods: Sequence[type[Counter]] = METHODS
+) -> MapState | None:
     """The map with this id as it is now; None when it has gone.
 
     It is not held any longer: the timers in a map end with its last descriptor, and
@@ -233,7 +235,7 @@ def look(map_id: int, bin_dir: Path) -> MapState | None:
         stack.callback(os.close, fd)
         info = bpf.map_info(fd)
         entries = None
-        if (counter := choose(fd, bin_dir)) is not None:
+        if (counter := choose(fd, bin_dir, methods)) is not None:
             stack.callback(counter.close)
             entries = counter.count()
         memlock_kb = bpf.memlock_bytes(fd) / 1024

@@ -56,7 +56,6 @@ class BpfMapSampler(Sampler):
     def __init__(self, job: Job, loaded: Loaded) -> None:
         self._maps = loaded.maps
         self._bin_dir = job.bin_dir
-        self._first = self._look()
         self._wanted, self._info = watched(job, loaded)
         self._fd = -1
         self._counter: mapcount.Counter | None = None
@@ -64,6 +63,10 @@ class BpfMapSampler(Sampler):
             if self._info is not None:
                 self._fd = bpf.open_map(self._info.id)
                 self._counter = mapcount.choose(self._fd, job.bin_dir)
+        # What was refused for one map is not tried for all the others
+        refused = mapcount.METHODS.index(type(self._counter)) if self._counter else 0
+        self._methods = mapcount.METHODS[refused:]
+        self._first = self._look()
 
     def missing(self) -> Sequence[str]:
         if self._info is None or self._fd < 0:
@@ -99,8 +102,11 @@ class BpfMapSampler(Sampler):
         return values
 
     def _look(self) -> Mapping[str, mapcount.MapState]:
-        states = {n: mapcount.look(i, self._bin_dir) for n, i in self._maps.items()}
-        return {name: state for name, state in states.items() if state is not None}
+        found = {
+            name: mapcount.look(map_id, self._bin_dir, self._methods)
+            for name, map_id in self._maps.items()
+        }
+        return {name: state for name, state in found.items() if state is not None}
 
     def finish(self) -> Mapping[str, Any]:
         """The fact `maps`: every map of the scheduler's programs, first and last.

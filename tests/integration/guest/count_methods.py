@@ -36,8 +36,9 @@ MAPS = {
 }
 #: Between two keys of the inserter; slow enough that it does not end before the counts.
 INSERT_PERIOD_S = 0.001
-#: That many keys are inserted at least while one way counts, again and again.
+#: That many keys are inserted at least while one way counts, so many times in a row.
 INSERTED = 20
+COUNTS = 5
 
 
 class CountMethods:
@@ -119,7 +120,7 @@ def at_work(fd: int, made: Sequence[mapcount.Counter]) -> list[Any]:
             before = after = len(walk(fd))
             counts = []
             while after < before + INSERTED and after < ENTRIES // 2:
-                counts.append(counter.count())
+                counts += [counter.count() for _ in range(COUNTS)]
                 after = len(walk(fd))
             found.append([counter.name, before, counts, after])
     return found
