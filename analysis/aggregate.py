@@ -16,9 +16,10 @@ from rich.table import Table
 from rich.text import Text
 
 from analysis import figures, findings, report, tables
+from analysis.compare import EQUIVALENT
 from analysis.findings import Findings
 from analysis.load import load
-from analysis.verdicts import HOLDS
+from analysis.pace import HOLDS
 from experiments.results import Experiment, atomic_write
 
 
@@ -30,8 +31,9 @@ class Aggregated(Findings):
 
     @property
     def all_hold(self) -> bool:
-        """Whether there are verdicts and every one of them holds."""
-        return bool(self.verdicts) and all(v.status == HOLDS for v in self.verdicts)
+        """Whether there are verdicts and every one of them holds, or is equivalent."""
+        passes = (HOLDS, EQUIVALENT)
+        return bool(self.verdicts) and all(v.status in passes for v in self.verdicts)
 
     def summary_table(self) -> Table:
         """The medians over runs; of a ledger, what each sampler costs; or the noise."""

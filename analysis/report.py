@@ -26,7 +26,8 @@ from analysis.figures import Drawn
 from analysis.findings import Findings
 from analysis.load import Data
 from analysis.measures import MEASURES, Measure, column, number
-from analysis.verdicts import HOLDS, Verdict
+from analysis.pace import HOLDS
+from analysis.verdicts import Verdict
 from experiments.model import RunSpec
 
 #: What of a log is shown: its first and last lines, and so much of each line.

@@ -22,7 +22,8 @@ from analysis.compare import (
 from analysis.load import Data
 from analysis.measures import DASH, MEASURES, column, number, quantity
 from analysis.memory import Memory
-from analysis.verdicts import FAILS, HOLDS, UNDECIDED, Verdict
+from analysis.pace import FAILS, HOLDS, UNDECIDED
+from analysis.verdicts import Verdict
 
 ARM = ["scheduler", "workload", "variant"]
 COUNTS = ["n_planned", "n_ok", "n_used"]
@@ -48,7 +49,7 @@ DIRECTION_STYLE = {
     UNCLEAR: "yellow",
     NEUTRAL: "cyan",
 } | {EQUIVALENT: "cyan"}
-STATUS_STYLE = {HOLDS: "green", FAILS: "red", UNDECIDED: "yellow"}
+STATUS_STYLE = {HOLDS: "green", EQUIVALENT: "cyan", FAILS: "red", UNDECIDED: "yellow"}
 
 
 def summary(data: Data, tidy: pd.DataFrame) -> pd.DataFrame:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The five success criteria, each judged in one sentence with its numbers.
+"""The success criteria, each judged in one sentence with its numbers.
 
 A criterion holds or does not hold when the data say so, and is undecided otherwise;
 undecided is never a pass. Levelling off is judged as an equivalence (two one-sided
@@ -24,14 +24,14 @@ from analysis import stats
 from analysis.compare import Comparison, Group, groups
 from analysis.load import Data
 from analysis.measures import number, plural
+from analysis.pace import FAILS, HOLDS, UNDECIDED, judge_pace
 from experiments.model import CONTROL, Outcome
-
-HOLDS, FAILS, UNDECIDED = "holds", "does not hold", "undecided"
 
 GROWS = "control grows"
 LEVELS_OFF = "test levels off"
 EVICTS = "test evicts"
 SMALLER = "test stays below control"
+PACE = "workload keeps its pace"
 NO_CRASH = "no crash or ejection"
 
 #: A tail slope within this share of control's growth counts as level.
@@ -65,7 +65,7 @@ class _Evidence:
     control: pd.DataFrame
     test: pd.DataFrame
     planned: pd.DataFrame
-    effects: Mapping[str, Comparison]
+    effects: Mapping[tuple[str, str], Comparison]
     retries: int
 
     @property
@@ -79,12 +79,13 @@ _Judgement = tuple[str, str]
 def judge(
     data: Data, runs: pd.DataFrame, comparisons: Sequence[Comparison]
 ) -> list[Verdict]:
-    """Five verdicts for each group; `runs` is per_run.per_run()."""
+    """A verdict on each criterion for each group; `runs` is per_run.per_run()."""
     criteria: dict[str, Callable[[_Evidence], _Judgement]] = {
         GROWS: _grows,
         LEVELS_OFF: _levels_off,
         EVICTS: _evicts,
         SMALLER: _smaller,
+        PACE: lambda e: judge_pace(list(e.effects.values())),
         NO_CRASH: _no_crash,
     }
     verdicts = []
@@ -120,9 +121,9 @@ def _evidence(
         test=of(runs, group.variant),
         planned=of(data.runs, CONTROL, group.variant),
         effects={
-            c.metric: c
+            (c.source, c.metric): c
             for c in comparisons
-            if c.source == "samples" and all(getattr(c, k) == v for k, v in keys)
+            if all(getattr(c, k) == v for k, v in keys)
         },
         retries=data.manifest.retries,
     )
@@ -275,7 +276,7 @@ def _evicted(arm: str, evictions: stats.Array) -> str:
 
 
 def _smaller(e: _Evidence) -> _Judgement:
-    effects = [e.effects.get(m) for m in ("entries_max", "entries_mean")]
+    effects = [e.effects.get(("samples", m)) for m in ("entries_max", "entries_mean")]
     found = [c for c in effects if c is not None and c.estimate is not None]
     if len(found) < 2:
         return UNDECIDED, "No block has both control and test entries to compare."

@@ -193,7 +193,7 @@ def test_comparisons_and_verdicts_csv_are_tidy(full: Aggregated) -> None:
     assert not comparisons.duplicated(keys).any()
     assert comparisons["unit"].notna().all()
     verdicts = pd.read_csv(folder / "verdicts.csv")
-    assert len(verdicts) == 10
+    assert len(verdicts) == 12
     assert set(verdicts["status"]) <= {"holds", "does not hold", "undecided"}
 
 
@@ -201,7 +201,7 @@ def test_the_markdown_table_is_a_table(full: Aggregated) -> None:
     lines = (full.report.parent / "summary.md").read_text().splitlines()
     bars = {len(re.findall(r"(?<!\\)\|", line)) for line in lines if line[:1] == "|"}
     assert len(bars) == 1
-    assert sum(line.startswith("- **") for line in lines) == 12
+    assert sum(line.startswith("- **") for line in lines) == 14
 
 
 def test_the_terminal_shows_text_not_markup(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from analysis import stats
-from analysis.compare import compare
+from analysis.compare import EQUIVALENT, compare
 from analysis.load import load
 from analysis.per_run import per_run, tidy
 from analysis.verdicts import (
@@ -20,6 +20,7 @@ from analysis.verdicts import (
     HOLDS,
     LEVELS_OFF,
     NO_CRASH,
+    PACE,
     SMALLER,
     UNDECIDED,
     Verdict,
@@ -67,11 +68,10 @@ def statuses(found: Mapping[str, Verdict]) -> dict[str, str]:
     return {k: v.status for k, v in found.items()}
 
 
-def test_all_five_hold_when_they_are_true(tmp_path: Path) -> None:
+def test_all_hold_when_they_are_true(tmp_path: Path) -> None:
     found = of(tmp_path)
-    assert statuses(found) == dict.fromkeys(
-        (GROWS, LEVELS_OFF, EVICTS, SMALLER, NO_CRASH), HOLDS
-    )
+    claims = dict.fromkeys((GROWS, LEVELS_OFF, EVICTS, SMALLER, NO_CRASH), HOLDS)
+    assert statuses(found) == claims | {PACE: EQUIVALENT}
     for verdict in found.values():
         assert verdict.runs == "control 3/3, test 3/3"
         assert verdict.sentence.count(".") >= 1 and verdict.sentence.endswith(".")
@@ -259,7 +259,8 @@ def test_missing_arms_are_undecided_and_never_a_pass(
         if spec.variant == finished:
             lab.ok(spec, fx.growing() if finished == "control" else fx.plateau())
     found = statuses(verdicts(lab.experiment))
-    expected = dict.fromkeys((GROWS, LEVELS_OFF, EVICTS, SMALLER, NO_CRASH), UNDECIDED)
+    claims = (GROWS, LEVELS_OFF, EVICTS, SMALLER, PACE, NO_CRASH)
+    expected = dict.fromkeys(claims, UNDECIDED)
     if finished == "control":
         expected[GROWS] = HOLDS
     assert found == expected

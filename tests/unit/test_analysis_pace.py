@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: GPL-2.0-only
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from analysis.compare import Comparison
+from analysis.pace import judge_pace
+
+FORKS = Comparison(
+    *("scx_simple", "stress-ng", "test", "forks", "1/s", "workload", False),
+    *(8, 8, 8, 400.0, 380.0, "ratio", 0.95, 0.93, 0.97, "worse"),
+)
+
+
+@pytest.mark.parametrize(
+    ("direction", "ends", "status"),
+    [
+        ("worse", (0.93, 0.97), "does not hold"),
+        ("better", (1.04, 1.09), "holds"),
+        ("equivalent", (0.97, 1.02), "equivalent"),
+        ("unclear", (0.80, 1.20), "undecided"),
+        # There, but too small to matter
+        ("worse", (0.981, 0.992), "equivalent"),
+        ("unclear", (None, None), "undecided"),
+    ],
+)
+def test_the_first_metric_decides(
+    direction: str, ends: tuple[float | None, float | None], status: str
+) -> None:
+    first = replace(FORKS, direction=direction, ci_low=ends[0], ci_high=ends[1])
+    second = replace(FORKS, metric="latency", direction="worse")
+    entries = replace(FORKS, source="samples", metric="entries_max")
+    found, sentence = judge_pace([entries, first, second])
+    assert found == status
+    assert sentence.startswith("forks: Test has 380/s against 400/s")
+
+
+def test_no_metric_is_no_verdict() -> None:
+    found, sentence = judge_pace([replace(FORKS, source="samples")])
+    assert found == "undecided"
+    assert "no metric" in sentence
