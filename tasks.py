@@ -213,7 +213,7 @@ def bench(c: Context, name: str, json: str | None = None) -> None:
     cli.bench(name, json)
 
 
-@task(help={"unit": "only the tests that need neither root nor a kernel"})
+@task(help={"unit": "only the tests that need neither root nor a kernel nor a browser"})
 @guarded
 def test(c: Context, unit: bool = False) -> None:
     """The project's tests: units, then a real kernel in a VM."""

@@ -297,7 +297,7 @@ def _pytest(*args: str) -> None:
 
 
 def test(unit: bool) -> None:
-    _pytest("-m", "not vm", "tests") if unit else _pytest("tests")
+    _pytest("-m", "not vm and not browser", "tests") if unit else _pytest("tests")
 
 
 def lint() -> None:
