@@ -67,8 +67,11 @@ def aggregate(experiment: Experiment) -> Aggregated:
     found = findings.find(data)
     done = Aggregated(**vars(found), report=experiment.path / "report.html")
     only_metrics = done.ledger is not None or done.is_aa
-    draw = figures.draw_metrics if only_metrics else figures.draw
-    _write(done, draw(data, done.comparisons))
+    if only_metrics:
+        drawn = figures.draw_metrics(data, done.comparisons)
+    else:
+        drawn = figures.draw(data, done.comparisons, done.noise)
+    _write(done, drawn)
     return done
 
 

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from analysis import latency, plots
+from analysis import effect_figures, latency, plots
 from analysis.compare import BETTER, WORSE, Comparison
 from analysis.load import Data
 from analysis.measures import TIMES, number, plural, quantity, slug
+from analysis.noise import Noise
 from experiments.model import CONTROL
 
 
@@ -54,7 +55,9 @@ def draw_metrics(data: Data, comparisons: Sequence[Comparison]) -> list[Drawn]:
     return [d for where in places for d in _metrics(data, where, comparisons)]
 
 
-def draw(data: Data, comparisons: Sequence[Comparison]) -> list[Drawn]:
+def draw(
+    data: Data, comparisons: Sequence[Comparison], noise: Noise | None = None
+) -> list[Drawn]:
     """The figures of every scheduler x workload that has data."""
     drawn: list[Drawn] = []
     waits = latency.histograms(data)
@@ -65,6 +68,8 @@ def draw(data: Data, comparisons: Sequence[Comparison]) -> list[Drawn]:
         drawn += _fluctuating(where, samples)
         drawn += _latency(data, where, waits)
         drawn += _metrics(data, where, comparisons)
+        for stem, text, svg in effect_figures.draw(data, where, comparisons, noise):
+            drawn.append(_drawn(where, stem, text, svg))
     return drawn
 
 

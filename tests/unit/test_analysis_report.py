@@ -116,7 +116,7 @@ def test_everything_promised_is_written(full: Aggregated) -> None:
     plots = sorted(p.name for p in (folder / "plots").iterdir())
     assert plots == [
         f"scx_simple_hackbench_{kind}.svg"
-        for kind in ("entries", "evictions", "memory", "metrics")
+        for kind in ("effects", "entries", "evictions", "memory", "metrics")
     ]
     assert not list(folder.rglob("*.tmp"))
 

@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Which figures of effects a scheduler and a workload get, and what each finds."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Mapping, Sequence
+
+import pandas as pd
+
+from analysis import effect_plots
+from analysis.compare import BETTER, WORSE, Comparison
+from analysis.load import Data
+from analysis.measures import TIMES, number, plural, quantity
+from analysis.noise import Noise
+from analysis.plots import Text
+from experiments.model import TEST
+
+#: Measures that are set beside the workload's own metrics; rows of a forest plot.
+_MEASURES = ("entries_final",)
+_MOST_ROWS = 30
+
+Where = tuple[str, str]
+#: (stem of the file, words, bytes)
+Figure = tuple[str, Text, bytes]
+
+
+def draw(
+    data: Data, where: Where, comparisons: Sequence[Comparison], noise: Noise | None
+) -> Iterator[Figure]:
+    here = [c for c in comparisons if (c.scheduler, c.workload) == where]
+    yield from _effects(where, here, noise)
+    samples = data.samples
+    samples = samples[
+        (samples["scheduler"] == where[0]) & (samples["workload"] == where[1])
+    ]
+    yield from _scans(data, where, samples)
+    yield from _sweep(data, where, samples)
+
+
+def _effects(
+    where: Where, found: Sequence[Comparison], noise: Noise | None
+) -> Iterator[Figure]:
+    there = [
+        c
+        for c in found
+        if (c.source == "workload" or c.metric in _MEASURES)
+        and c.kind == "ratio"
+        and c.estimate
+        and c.ci_low is not None
+    ]
+    if not there:
+        return
+    shown = sorted(there, key=lambda c: -abs(math.log(c.estimate or 1)))[:_MOST_ROWS]
+    sizes = _noise_of(where, noise)
+    basis = f"{where[0]} {TIMES} {where[1]}; {plural(shown[0].n_blocks, 'block')}"
+    if len(shown) < len(there):
+        basis += f"; the {len(shown)} largest of {len(there)}"
+    if noise is not None and sizes:
+        basis += f"; noise of {noise.name}"
+    text = Text(_clearest(shown), basis)
+    yield "effects", text, effect_plots.effects(shown, sizes, text)
+
+
+def _noise_of(where: Where, noise: Noise | None) -> dict[str, float]:
+    if noise is None:
+        return {}
+    table = noise.table[noise.table["workload"] == where[1]]
+    return {
+        str(metric): float(sd) / 100
+        for metric, sd in zip(table["metric"], table["sd_percent"], strict=True)
+        if math.isfinite(float(sd))
+    }
+
+
+def _clearest(shown: Sequence[Comparison]) -> str:
+    counts = {word: sum(c.direction == word for c in shown) for word in (BETTER, WORSE)}
+    said = " and ".join(f"{n} {word}" for word, n in counts.items() if n)
+    return f"Of {plural(len(shown), 'effect')}, {said or 'none'}" + (
+        "" if said else " is clear"
+    )
+
+
+def _scans(data: Data, where: Where, samples: pd.DataFrame) -> Iterator[Figure]:
+    rows = samples.dropna(subset=["scan_time_ns", "scans"])
+    last = rows.groupby(["variant", "run"], sort=False).last().reset_index()
+    last = last[last["scans"] > 0]
+    budgets = {
+        s.variant: float(s.knobs["budget_us"])
+        for s in data.manifest.specs
+        if (s.scheduler, s.workload) == where and "budget_us" in s.knobs
+    }
+    values = pd.DataFrame(
+        {
+            "variant": last["variant"],
+            "mean_us": last["scan_time_ns"] / last["scans"] / 1e3,
+            "longest_us": last["longest_scan_ns"] / 1e3,
+            "budget_us": last["variant"].map(budgets),
+        }
+    ).dropna()
+    if values.empty:
+        return
+    medians = values.groupby("variant")["longest_us"].median()
+    said = ", ".join(
+        f"{effect_plots.short(str(v))} {quantity(float(us), 'us')}"
+        for v, us in medians.items()
+    )
+    basis = f"{where[0]} {TIMES} {where[1]}; a point and a bar: a run"
+    text = Text(f"Longest scan, medians: {said}", basis)
+    yield "scans", text, effect_plots.scans(values, text)
+
+
+def _sweep(data: Data, where: Where, samples: pd.DataFrame) -> Iterator[Figure]:
+    """Of sweeps of one or two settings; more have no grid."""
+    swept = data.manifest.config.get("sweep") or {}
+    rows = samples.dropna(subset=["map_entries"])
+    if not 1 <= len(swept) <= 2 or rows.empty:
+        return
+    there = set(map(str, rows["variant"]))
+    places = {v: p for v, p in _places(swept).items() if v in there}
+    if not places:
+        return
+    of_runs = rows.groupby(["variant", "run"])["map_entries"].last()
+    final = of_runs.groupby("variant").median()
+    ends = {str(v): float(n) for v, n in final.items() if str(v) in places}
+    low, high = min(ends, key=ends.__getitem__), max(ends, key=ends.__getitem__)
+    finding = (
+        f"Final entries from {number(ends[low])} ({effect_plots.short(low)}) "
+        f"to {number(ends[high])} ({effect_plots.short(high)})"
+    )
+    basis = f"{where[0]} {TIMES} {where[1]}; orange: control; thick: median over runs"
+    text = Text(finding, basis)
+    yield "sweep", text, effect_plots.grid(rows, places, text)
+
+
+def _places(swept: Mapping[str, Sequence[object]]) -> dict[str, tuple[str, str]]:
+    """variant -> labels of its row and column, in the order of the values."""
+    (first, *rest) = swept.items()
+    others = rest[0] if rest else ("", [""])
+    places = {}
+    for a, b in itertools.product(first[1], others[1]):
+        suffix = f"-{first[0]}{a}" + (f"-{others[0]}{b}" if others[0] else "")
+        row = f"{first[0]} {a}"
+        places[TEST + suffix] = (row, f"{others[0]} {b}" if others[0] else "")
+    return places
