@@ -6,7 +6,7 @@ from __future__ import annotations
 from invoke.context import Context
 from invoke.tasks import task
 
-from experiments import cli, studies
+from experiments import benches, cli, studies
 from experiments.cli import guarded
 
 _RUN_HELP = {
@@ -203,14 +203,14 @@ def demo(c: Context) -> None:
 
 @task(
     help={
-        "name": "what to measure: harness, sampling",
+        "name": "what to measure: harness, sampling, verdicts",
         "json": "also write rows to this file",
     }
 )
 @guarded
 def bench(c: Context, name: str, json: str | None = None) -> None:
-    """Measure what the harness and its samples cost."""
-    cli.bench(name, json)
+    """Measure what the harness and its samples cost, and how often verdicts err."""
+    benches.bench(name, json)
 
 
 @task(help={"unit": "only the tests that need neither root nor a kernel nor a browser"})

@@ -4,8 +4,6 @@
 from __future__ import annotations
 
 import functools
-import itertools
-import json
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -21,13 +19,11 @@ from analysis.decided import is_decided
 from experiments import config as configs
 from experiments import (
     diagnose,
-    harness_bench,
     kernel_image,
     knobs,
     labroot,
     plan,
     registry,
-    sampling_bench,
     sources,
     studies,
 )
@@ -42,20 +38,13 @@ from experiments.errors import (
 )
 from experiments.model import NO_CLEANUP, Outcome
 from experiments.proc import foreground
-from experiments.results import Experiment, atomic_write, experiments
+from experiments.results import Experiment, experiments
 
 _P = ParamSpec("_P")
 _INTERRUPTED = 130
 
 #: Flags that are lists, separated by commas.
 _LISTS = ("schedulers", "workloads", "cleanups", "samplers")
-
-_Rows = list[dict[str, Any]]
-#: name -> (what measures, what is shown of its rows besides)
-_BENCHES: dict[str, tuple[Callable[[], _Rows], Callable[[_Rows], _Rows]]] = {
-    "harness": (harness_bench.measure, lambda rows: []),
-    "sampling": (sampling_bench.measure, sampling_bench.ratios),
-}
 
 
 def guarded(command: Callable[_P, None]) -> Callable[_P, None]:
@@ -268,27 +257,6 @@ def demo() -> None:
     build("scx_simple", None)
     done = run(schedulers="scx_simple", workloads="hackbench", cleanups="scan")
     aggregate(done.path.name)
-
-
-def bench(name: str, json_file: str | None) -> None:
-    if name not in _BENCHES:
-        raise unknown_name("bench", name, _BENCHES)
-    measure, closing = _BENCHES[name]
-    rows = measure()
-    _show_rows(rows)
-    _show_rows(closing(rows))
-    if json_file:
-        atomic_write(Path(json_file), json.dumps(rows, indent=1))
-
-
-def _show_rows(rows: _Rows) -> None:
-    """A table for each stretch of rows that have the same columns."""
-    for columns, alike in itertools.groupby(rows, key=tuple):
-        table = Table(*columns, box=None, pad_edge=False)
-        for row in alike:
-            table.add_row(*("-" if v is None else str(v) for v in row.values()))
-        console.print(table)
-        console.print()
 
 
 def _pytest(*args: str) -> None:
