@@ -6,7 +6,7 @@ from __future__ import annotations
 from invoke.context import Context
 from invoke.tasks import task
 
-from experiments import benches, cli, studies
+from experiments import analyses, benches, cli, studies
 from experiments.cli import guarded
 
 _RUN_HELP = {
@@ -110,7 +110,21 @@ def run(
 @guarded
 def aggregate(c: Context, experiment: str | None = None) -> None:
     """Statistics, verdicts, plots and the report of an experiment."""
-    cli.aggregate(experiment)
+    analyses.aggregate(experiment)
+
+
+@task(
+    positional=["a", "b"],
+    help={
+        "a": "the experiment to start from, its name in results/",
+        "b": "the one to set against it",
+        "fail-on": "regression=3%: end with 1 when a metric is that much worse",
+    },
+)
+@guarded
+def compare(c: Context, a: str, b: str, fail_on: str | None = None) -> None:
+    """Set an experiment against another: two kernels, two versions of a scheduler."""
+    analyses.compare(a, b, fail_on)
 
 
 @task(

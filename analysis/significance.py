@@ -5,10 +5,19 @@ With blocks enough for it to reject after the correction, the test is the permut
 signs, which assumes nothing but that without an effect the arms of a block could as
 well have been the other way round. With fewer it is Student's t, on the logarithms of
 ratios. S. Holm, "A simple sequentially rejective multiple test procedure", 1979.
+
+Runs of different experiments have no block in common. There p is the larger of two: of
+Welch's test, which spreads and numbers of runs that differ do not lead astray, and of
+the permutation of the runs with Welch's t as its statistic, which heavy tails do not
+(A. Janssen, "Studentized permutation tests for non-i.i.d. hypotheses and the
+generalized Behrens-Fisher problem", 1997). Alone, permuting 4 runs that spread 5 times
+as wide as 12 others finds an effect of nothing in a fifth of the cases.
 """
 
 from __future__ import annotations
 
+import math
+import warnings
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -19,8 +28,9 @@ from statsmodels.stats.multitest import multipletests
 from analysis.stats import Array, present
 
 ALPHA = 0.05
-PERMUTATION, STUDENT = "permutation", "t"
-#: Beyond 13 blocks, signs are drawn and not all tried.
+PERMUTATION, STUDENT, WELCH = "permutation", "t", "Welch's t"
+BOTH = f"{PERMUTATION} and {WELCH}"
+#: Where there are more signs or orders than these, they are drawn and not all tried.
 _MOST_RESAMPLES = 9999
 
 
@@ -40,7 +50,21 @@ def family(differences: Sequence[Array]) -> list[Test]:
     """
     cleaned = [present(d)[0] for d in differences]
     tests = sum(len(d) > 1 for d in cleaned)
-    found = [_test(d, tests) for d in cleaned]
+    return _corrected([_test(d, tests) for d in cleaned])
+
+
+def unpaired_family(pairs: Sequence[tuple[Array, Array]]) -> list[Test]:
+    """As family(), of two arrays each, whose values have nothing to do with each other.
+
+    Pairs in which either has fewer than two values are not tested.
+    """
+    cleaned = [(present(a)[0], present(b)[0]) for a, b in pairs]
+    tests = sum(min(len(a), len(b)) > 1 for a, b in cleaned)
+    return _corrected([_unpaired(a, b, tests) for a, b in cleaned])
+
+
+def _corrected(tests: Sequence[Test]) -> list[Test]:
+    found = list(tests)
     known = [i for i, test in enumerate(found) if np.isfinite(test.p)]
     if known:
         adjusted = multipletests([found[i].p for i in known], ALPHA, "holm")[1]
@@ -67,3 +91,24 @@ def _test(differences: Array, tests: int) -> Test:
         rng=0,
     )
     return Test(PERMUTATION, float(found.pvalue), np.nan)
+
+
+def _unpaired(a: Array, b: Array, tests: int) -> Test:
+    if min(len(a), len(b)) < 2:
+        return Test("", np.nan, np.nan)
+    smallest = 2 / math.comb(len(a) + len(b), len(a))
+    if np.ptp(a) == 0 and np.ptp(b) == 0:
+        # No spread to judge by: the order of the runs is all there is
+        return Test(PERMUTATION, 1.0 if a[0] == b[0] else smallest, np.nan)
+    welch = _welch(a, b)
+    if smallest * tests > ALPHA:
+        return Test(WELCH, welch, np.nan)
+    permuted = _welch(a, b, stats.PermutationMethod(_MOST_RESAMPLES, rng=0))
+    return Test(BOTH, max(welch, permuted), np.nan)
+
+
+def _welch(a: Array, b: Array, method: stats.PermutationMethod | None = None) -> float:
+    with warnings.catch_warnings():
+        # Of an arm, or a permuted one, whose values are all the same
+        warnings.simplefilter("ignore", RuntimeWarning)
+        return float(stats.ttest_ind(a, b, equal_var=False, method=method).pvalue)

@@ -8,6 +8,7 @@ P. K. Sen, "Estimates of the regression coefficient based on Kendall's tau", 196
 
 from __future__ import annotations
 
+import warnings
 from typing import NamedTuple
 
 import numpy as np
@@ -71,6 +72,26 @@ def t_interval(values: Array, level: float = 0.95) -> Interval:
     sem = float(np.std(values, ddof=1)) / np.sqrt(n)
     half = float(stats.t.ppf(0.5 + level / 2, n - 1)) * sem
     return Interval(mean, mean - half, mean + half)
+
+
+def welch_interval(a: Array, b: Array, level: float = 0.95) -> Interval:
+    """The mean of `b` less that of `a`, of unpaired values, with Welch's t interval.
+
+    NaN ends where either has fewer than 2, NOTHING where either has none.
+    """
+    a, b = present(a)[0], present(b)[0]
+    if not len(a) or not len(b):
+        return NOTHING
+    difference = float(np.mean(b) - np.mean(a))
+    if min(len(a), len(b)) < 2:
+        return Interval(difference, np.nan, np.nan)
+    if np.ptp(a) == 0 and np.ptp(b) == 0:
+        return Interval(difference, difference, difference)
+    with warnings.catch_warnings():
+        # Where one of them has no spread, the other's is all there is
+        warnings.simplefilter("ignore", RuntimeWarning)
+        found = stats.ttest_ind(b, a, equal_var=False).confidence_interval(level)
+    return Interval(difference, float(found.low), float(found.high))
 
 
 def summarise(values: Array) -> Summary:

@@ -173,28 +173,28 @@ def markdown(
     heading, *rows = cells(data, table)
     left = len(ARM)
     rule = ["---" if i < left else "---:" for i in range(len(heading))]
-    lines = [_md_row(heading), _md_row(rule), *map(_md_row, rows), ""]
+    lines = [md_row(heading), md_row(rule), *map(md_row, rows), ""]
     lines += ["Medians over runs; runs: used/planned.", ""]
     for v in verdicts:
         lines.append(
-            f"- **{v.status}**: {_md(str(v.group))}: {v.criterion}. "
-            f"{_md(v.sentence)} Runs: {_md(v.runs)}."
+            f"- **{v.status}**: {md(str(v.group))}: {v.criterion}. "
+            f"{md(v.sentence)} Runs: {md(v.runs)}."
         )
     for c in costs(comparisons):
-        where = f"{_md(str(c.group))}: {_md(c.metric)}"
-        lines.append(f"- **{c.direction}**: {where}. {_md(c.sentence())}")
-    lines += [f"- {_md(m.where)}: {_md(m.sentence())}" for m in memory]
+        where = f"{md(str(c.group))}: {md(c.metric)}"
+        lines.append(f"- **{c.direction}**: {where}. {md(c.sentence())}")
+    lines += [f"- {md(m.where)}: {md(m.sentence())}" for m in memory]
     return "\n".join(lines) + "\n"
 
 
-def _md(text: str) -> str:
+def md(text: str) -> str:
     for mark in "\\`*_{}[]<>|":
         text = text.replace(mark, f"\\{mark}")
     return " ".join(text.split())
 
 
-def _md_row(row: Sequence[str]) -> str:
-    return f"| {' | '.join(_md(c) for c in row)} |"
+def md_row(row: Sequence[str]) -> str:
+    return f"| {' | '.join(md(c) for c in row)} |"
 
 
 def comparison_frame(comparisons: Sequence[Comparison]) -> pd.DataFrame:

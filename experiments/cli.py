@@ -14,7 +14,6 @@ from invoke.exceptions import Exit
 from invoke.parser.parser import ParseMachine
 from rich.table import Table
 
-from analysis.aggregate import aggregate as analyse
 from analysis.decided import is_decided
 from experiments import config as configs
 from experiments import (
@@ -28,6 +27,7 @@ from experiments import (
     studies,
 )
 from experiments import run as runner
+from experiments.analyses import aggregate
 from experiments.config import PROJECT, Config
 from experiments.console import console, say, steps
 from experiments.errors import (
@@ -38,7 +38,7 @@ from experiments.errors import (
 )
 from experiments.model import NO_CLEANUP, Outcome
 from experiments.proc import foreground
-from experiments.results import Experiment, experiments
+from experiments.results import Experiment
 
 _P = ParamSpec("_P")
 _INTERRUPTED = 130
@@ -230,26 +230,6 @@ def _show_plan(config: Config) -> Experiment:
     minutes = runner.estimate_s(planned.specs) / 60
     say(f"{len(planned.specs)} runs, about {minutes:.1f} min; nothing was run")
     return Experiment(runner.RESULTS)
-
-
-def aggregate(name: str | None) -> None:
-    known = {e.path.name: e for e in experiments(runner.RESULTS)}
-    if not known:
-        raise ConfigError("there is no experiment in results/ yet: invoke run")
-    if name is not None and name not in known:
-        raise unknown_name("experiment", name, known)
-    experiment = known[name] if name else list(known.values())[-1]
-    found = analyse(experiment)
-    console.print(found.summary_table())
-    for line in (
-        *found.verdict_lines(),
-        *found.cost_lines(),
-        *found.set_aside_lines(),
-    ):
-        console.print(line)
-    say(f"report: {found.report}")
-    if any(v.status == "does not hold" for v in found.verdicts):
-        raise RunFailed("a claim does not hold")
 
 
 def demo() -> None:

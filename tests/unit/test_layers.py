@@ -46,7 +46,7 @@ LAYERS = [
         "experiments.sampling_bench",
         "experiments.diagnose",
     },
-    {"experiments.studies", "experiments.benches"},
+    {"experiments.analyses", "experiments.benches", "experiments.studies"},
     {"experiments.cli"},
     {"tasks"},
 ]
@@ -54,8 +54,11 @@ ANALYSIS_MAY = {"experiments.model", "experiments.results", "experiments.errors"
 #: What a command may take from the analysis.
 SHOWS_ANALYSIS = {
     "benches": ("analysis.error_rates",),
-    "cli": ("analysis.aggregate", "analysis.decided"),
+    "cli": ("analysis.decided",),
     "studies": ("analysis.noise",),
+    "analyses": tuple(
+        f"analysis.{name}" for name in ("aggregate", "gate", "versus", "versus_tables")
+    ),
 }
 #: What runs in the guest or the lab root.
 GUEST = ("experiments.agent", "experiments.sampling_probe")

@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Whether a change is a regression, by a rule that a pipeline can stop at.
+
+A metric has **regressed** when all of this is so: its ratio B/A is worse than the
+threshold, p after Holm's correction is at most 5 %, and the 95 % interval leaves "no
+change" out on the worse side. It has **not** when the whole interval is on the better
+side of the threshold. Anything else is undecided, and so is what has no ratio: a
+threshold in per cent says nothing about it.
+"""
+
+from __future__ import annotations
+
+import re
+
+from analysis.significance import ALPHA
+from analysis.versus import Change
+from experiments.errors import ConfigError
+
+REGRESSED, NO_REGRESSION, UNDECIDED = "regressed", "no regression", "undecided"
+
+_RULE = re.compile(r"regression=(\d+(?:\.\d+)?)%")
+
+
+def threshold(text: str) -> float:
+    """The share in a rule such as `regression=3%`: 0.03.
+
+    Raises ConfigError when it is no such rule, or not below 100 %.
+    """
+    matched = _RULE.fullmatch(text.strip())
+    if matched is None:
+        raise ConfigError(f"--fail-on: {text!r} is no rule; one is regression=3%")
+    if float(matched[1]) >= 100:
+        raise ConfigError(f"--fail-on: {text!r}: the threshold has to be below 100 %")
+    return float(matched[1]) / 100
+
+
+def judge(change: Change, share: float) -> str:
+    """REGRESSED, NO_REGRESSION or UNDECIDED, with a threshold of `share`.
+
+    A worsening by 3 % is a ratio of 1.03 where lower is better, of 0.97 where higher.
+    """
+    lower = change.lower_is_better
+    ends = (change.estimate, change.ci_low, change.ci_high)
+    if change.kind != "ratio" or lower is None or None in ends:
+        return UNDECIDED
+    # As worsenings: above 0 is worse, whichever direction is good
+    worse = [(e - 1) * (1 if lower else -1) for e in ends if e is not None]
+    estimate, near, far = worse[0], min(worse[1:]), max(worse[1:])
+    if far < share:
+        return NO_REGRESSION
+    is_there = change.p_adjusted is not None and change.p_adjusted <= ALPHA
+    return REGRESSED if estimate > share and is_there and near > 0 else UNDECIDED

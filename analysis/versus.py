@@ -1,0 +1,222 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Two experiments set against each other: the same variants, on two kernels say.
+
+Runs of two experiments share no block, so this is unpaired: the ratio of geometric
+means, B to A, with Welch's t interval of the logarithms. The metrics of a variant on a
+workload are a family. What differs between the machines or the hours of the two
+experiments looks as an effect here, which is why their facts are told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from analysis import significance, stats
+from analysis.compare import BETTER, EQUIVALENT, MARGIN, NEUTRAL, UNCLEAR, WORSE
+from analysis.load import load
+from analysis.measures import TIMES
+from analysis.per_run import per_run, tidy
+from experiments.results import Experiment, Manifest
+
+#: Measures of the runs that are compared beside the metrics of the workload.
+MEASURES = ("entries_max", "growth_entries_per_s")
+
+#: Facts that differ between any two experiments, and say nothing about either.
+_FLEETING = ("host.load_1min",)
+
+_ARM = ["scheduler", "workload", "variant"]
+_METRIC = ["source", "metric", "unit"]
+
+
+@dataclass(frozen=True)
+class Change:
+    """One metric of a variant in B against the same in A.
+
+    ``a`` and ``b`` are medians of the ``n_a`` and ``n_b`` runs that are data.
+    ``estimate`` is B/A when ``kind`` is "ratio", B - A in ``unit`` when it is
+    "difference" (a value was not positive); ``ci_low`` and ``ci_high`` bound it at
+    95 %. None is what is not known. ``p_adjusted`` is for ``family_size`` tests.
+    """
+
+    scheduler: str
+    workload: str
+    variant: str
+    metric: str
+    unit: str
+    source: str
+    lower_is_better: bool | None
+    n_a: int
+    n_b: int
+    a: float | None
+    b: float | None
+    kind: str
+    estimate: float | None
+    ci_low: float | None
+    ci_high: float | None
+    direction: str
+    method: str = ""
+    p_adjusted: float | None = None
+    family_size: int = 0
+
+    @property
+    def arm(self) -> str:
+        return f" {TIMES} ".join((self.scheduler, self.workload, self.variant))
+
+
+@dataclass(frozen=True)
+class Versus:
+    """All changes from A to B; names of experiments, facts and arms that differ."""
+
+    a: str
+    b: str
+    changes: tuple[Change, ...]
+    facts: Mapping[str, tuple[str, str]]
+    only_a: tuple[str, ...]
+    only_b: tuple[str, ...]
+
+
+def versus(a: Experiment, b: Experiment) -> Versus:
+    """Read both and compare what they have in common.
+
+    Raises FormatError when a manifest cannot be read.
+    """
+    of_a, of_b = load(a), load(b)
+    tables = [tidy(data, per_run(data)) for data in (of_a, of_b)]
+    arms_a, arms_b = ({" ".join(arm) for arm in _arms(d.runs)} for d in (of_a, of_b))
+    return Versus(
+        a=a.path.name,
+        b=b.path.name,
+        changes=tuple(changes(*tables)),
+        facts=differing_facts(of_a.manifest, of_b.manifest),
+        only_a=tuple(sorted(arms_a - arms_b)),
+        only_b=tuple(sorted(arms_b - arms_a)),
+    )
+
+
+def _arms(frame: pd.DataFrame) -> list[tuple[str, ...]]:
+    keys = frame[_ARM].drop_duplicates().itertuples(index=False)
+    return sorted(tuple(map(str, key)) for key in keys)
+
+
+# --- facts ----------------------------------------------------------------------------
+
+
+def differing_facts(a: Manifest, b: Manifest) -> dict[str, tuple[str, str]]:
+    """What the manifests know of machine, kernel and settings, where that differs."""
+    of_a, of_b = (dict(_flat({**m.facts, "config": m.config})) for m in (a, b))
+    names = [*of_a, *(name for name in of_b if name not in of_a)]
+    both = {n: (of_a.get(n, "absent"), of_b.get(n, "absent")) for n in names}
+    return {n: v for n, v in both.items() if v[0] != v[1] and n not in _FLEETING}
+
+
+def _flat(facts: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for name, value in facts.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", str(value)
+
+
+# --- changes --------------------------------------------------------------------------
+
+
+class _Draft(NamedTuple):
+    """A change that is yet to be judged, and the values it is one of."""
+
+    change: Change
+    a: stats.Array
+    b: stats.Array
+
+
+def changes(a: pd.DataFrame, b: pd.DataFrame) -> list[Change]:
+    """Of every arm and metric that both tables of per_run.tidy() have."""
+    by_arm = [dict(list(_compared(t).groupby(_ARM, sort=True))) for t in (a, b)]
+    found = []
+    for arm in by_arm[0].keys() & by_arm[1].keys():
+        drafts = list(_of_arm(*(tables[arm] for tables in by_arm)))
+        found += _judged(drafts)
+    return sorted(found, key=lambda c: (c.scheduler, c.workload, c.variant))
+
+
+def _compared(table: pd.DataFrame) -> pd.DataFrame:
+    keep = (table["source"] == "workload") | table["metric"].isin(MEASURES)
+    kept: pd.DataFrame = table[keep & table["value"].notna()]
+    return kept
+
+
+def _of_arm(a: pd.DataFrame, b: pd.DataFrame) -> Iterator[_Draft]:
+    of_a, of_b = (dict(list(t.groupby(_METRIC, sort=False))) for t in (a, b))
+    for key, rows in of_a.items():
+        if key in of_b:
+            yield _draft(rows, of_b[key])
+
+
+def _draft(rows_a: pd.DataFrame, rows_b: pd.DataFrame) -> _Draft:
+    a, b = (rows["value"].to_numpy(dtype=float) for rows in (rows_a, rows_b))
+    is_ratio = bool((a > 0).all() and (b > 0).all())
+    at_a, at_b = (np.log(a), np.log(b)) if is_ratio else (a, b)
+    interval = stats.welch_interval(at_a, at_b)
+    shown = np.exp(interval) if is_ratio else interval
+    estimate, low, high = map(_or_none, shown)
+    first = {k: str(rows_a[k].iloc[0]) for k in (*_ARM, *_METRIC)}
+    lower = rows_a["lower_is_better"].iloc[0]
+    change = Change(
+        scheduler=first["scheduler"],
+        workload=first["workload"],
+        variant=first["variant"],
+        metric=first["metric"],
+        unit=first["unit"],
+        source=first["source"],
+        lower_is_better=None if lower is None or pd.isna(lower) else bool(lower),
+        n_a=len(a),
+        n_b=len(b),
+        a=_or_none(stats.summarise(a).median),
+        b=_or_none(stats.summarise(b).median),
+        kind="ratio" if is_ratio else "difference",
+        estimate=estimate,
+        ci_low=low,
+        ci_high=high,
+        direction=UNCLEAR,
+    )
+    return _Draft(change, at_a, at_b)
+
+
+def _judged(drafts: list[_Draft]) -> list[Change]:
+    tests = significance.unpaired_family([(d.a, d.b) for d in drafts])
+    size = sum(np.isfinite(test.p) for test in tests)
+    return [
+        replace(
+            draft.change,
+            method=test.method,
+            p_adjusted=_or_none(test.adjusted),
+            family_size=int(size),
+            direction=_direction(draft, test.adjusted <= significance.ALPHA),
+        )
+        for draft, test in zip(drafts, tests, strict=True)
+    ]
+
+
+def _direction(draft: _Draft, differs: bool) -> str:
+    if not differs:
+        return EQUIVALENT if _is_equivalent(draft) else UNCLEAR
+    lower = draft.change.lower_is_better
+    if lower is None:
+        return NEUTRAL
+    return BETTER if (draft.b.mean() < draft.a.mean()) == lower else WORSE
+
+
+def _is_equivalent(draft: _Draft) -> bool:
+    """Two one-sided tests at 5 %, as for the blocks of one experiment."""
+    if draft.change.kind != "ratio":
+        return False
+    _, low, high = stats.welch_interval(draft.a, draft.b, level=0.90)
+    return bool(-np.log1p(MARGIN) < low and high < np.log1p(MARGIN))
+
+
+def _or_none(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None

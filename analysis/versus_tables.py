@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Two experiments set against each other, as a table and as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.table import Table
+from rich.text import Text
+
+from analysis.gate import NO_REGRESSION, REGRESSED, UNDECIDED, judge
+from analysis.measures import DASH, number, quantity
+from analysis.tables import DIRECTION_STYLE, md, md_row
+from analysis.versus import Change, Versus
+
+HEADING = ("metric", "runs A/B", "A", "B", "B/A", "95 % interval", "p", "B is")
+
+#: Of each list of facts, so many; a lab root has hundreds of packages.
+_MOST_FACTS = 30
+_MOST_CHARACTERS = 60
+
+GATE_STYLE = {REGRESSED: "red", NO_REGRESSION: "green", UNDECIDED: "yellow"}
+
+
+def cells(c: Change) -> list[str]:
+    """One row, as HEADING; a difference has its sign in front and its unit behind."""
+    is_ratio = c.kind == "ratio"
+    estimate = number(c.estimate)
+    if not is_ratio and c.estimate is not None:
+        sign = "+" if c.estimate >= 0 else ""
+        estimate = f"{sign}{quantity(c.estimate, c.unit)}"
+    there = c.ci_low is not None
+    interval = f"{number(c.ci_low)} to {number(c.ci_high)}" if there else DASH
+    p = DASH if c.p_adjusted is None else f"{number(c.p_adjusted, 2)} ({c.method})"
+    medians = (quantity(v, c.unit) for v in (c.a, c.b))
+    runs = f"{c.n_a}/{c.n_b}"
+    return [c.metric, runs, *medians, estimate, interval, p, c.direction]
+
+
+def rich_table(found: Versus, share: float | None) -> Table:
+    """A section for each arm; with `share` as the threshold, a column says of it."""
+    shown = Table(title=f"A = {found.a}, B = {found.b}", title_justify="left")
+    for name in (*HEADING, *_gate_heading(share)):
+        shown.add_column(Text(name))
+    for arm, changes in _by_arm(found):
+        shown.add_row(Text(arm, style="bold"))
+        for c in changes:
+            row = [Text(cell) for cell in cells(c)]
+            row[-1].stylize(DIRECTION_STYLE[c.direction])
+            if share is not None:
+                said = judge(c, share)
+                row.append(Text(said, style=GATE_STYLE[said]))
+            shown.add_row(*row)
+        shown.add_section()
+    return shown
+
+
+def _gate_heading(share: float | None) -> list[str]:
+    return [] if share is None else [f"worse by {100 * share:g} %"]
+
+
+def _by_arm(found: Versus) -> Iterator[tuple[str, list[Change]]]:
+    for arm in dict.fromkeys(c.arm for c in found.changes):
+        yield arm, [c for c in found.changes if c.arm == arm]
+
+
+def fact_lines(found: Versus) -> list[str]:
+    """What differs between the two beside their results, a line each."""
+    lines = [f"{name}: {_cut(a)} -> {_cut(b)}" for name, (a, b) in found.facts.items()]
+    if len(lines) > _MOST_FACTS:
+        more = len(lines) - _MOST_FACTS
+        lines = [*lines[:_MOST_FACTS], f"and {more} more"]
+    return lines or ["no fact that is known of both differs"]
+
+
+def _cut(text: str) -> str:
+    if len(text) <= _MOST_CHARACTERS:
+        return text
+    return f"{text[:_MOST_CHARACTERS]}..."
+
+
+def missing_lines(found: Versus) -> list[str]:
+    """The arms that only one of the two has."""
+    sides = ((found.a, found.only_a), (found.b, found.only_b))
+    return [f"only in {name}: {arm}" for name, arms in sides for arm in arms]
+
+
+def gate_line(found: Versus, share: float) -> str:
+    """How many metrics regressed, did not, and are undecided."""
+    said = [judge(c, share) for c in found.changes]
+    counts = [f"{said.count(k)} {k}" for k in (REGRESSED, NO_REGRESSION, UNDECIDED)]
+    return f"threshold {100 * share:g} %: {', '.join(counts)}"
+
+
+def markdown(found: Versus, share: float | None) -> str:
+    heading = ["arm", *HEADING, *_gate_heading(share)]
+    lines = [f"# {md(found.b)} against {md(found.a)}", ""]
+    lines += [f"A is {md(found.a)}, B is {md(found.b)}. Runs are unpaired.", ""]
+    lines += ["What differs besides:", ""]
+    lines += [f"- {md(line)}" for line in fact_lines(found)]
+    lines += [f"- {md(line)}" for line in missing_lines(found)]
+    lines += ["", md_row(heading), md_row(["---"] * len(heading))]
+    for c in found.changes:
+        gate = [] if share is None else [judge(c, share)]
+        lines.append(md_row([c.arm, *cells(c), *gate]))
+    lines += ["", "Medians over runs; intervals at 95 %, p after Holm's correction."]
+    if share is not None:
+        lines += ["", f"{gate_line(found, share)}."]
+    return "\n".join(lines) + "\n"

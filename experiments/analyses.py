@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The commands that read results: `invoke aggregate` and `invoke compare`."""
+
+from __future__ import annotations
+
+from analysis import gate, versus_tables
+from analysis.aggregate import aggregate as analyse
+from analysis.versus import Versus, versus
+from experiments import run as runner
+from experiments.console import console, say
+from experiments.errors import ConfigError, RunFailed, unknown_name
+from experiments.results import Experiment, atomic_write, experiments
+
+
+def _experiment(name: str | None) -> Experiment:
+    """The one of that name, or the newest."""
+    known = {e.path.name: e for e in experiments(runner.RESULTS)}
+    if not known:
+        raise ConfigError("there is no experiment in results/ yet: invoke run")
+    if name is not None and name not in known:
+        raise unknown_name("experiment", name, known)
+    return known[name] if name else list(known.values())[-1]
+
+
+def aggregate(name: str | None) -> None:
+    found = analyse(_experiment(name))
+    console.print(found.summary_table())
+    for line in (
+        *found.verdict_lines(),
+        *found.cost_lines(),
+        *found.set_aside_lines(),
+    ):
+        console.print(line)
+    say(f"report: {found.report}")
+    if any(v.status == "does not hold" for v in found.verdicts):
+        raise RunFailed("a claim does not hold")
+
+
+def compare(a: str, b: str, fail_on: str | None) -> None:
+    share = None if fail_on is None else gate.threshold(fail_on)
+    if a == b:
+        raise ConfigError(f"{a} cannot be compared with itself; name two experiments")
+    found = versus(_experiment(a), _experiment(b))
+    if not found.changes:
+        raise ConfigError(f"{a} and {b} have no arm and metric in common")
+    for line in ("What differs besides:", *versus_tables.fact_lines(found)):
+        say(line)
+    console.print(versus_tables.rich_table(found, share))
+    for line in versus_tables.missing_lines(found):
+        say(line)
+    written = runner.RESULTS / f"{b}-vs-{a}.md"
+    atomic_write(written, versus_tables.markdown(found, share))
+    say(f"written: {written}")
+    if share is not None:
+        _stop_at_regressions(found, share)
+
+
+def _stop_at_regressions(found: Versus, share: float) -> None:
+    say(versus_tables.gate_line(found, share))
+    worse = [c for c in found.changes if gate.judge(c, share) == gate.REGRESSED]
+    if worse:
+        which = "; ".join(f"{c.arm}: {c.metric}" for c in worse)
+        raise RunFailed(f"regressed by more than {100 * share:g} %: {which}")
