@@ -2,8 +2,8 @@
 """All of the analysis of one experiment: read, judge, draw, and write it down.
 
 Writes into the experiment's directory, over what an earlier call wrote there:
-summary.csv, runs.csv, comparisons.csv, verdicts.csv, summary.md, plots/*.svg and
-report.html; of a ledger also ledger.csv, of an A/A experiment noise.csv.
+summary.csv, runs.csv, comparisons.csv, verdicts.csv, summary.md, junit.xml, plots/*.svg
+and report.html; of a ledger also ledger.csv, of an A/A experiment noise.csv.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import pandas as pd
 from rich.table import Table
 from rich.text import Text
 
-from analysis import figures, findings, report, tables
+from analysis import ci, figures, findings, report, tables
 from analysis.compare import EQUIVALENT
 from analysis.findings import Findings
 from analysis.load import load
@@ -89,6 +89,8 @@ def _write(done: Aggregated, drawn: list[figures.Drawn]) -> None:
         done.data, done.summary, done.comparisons, done.verdicts, done.memory
     )
     atomic_write(folder / "summary.md", text)
+    xml = ci.junit(folder.name, done.verdicts, done.data.runs)
+    atomic_write(folder / "junit.xml", xml)
     _write_plots(folder / "plots", drawn)
     atomic_write(done.report, report.render(done, drawn))
 

@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 from analysis import gate, versus_tables
 from analysis.aggregate import aggregate as analyse
 from analysis.versus import Versus, versus
@@ -32,8 +35,16 @@ def aggregate(name: str | None) -> None:
     ):
         console.print(line)
     say(f"report: {found.report}")
+    _append_summary(found.report.with_name("summary.md"))
     if any(v.status == "does not hold" for v in found.verdicts):
         raise RunFailed("a claim does not hold")
+
+
+def _append_summary(summary: Path) -> None:
+    """To the page of a job, where GitHub runs this; nothing elsewhere."""
+    if target := os.environ.get("GITHUB_STEP_SUMMARY"):
+        with Path(target).open("a") as page:
+            page.write(f"{summary.read_text()}\n")
 
 
 def compare(a: str, b: str, fail_on: str | None) -> None:

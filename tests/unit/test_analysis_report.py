@@ -111,7 +111,13 @@ def page(full: Aggregated) -> Page:
 
 def test_everything_promised_is_written(full: Aggregated) -> None:
     folder = full.report.parent
-    for name in ("summary.csv", "comparisons.csv", "verdicts.csv", "summary.md"):
+    for name in (
+        "summary.csv",
+        "comparisons.csv",
+        "verdicts.csv",
+        "summary.md",
+        "junit.xml",
+    ):
         assert (folder / name).stat().st_size > 100
     plots = sorted(p.name for p in (folder / "plots").iterdir())
     assert plots == [
