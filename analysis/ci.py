@@ -15,7 +15,8 @@ import pandas as pd
 from junitparser import Error, Failure, JUnitXml, Skipped, TestCase, TestSuite
 
 from analysis.load import PENDING
-from analysis.verdicts import FAILS, HOLDS, Verdict
+from analysis.pace import FAILS, UNDECIDED
+from analysis.verdicts import Verdict
 from experiments.model import Outcome
 
 #: What XML 1.0 has no way to write: kernel logs have escape sequences.
@@ -41,7 +42,7 @@ def _of_verdict(verdict: Verdict) -> TestCase:
     said = _clean(f"{verdict.sentence} [{verdict.runs}]")
     if verdict.status == FAILS:
         case.result = [Failure(said, verdict.status)]
-    elif verdict.status != HOLDS:
+    elif verdict.status == UNDECIDED:
         case.result = [Skipped(said, verdict.status)]
     return case
 

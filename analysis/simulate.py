@@ -26,8 +26,9 @@ from analysis import per_run, stats
 from analysis.compare import BETTER, EQUIVALENT, WORSE, compare
 from analysis.load import RUN_COLUMNS, Data
 from analysis.measures import KEYS, TIDY
+from analysis.pace import HOLDS
 from analysis.stats import Array
-from analysis.verdicts import HOLDS, judge
+from analysis.verdicts import judge
 from experiments.model import CONTROL, TEST, Outcome
 from experiments.results import SCHEMA, Experiment, Manifest
 

@@ -211,7 +211,7 @@ def test_every_report_carries_the_machines_ledger(tmp_path: Path) -> None:
     page = Page(done.report.read_text())
     check_self_contained(page)
     assert "ledger-7 , begun" in page.text and "round (s)" in page.text
-    assert len(done.verdicts) == 5 and done.ledger is None
+    assert len(done.verdicts) == 6 and done.ledger is None
     assert not (done.report.parent / "ledger.csv").exists()
 
 
