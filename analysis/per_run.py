@@ -1,139 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What is measured of every run, from its samples; and all of it as one long table."""
+"""What is measured of every run, as a row each; and all of it as one long table."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-import numpy as np
 import pandas as pd
 
 from analysis.load import Data
 from analysis.measures import KEYS, MEASURES, TIDY
-from analysis.stats import (
-    Array,
-    Interval,
-    correlation,
-    increase,
-    largest,
-    last,
-    rate,
-    summarise,
-    theil_sen,
-    time_mean,
-)
-from experiments.model import CSV_COLUMNS
-
-Columns = Mapping[str, Array]
-
-#: A hash map counts as full from here on: per-CPU free lists keep some elements back.
-FULL = 0.99
-
-#: What is known of a run beside the MEASURES: intervals of growth (95 %, entries/s and
-#: entries/exit) and of the last half (90 %, entries/s), and when the map was full (NaN
-#: when it never was).
-_WITHIN = (
-    *("growth_low", "growth_high", "growth_per_exit_low", "growth_per_exit_high"),
-    *("tail_low", "tail_high", "full_at_s"),
-)
-#: Columns of which a run's last value is a measure of that name.
-_LAST = (
-    *("evictions", "insert_failures", "scans_refused", "false_evictions", "leaked"),
-    *("slab_bpf_kb", "map_memlock_kb", "slab_cache_kb", "sunreclaim_kb", "percpu_kb"),
-    *("exits", "load_cpu_s"),
-)
-
-
-def filling(entries: Array, max_entries: float) -> slice:
-    """The samples until the map is full: after that, a slope measures its limit."""
-    full = np.flatnonzero(entries >= FULL * max_entries)
-    return slice(0, int(full[0]) + 1) if len(full) else slice(None)
-
-
-def growth_per_exit(column: Columns, until: slice) -> Interval:
-    """Entries gained per task that exited, with its 95 % interval.
-
-    A leak leaves one entry per exited task, however fast the workload is, so this is
-    comparable where entries/s are not. Where the run did not record `exits` it is per
-    fork: of short-lived tasks, nearly the same. NOTHING when nobody exited.
-    """
-    counted = np.isfinite(column["exits"]).any()
-    tasks = column["exits" if counted else "forks"]
-    return theil_sen(tasks[until], column["map_entries"][until])
-
-
-def run_stats(samples: pd.DataFrame, max_entries: float = np.nan) -> dict[str, float]:
-    """Every measure of one run, and the intervals within it.
-
-    `samples`: the rows of one run, ordered by time; `max_entries`: of its map, NaN when
-    not known. The keys are those of MEASURES and _WITHIN.
-    """
-    column = {c: samples[c].to_numpy(dtype=float) for c in CSV_COLUMNS}
-    span_s = float(np.ptp(column["timestamp"])) or np.nan
-    return {
-        **_growth(column, max_entries),
-        **_of_map(column),
-        **_of_scans(column, span_s),
-        **_of_machine(column, span_s),
-    }
-
-
-def _growth(column: Columns, max_entries: float) -> dict[str, float]:
-    time_s, entries = column["timestamp"], column["map_entries"]
-    until = filling(entries, max_entries)
-    growth = theil_sen(time_s[until], entries[until])
-    per_exit = growth_per_exit(column, until)
-    per_fork = theil_sen(column["forks"][until], entries[until])
-    tail = tail_slope(time_s, entries)
-    return {
-        "growth_entries_per_s": growth.estimate,
-        "growth_low": growth.low,
-        "growth_high": growth.high,
-        "growth_entries_per_exit": per_exit.estimate,
-        "growth_per_exit_low": per_exit.low,
-        "growth_per_exit_high": per_exit.high,
-        "growth_entries_per_fork": per_fork.estimate,
-        "tail_entries_per_s": tail.estimate,
-        "tail_low": tail.low,
-        "tail_high": tail.high,
-        "full_at_s": np.nan if until.stop is None else float(time_s[until.stop - 1]),
-    }
-
-
-def _of_map(column: Columns) -> dict[str, float]:
-    entries = column["map_entries"]
-    return {
-        "entries_max": largest(entries),
-        "entries_mean": time_mean(column["timestamp"], entries),
-        "entries_final": last(entries),
-        "memory_map_r": correlation(entries, column["slab_bpf_kb"]),
-        **{name: last(column[name]) for name in _LAST},
-    }
-
-
-def _of_scans(column: Columns, span_s: float) -> dict[str, float]:
-    return {
-        "scan_time_ms_per_s": increase(column["scan_time_ns"]) / 1e6 / span_s,
-        "longest_scan_us": last(column["longest_scan_ns"]) / 1e3,
-        "scanned_per_us": rate(column["scanned"], column["scan_time_ns"] / 1e3),
-    }
-
-
-def _of_machine(column: Columns, span_s: float) -> dict[str, float]:
-    wait_us = column["run_delay_ns"] / 1e3
-    return {
-        "forks_per_s": increase(column["forks"]) / span_s,
-        "context_switches_per_s": increase(column["context_switches"]) / span_s,
-        "wait_us_per_timeslice": rate(wait_us, column["timeslices"]),
-        "cpu_busy_percent": summarise(column["cpu_busy_percent"]).mean,
-        "cpu_spread_percent": summarise(column["cpu_spread_percent"]).mean,
-    }
-
-
-def tail_slope(time_s: Array, entries: Array) -> Interval:
-    """The slope over the last half of the run's time with its 90 % interval."""
-    tail = time_s >= (time_s[0] + time_s[-1]) / 2
-    return theil_sen(time_s[tail], entries[tail], level=0.90)
+from analysis.run_stats import WITHIN, run_stats
 
 
 def per_run(data: Data) -> pd.DataFrame:
@@ -149,7 +23,7 @@ def per_run(data: Data) -> pd.DataFrame:
         if (load_cpu_s := data.facts[row["run_id"]].load_cpu_s) is not None:
             values["load_cpu_s"] = load_cpu_s
         rows.append({**dict(zip(KEYS, key, strict=True)), **values})
-    names = [*KEYS, *(m.name for m in MEASURES), *_WITHIN]
+    names = [*KEYS, *(m.name for m in MEASURES), *WITHIN]
     return pd.DataFrame(rows, columns=names)
 
 

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analysis.load import PENDING, UNREADABLE, load, read_samples
+from analysis.load import PENDING, UNREADABLE, load
+from analysis.samples import read_samples
 from experiments.errors import FormatError
 from experiments.model import CSV_COLUMNS, Metric, Outcome
 from tests.unit import analysis_fixtures as fx
