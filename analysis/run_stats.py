@@ -15,8 +15,8 @@ from analysis.stats import (
     increase,
     largest,
     last,
+    mean,
     rate,
-    summarise,
     theil_sen,
     time_mean,
 )
@@ -60,13 +60,15 @@ def growth_per_exit(column: Columns, until: slice) -> Interval:
     return theil_sen(tasks[until], column["map_entries"][until])
 
 
-def run_stats(samples: pd.DataFrame, max_entries: float = np.nan) -> dict[str, float]:
+def run_stats(
+    samples: Columns | pd.DataFrame, max_entries: float = np.nan
+) -> dict[str, float]:
     """Every measure of one run, and the intervals within it.
 
-    `samples`: the rows of one run, ordered by time; `max_entries`: of its map, NaN when
-    not known. The keys are those of MEASURES and WITHIN.
+    `samples`: the columns of one run, ordered by time; `max_entries`: of its map, NaN
+    when not known. The keys are those of MEASURES and WITHIN.
     """
-    column = {c: samples[c].to_numpy(dtype=float) for c in CSV_COLUMNS}
+    column = {c: np.asarray(samples[c], dtype=float) for c in CSV_COLUMNS}
     span_s = float(np.ptp(column["timestamp"])) or np.nan
     return {
         **_growth(column, max_entries),
@@ -123,8 +125,8 @@ def _of_machine(column: Columns, span_s: float) -> dict[str, float]:
         "forks_per_s": increase(column["forks"]) / span_s,
         "context_switches_per_s": increase(column["context_switches"]) / span_s,
         "wait_us_per_timeslice": rate(wait_us, column["timeslices"]),
-        "cpu_busy_percent": summarise(column["cpu_busy_percent"]).mean,
-        "cpu_spread_percent": summarise(column["cpu_spread_percent"]).mean,
+        "cpu_busy_percent": mean(column["cpu_busy_percent"]),
+        "cpu_spread_percent": mean(column["cpu_spread_percent"]),
     }
 
 
