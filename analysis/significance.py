@@ -4,7 +4,9 @@
 With blocks enough for it to reject after the correction, the test is the permutation of
 signs, which assumes nothing but that without an effect the arms of a block could as
 well have been the other way round. With fewer it is Student's t, on the logarithms of
-ratios. S. Holm, "A simple sequentially rejective multiple test procedure", 1979.
+ratios; and so it is with more than MANY_BLOCKS, where a mean is as good as normal, the
+two agree, and drawing signs would cost more than all the rest of an analysis.
+S. Holm, "A simple sequentially rejective multiple test procedure", 1979.
 
 Runs of different experiments have no block in common. There p is the larger of two: of
 Welch's test, which spreads and numbers of runs that differ do not lead astray, and of
@@ -32,6 +34,7 @@ PERMUTATION, STUDENT, WELCH = "permutation", "t", "Welch's t"
 BOTH = f"{PERMUTATION} and {WELCH}"
 #: Where there are more signs or orders than these, they are drawn and not all tried.
 _MOST_RESAMPLES = 9999
+MANY_BLOCKS = 200
 
 
 class Test(NamedTuple):
@@ -81,7 +84,7 @@ def _test(differences: Array, tests: int) -> Test:
         # No spread to judge by: as likely as n coins that fall alike
         p = 1.0 if differences[0] == 0 else 2.0 ** (1 - n)
         return Test(PERMUTATION, p, np.nan)
-    if 2.0 ** (1 - n) * tests > ALPHA:
+    if 2.0 ** (1 - n) * tests > ALPHA or n > MANY_BLOCKS:
         return Test(STUDENT, float(stats.ttest_1samp(differences, 0).pvalue), np.nan)
     found = stats.permutation_test(
         (differences,),
