@@ -31,7 +31,7 @@ def draw(
 ) -> Iterator[Figure]:
     here = [c for c in comparisons if (c.scheduler, c.workload) == where]
     yield from _effects(where, here, noise)
-    samples = data.samples
+    samples = data.curves
     samples = samples[
         (samples["scheduler"] == where[0]) & (samples["workload"] == where[1])
     ]

@@ -12,7 +12,7 @@ import pandas as pd
 from analysis import effect_figures, latency, plots
 from analysis.compare import BETTER, WORSE, Comparison
 from analysis.load import Data
-from analysis.measures import TIMES, number, plural, quantity, slug
+from analysis.measures import KEYS, TIMES, number, plural, quantity, slug
 from analysis.noise import Noise
 from experiments.model import CONTROL
 
@@ -62,10 +62,10 @@ def draw(
     drawn: list[Drawn] = []
     waits = latency.histograms(data)
     keys = ["scheduler", "workload"]
-    for (scheduler, workload), samples in data.samples.groupby(keys, sort=True):
+    for (scheduler, workload), samples in data.curves.groupby(keys, sort=True):
         where = str(scheduler), str(workload)
         drawn += _over_time(data, where, samples)
-        drawn += _fluctuating(where, samples)
+        drawn += _fluctuating(data, where, samples)
         drawn += _latency(data, where, waits)
         drawn += _metrics(data, where, comparisons)
         for stem, text, svg in effect_figures.draw(data, where, comparisons, noise):
@@ -81,18 +81,20 @@ def _over_time(
         if there.empty or (column == "evictions" and not there[column].any()):
             continue
         series = _series(data, where, column, label)
-        text = plots.Text(_ends(there, column, noun), _basis(where, there))
+        text = plots.Text(_ends(there, column, noun), _basis(data, where, there))
         yield _drawn(where, stem, text, plots.over_time(there, series, text))
 
 
-def _fluctuating(where: tuple[str, str], samples: pd.DataFrame) -> Iterator[Drawn]:
+def _fluctuating(
+    data: Data, where: tuple[str, str], samples: pd.DataFrame
+) -> Iterator[Drawn]:
     for column, (stem, label, noun) in _FLUCTUATES.items():
         there = samples.dropna(subset=[column])
         if there.empty:
             continue
         middle = there.groupby(["variant", "run"])[column].median()
         finding = _medians(middle.groupby("variant").median(), noun, "us")
-        text = plots.Text(finding, _basis(where, there))
+        text = plots.Text(finding, _basis(data, where, there))
         series = plots.Series(column, label)
         yield _drawn(where, stem, text, plots.over_time(there, series, text))
 
@@ -108,7 +110,7 @@ def _latency(
     counted = f"{number(float(here['count'].sum()))} waits for a CPU"
     finding = _medians(p99, "p99 of the wait for a CPU", "us") if len(p99) else counted
     legend = f"{counted}; thin line: a run, thick line: all runs"
-    text = plots.Text(finding, _basis(where, here, legend))
+    text = plots.Text(finding, _basis(data, where, here, legend))
     yield _drawn(where, "latency", text, latency.draw(here, text))
 
 
@@ -127,7 +129,8 @@ def _metrics(
     data: Data, where: tuple[str, str], comparisons: Sequence[Comparison]
 ) -> Iterator[Drawn]:
     """The workload's own metrics; in another figure, how long its threads waited."""
-    values = _at(data.metrics, where)
+    drawn = data.runs.loc[data.runs["drawn"], KEYS]
+    values = _at(data.metrics, where).merge(drawn, on=KEYS)
     waits = values["name"].str.startswith(_LATENCIES).astype(bool)
     found = [
         c
@@ -138,7 +141,8 @@ def _metrics(
         if part.empty:
             continue
         of = [c for c in found if c.metric in set(part["name"])]
-        basis = _basis(where, part, "point: a run, lines join a block, bar: median")
+        legend = "point: a run, lines join a block, bar: median"
+        basis = _basis(data, where, part, legend)
         text = plots.Text(_effect(of), basis)
         yield _drawn(where, stem, text, plots.metrics(part, text))
 
@@ -171,6 +175,7 @@ def _ends(samples: pd.DataFrame, column: str, noun: str) -> str:
 
 
 def _basis(
+    data: Data,
     where: tuple[str, str],
     rows: pd.DataFrame,
     legend: str = "thin line: a run, thick line: median",
@@ -178,6 +183,9 @@ def _basis(
     runs = rows[["variant", "run"]].drop_duplicates()["variant"].value_counts()
     order = sorted(runs.index, key=lambda v: (v != CONTROL, v))
     counts = ", ".join(plural(int(runs[v]), f"{v} run") for v in order)
+    here = _at(data.runs, where)
+    if left_out := int((here["used"] & ~here["drawn"]).sum()):
+        counts += f", evenly chosen, {number(left_out)} more not drawn"
     return f"{where[0]} {TIMES} {where[1]}; {counts}; {legend}"
 
 

@@ -40,10 +40,10 @@ class Curve(NamedTuple):
 
 
 def histograms(data: Data) -> pd.DataFrame:
-    """The buckets of every used run that recorded them (COLUMNS), shortest first."""
+    """The buckets of every drawn run that recorded them (COLUMNS), shortest first."""
     frames = []
-    for row in data.runs[data.runs["used"]].to_dict("records"):
-        found = data.facts[row["run_id"]].run_queue_latency
+    for row in data.runs[data.runs["drawn"]].to_dict("records"):
+        found = data.histograms.get(row["run_id"])
         if found is not None and any(found.count):
             keys = {k: row[k] for k in KEYS}
             frames.append(pd.DataFrame(vars(found)).assign(**keys)[COLUMNS])

@@ -1,27 +1,42 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""From an experiment's files to tables; what is corrupt is named and set aside.
+"""From an experiment's runs to tables.
 
-Only OK runs whose CSV file is sound are data. An absent cell stays absent (NaN); no
-number is ever made up in its place.
+An absent number stays absent (NaN); no number is ever made up in its place.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from analysis import run_facts
-from analysis.run_facts import RunFacts
-from analysis.samples import check_span, read_samples
-from experiments.errors import FormatError
-from experiments.model import CSV_COLUMNS, Outcome, RunResult, RunSpec
+from analysis import cache, records
+from analysis.cache import Cache
+from analysis.measures import KEYS
+from analysis.records import (
+    CURVE,
+    NUMBERS,
+    PENDING,
+    UNREADABLE,
+    Drawable,
+    Record,
+    Said,
+    SetAside,
+    max_entries,
+)
+from analysis.run_facts import Histogram, RunFacts
+from analysis.stats import evenly
+from experiments.model import RunSpec
 from experiments.results import Experiment, Manifest
 
-PENDING = "PENDING"
-UNREADABLE = "UNREADABLE"
+__all__ = ["PENDING", "UNREADABLE", "Data", "SetAside", "load"]
+
+#: Of a scheduler and workload with more blocks than this, figures show so many.
+DRAWN_BLOCKS = 100
+#: After so many new records they are saved, so that an interrupt costs no more.
+_SAVED_AFTER = 1024
 
 RUN_COLUMNS = [
     "scheduler",
@@ -36,26 +51,8 @@ RUN_COLUMNS = [
     "used",
     "max_entries",
 ]
-SAMPLE_COLUMNS = ["scheduler", "variant", "workload", "run", "block", *CSV_COLUMNS]
-METRIC_COLUMNS = [
-    "scheduler",
-    "variant",
-    "workload",
-    "run",
-    "block",
-    "name",
-    "value",
-    "unit",
-    "lower_is_better",
-]
-
-
-@dataclass(frozen=True)
-class SetAside:
-    """A file that is not data, relative to the experiment, and the reason."""
-
-    file: str
-    reason: str
+CURVE_COLUMNS = [*KEYS, *CURVE]
+METRIC_COLUMNS = [*KEYS, "name", "value", "unit", "lower_is_better"]
 
 
 @dataclass(frozen=True)
@@ -63,145 +60,136 @@ class Data:
     """An experiment as tables.
 
     ``runs``: one row per planned run, in the plan's order (RUN_COLUMNS); `outcome` is
-    an Outcome, PENDING or UNREADABLE, `used` whether the run is data.
-    ``samples``: the CSV rows of the used runs (SAMPLE_COLUMNS), NaN where absent.
+    an Outcome, PENDING or UNREADABLE, `used` whether the run is data, `drawn` whether
+    figures show it.
+    ``measured``: one row per used run, KEYS and NUMBERS, NaN where absent.
     ``metrics``: the workload metrics of the used runs (METRIC_COLUMNS).
     ``facts``: what the JSON of each used run says beside them, by run_id.
+    ``curves``: at most CURVE_POINTS rows of each drawn run (CURVE_COLUMNS).
+    ``histograms``: of the drawn runs that recorded one, by run_id.
     """
 
     experiment: Experiment
     manifest: Manifest
     runs: pd.DataFrame
-    samples: pd.DataFrame
+    measured: pd.DataFrame
     metrics: pd.DataFrame
     facts: Mapping[str, RunFacts]
+    curves: pd.DataFrame
+    histograms: Mapping[str, Histogram]
     set_aside: tuple[SetAside, ...]
 
 
-@dataclass(frozen=True)
-class _Loaded:
-    spec: RunSpec
-    outcome: str
-    reason: str = ""
-    samples: pd.DataFrame | None = None
-    facts: RunFacts = field(default_factory=RunFacts)
-    result: RunResult | None = None
-    aside: tuple[SetAside, ...] = ()
-
-
 def load(experiment: Experiment) -> Data:
-    """Read all of `experiment`.
+    """All of `experiment`; files are read of runs that are new or have changed.
 
     Raises FormatError when the manifest itself cannot be read; whatever is wrong with
     a single run's files goes to `Data.set_aside` instead.
     """
+    return cache.use(experiment.path, lambda kept: _load(experiment, kept))
+
+
+def _load(experiment: Experiment, kept: Cache) -> Data:
     manifest = experiment.manifest()
-    loaded = [_load_run(experiment, spec) for spec in manifest.specs]
-    frames = [_keyed(r.spec, r.samples) for r in loaded if r.samples is not None]
-    samples = pd.concat(frames, ignore_index=True) if frames else _no_samples()
-    used = [r for r in loaded if r.samples is not None]
+    specs = manifest.specs
+    found = _records(experiment, specs, kept)
+    runs = _runs(specs, found)
+    used = [(s, r) for s, r in zip(specs, found, strict=True) if r.numbers is not None]
+    drawn = runs.loc[runs["drawn"], "run_id"]
+    drawables = kept.drawables(drawn)
     return Data(
         experiment=experiment,
         manifest=manifest,
-        runs=_runs(loaded),
-        samples=samples,
-        metrics=_metrics(used),
-        facts={r.spec.run_id: r.facts for r in used},
-        set_aside=tuple(aside for r in loaded for aside in r.aside),
+        runs=runs,
+        measured=_measured(used),
+        metrics=_metrics((s, r.said) for s, r in used),
+        facts={spec.run_id: record.said.facts for spec, record in used},
+        curves=_curves(runs, drawables),
+        histograms={
+            run_id: shown.histogram
+            for run_id, shown in drawables.items()
+            if shown.histogram is not None
+        },
+        set_aside=tuple(aside for r in found for aside in r.said.aside),
     )
 
 
-def _load_run(experiment: Experiment, spec: RunSpec) -> _Loaded:
-    files = experiment.files(spec)
-    try:
-        result = experiment.result(spec)
-        if result is not None and result.run_id != spec.run_id:
-            raise FormatError(f"belongs to another run ({result.run_id})")
-    except (FormatError, OSError) as error:
-        where = _relative(experiment, str(files.json))
-        reason = str(error).removeprefix(f"{files.json}: ")
-        return _Loaded(spec, UNREADABLE, reason, aside=(SetAside(where, reason),))
-    if result is None:
-        return _Loaded(spec, PENDING)
-    if result.outcome is not Outcome.OK:
-        return _Loaded(spec, result.outcome.value, result.reason, result=result)
-    return _load_csv(experiment, spec, result)
+def _records(
+    experiment: Experiment, specs: Sequence[RunSpec], kept: Cache
+) -> list[Record]:
+    """One for each spec; those not in `kept` are made from the files, and put there."""
+    stamps = {s.run_id: at for s in specs if (at := experiment.stamp(s)) is not None}
+    known = kept.records(stamps)
+    new = [s for s in specs if s.run_id in stamps and s.run_id not in known]
+    made = records.read(experiment, new)
+    for i, (spec, record) in enumerate(zip(new, made, strict=True), start=1):
+        known[spec.run_id] = Record(record.said, record.numbers)
+        kept.put(spec.run_id, stamps[spec.run_id] if record.is_lasting else "", record)
+        if i % _SAVED_AFTER == 0:
+            kept.save()
+    pending = Record(Said(PENDING))
+    return [known.get(spec.run_id, pending) for spec in specs]
 
 
-def _load_csv(experiment: Experiment, spec: RunSpec, result: RunResult) -> _Loaded:
-    path = experiment.files(spec).csv
-    try:
-        frame = read_samples(path.read_bytes().decode("utf-8"))
-        check_span(frame, spec)
-    except FileNotFoundError:
-        reason = "the file is missing"
-    except (FormatError, UnicodeDecodeError, OSError) as error:
-        reason = str(error)
-    else:
-        return _sound(experiment, result, frame)
-    aside = SetAside(_relative(experiment, str(path)), reason)
-    outcome = result.outcome.value
-    return _Loaded(spec, outcome, result.reason, result=result, aside=(aside,))
+def _runs(specs: Sequence[RunSpec], found: Sequence[Record]) -> pd.DataFrame:
+    rows = [_run_row(s, r) for s, r in zip(specs, found, strict=True)]
+    frame = pd.DataFrame(rows, columns=RUN_COLUMNS)
+    frame = frame.astype({"used": bool, "max_entries": float})
+    return frame.assign(drawn=_is_drawn(frame))
 
 
-def _sound(experiment: Experiment, result: RunResult, frame: pd.DataFrame) -> _Loaded:
-    facts, wrong = run_facts.read(result.facts)
-    where = _relative(experiment, str(experiment.files(result.spec).json))
-    return _Loaded(
-        spec=result.spec,
-        outcome=result.outcome.value,
-        reason=_flags(result),
-        samples=frame,
-        facts=facts,
-        result=result,
-        aside=tuple(SetAside(f"{where}: {k}", why) for k, why in wrong.items()),
-    )
-
-
-def _flags(result: RunResult) -> str:
-    """What an OK run has to say for itself: checks of its own that failed."""
-    flags = result.facts.get("flags", ())
-    return "; ".join(f"flagged: {flag}" for flag in flags)
-
-
-def _relative(experiment: Experiment, path: str) -> str:
-    return path.removeprefix(str(experiment.path)).lstrip("/")
-
-
-def _runs(loaded: list[_Loaded]) -> pd.DataFrame:
-    frame = pd.DataFrame([_run_row(r) for r in loaded], columns=RUN_COLUMNS)
-    return frame.astype({"used": bool, "max_entries": float})
-
-
-def _run_row(run: _Loaded) -> dict[str, object]:
-    limit = run.spec.knobs.get("max_entries")
-    row = asdict(run.spec)
+def _run_row(spec: RunSpec, record: Record) -> dict[str, object]:
+    said = record.said
     return {
-        **{k: v for k, v in row.items() if k in RUN_COLUMNS},
-        "run_id": run.spec.run_id,
-        "outcome": run.outcome,
-        "reason": run.reason or "; ".join(a.reason for a in run.aside),
-        "used": run.samples is not None,
-        "max_entries": float(limit) if isinstance(limit, int | float) else np.nan,
+        **{k: getattr(spec, k) for k in RUN_COLUMNS[: RUN_COLUMNS.index("outcome")]},
+        "outcome": said.outcome,
+        "reason": said.reason or "; ".join(a.reason for a in said.aside),
+        "used": record.numbers is not None,
+        "max_entries": max_entries(spec),
     }
 
 
-def _keyed(spec: RunSpec, frame: pd.DataFrame) -> pd.DataFrame:
-    keys = {k: getattr(spec, k) for k in SAMPLE_COLUMNS if k not in CSV_COLUMNS}
-    return frame.assign(**keys)[SAMPLE_COLUMNS]
+def _is_drawn(runs: pd.DataFrame) -> pd.Series[bool]:
+    """All used runs of at most DRAWN_BLOCKS blocks, evenly chosen from the plan's."""
+    drawn = pd.Series(False, index=runs.index)
+    used = runs[runs["used"]]
+    for _, here in used.groupby(["scheduler", "workload"], sort=False):
+        blocks = np.unique(here["block"].to_numpy())
+        chosen = blocks[evenly(len(blocks), DRAWN_BLOCKS)]
+        drawn[here.index[here["block"].isin(chosen)]] = True
+    return drawn
 
 
-def _no_samples() -> pd.DataFrame:
-    return pd.DataFrame(columns=SAMPLE_COLUMNS).astype(
-        dict.fromkeys(CSV_COLUMNS, float)
-    )
+def _measured(used: Sequence[tuple[RunSpec, Record]]) -> pd.DataFrame:
+    keys = pd.DataFrame([_keys(spec) for spec, _ in used], columns=KEYS)
+    values = np.array([r.numbers for _, r in used], float).reshape(-1, len(NUMBERS))
+    numbers = pd.DataFrame(values, keys.index, NUMBERS)
+    return pd.concat([keys, numbers], axis=1)
 
 
-def _metrics(loaded: list[_Loaded]) -> pd.DataFrame:
-    keys = METRIC_COLUMNS[:5]
+def _keys(spec: RunSpec) -> dict[str, object]:
+    return {k: getattr(spec, k) for k in KEYS}
+
+
+def _metrics(used: Iterable[tuple[RunSpec, Said]]) -> pd.DataFrame:
     rows = [
-        {**{k: getattr(run.spec, k) for k in keys}, **asdict(metric)}
-        for run in loaded
-        for metric in (run.result.metrics if run.result else ())
+        {**_keys(spec), **vars(metric)}
+        for spec, said in used
+        for metric in said.metrics
     ]
     return pd.DataFrame(rows, columns=METRIC_COLUMNS)
+
+
+def _curves(runs: pd.DataFrame, drawables: Mapping[str, Drawable]) -> pd.DataFrame:
+    frames = list(_frames(runs[runs["drawn"]], drawables))
+    if not frames:
+        return pd.DataFrame(columns=CURVE_COLUMNS).astype(dict.fromkeys(CURVE, float))
+    return pd.concat(frames, ignore_index=True)
+
+
+def _frames(
+    drawn: pd.DataFrame, drawables: Mapping[str, Drawable]
+) -> Iterator[pd.DataFrame]:
+    for row in drawn.to_dict("records"):
+        curve = pd.DataFrame(drawables[row["run_id"]].curve, columns=CURVE)
+        yield curve.assign(**{k: row[k] for k in KEYS})[CURVE_COLUMNS]

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -67,7 +67,7 @@ def measuring(data: Data, ledger: Ledger | None) -> Measuring:
 
 def _samplers(data: Data) -> Iterator[SamplerRow]:
     rows = [
-        {"sampler": name, **asdict(cost)}
+        {"sampler": name, **vars(cost)}
         for facts in data.facts.values()
         for name, cost in facts.sampling.items()
     ]

@@ -33,6 +33,9 @@ from experiments.model import RunSpec
 #: What of a log is shown: its first and last lines, and so much of each line.
 LOG_HEAD, LOG_TAIL, LOG_WIDTH = 40, 160, 300
 
+#: More runs than this make a page that no browser likes; runs.csv has all of them.
+MOST_RUNS = 500
+
 _PER_FORK = "growth_entries_per_fork"
 
 _CONTROL_CHARACTERS = re.compile(r"[^\t\x20-\x7e\x85\xa0-\ud7ff\ue000-\U0010ffff]")
@@ -90,12 +93,15 @@ def render(found: Findings, drawn: Sequence[Drawn]) -> str:
         lstrip_blocks=True,
     )
     environment.filters["number"] = number
-    runs = list(_runs(data))
+    listed = _listed(data)
+    runs = list(_runs(data, listed))
     return environment.get_template("report.html.j2").render(
         manifest=data.manifest,
         tally=_tally(found.verdicts),
-        outcomes=sorted(Counter(r.outcome for r in runs).items()),
-        n_used=sum(r.used for r in runs),
+        outcomes=sorted(Counter(map(str, data.runs["outcome"])).items()),
+        n_planned=len(data.runs),
+        n_used=int(data.runs["used"].sum()),
+        n_not_listed=len(data.runs) - len(listed),
         claims=list(_claims(found.comparisons, found.verdicts)),
         memory=found.memory,
         measuring=found.measuring,
@@ -108,7 +114,7 @@ def render(found: Findings, drawn: Sequence[Drawn]) -> str:
         summary_head=[(m.label, m.unit) for m in measures] + _workload_metrics(data),
         summary_rows=list(_summary_rows(data, found.summary, measures)),
         run_head=run_table.HEADING,
-        run_rows=list(run_table.rows(data, found.runs)),
+        run_rows=list(run_table.rows(data, found.runs.head(MOST_RUNS))),
         facts=_flat(data.manifest.facts),
         config=json.dumps(data.manifest.config, indent=1, default=str),
         boots=[json.dumps(b, default=str) for b in data.manifest.boots],
@@ -204,9 +210,17 @@ def _flat(facts: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
     return flat
 
 
-def _runs(data: Data) -> Iterator[Run]:
+def _listed(data: Data) -> pd.DataFrame:
+    """The runs that the report lists: when they are many, first what went wrong."""
+    runs = data.runs
+    wrong = ~runs["used"] | (runs["reason"] != "")
+    first = runs[wrong].index.append(runs[~wrong].index)[:MOST_RUNS]
+    return runs.loc[first.sort_values()]
+
+
+def _runs(data: Data, listed: pd.DataFrame) -> Iterator[Run]:
     specs: dict[str, RunSpec] = {s.run_id: s for s in data.manifest.specs}
-    for row in data.runs.to_dict("records"):
+    for row in listed.to_dict("records"):
         spec = specs[row["run_id"]]
         path = data.experiment.files(spec).dmesg
         yield Run(

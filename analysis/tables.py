@@ -64,14 +64,15 @@ def summary(data: Data, tidy: pd.DataFrame) -> pd.DataFrame:
     rows = counted.groupby(ARM, sort=True)[COUNTS].sum().astype(int)
     for name, values in _by_column(tidy):
         rows[name] = values
-    return rows.reset_index()
+    return rows.copy().reset_index()
 
 
 def _by_column(tidy: pd.DataFrame) -> Iterable[tuple[str, pd.Series[float]]]:
     metrics = tidy[tidy["source"] == "workload"]
     pairs = metrics[["metric", "unit"]].drop_duplicates().itertuples(index=False)
+    measured = dict(list(tidy[tidy["source"] == "samples"].groupby("metric")))
     for measure in MEASURES:
-        here = tidy[(tidy["metric"] == measure.name) & (tidy["source"] == "samples")]
+        here = measured.get(measure.name, tidy.head(0))
         yield measure.name, here.groupby(ARM)["value"].median()
     for metric, unit in pairs:
         here = metrics[(metrics["metric"] == metric) & (metrics["unit"] == unit)]

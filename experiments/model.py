@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import functools
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -107,13 +108,13 @@ class RunSpec:
     knobs: Params  # compile-time settings of the scheduler and its cleanup
     samplers: tuple[str, ...] | None = None
 
-    @property
+    @functools.cached_property
     def run_id(self) -> str:
         """12 hexadecimal digits: the hash of the spec.
 
         Without `samplers` where there are none, as in results that are older than it.
         """
-        spec = dataclasses.asdict(self)
+        spec = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         if self.samplers is None:
             del spec["samplers"]
         return digest(spec)[:12]

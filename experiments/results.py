@@ -95,6 +95,11 @@ def _read(adapter: TypeAdapter[_T], path: Path) -> _T:
         raise FormatError(f"{path}: {where}: {first['msg']}") from None
 
 
+def result_json(result: RunResult) -> bytes:
+    """What the JSON file of a run holds."""
+    return _RESULT.dump_json(_StoredResult(SCHEMA, result), indent=1)
+
+
 class Experiment:
     """A handle on one directory below `results/`."""
 
@@ -153,14 +158,23 @@ class Experiment:
         self._write(dataclasses.replace(self.manifest(), **changes))
 
     def files(self, spec: RunSpec) -> RunFiles:
-        folder = self.path / spec.scheduler / spec.variant
-        stem = f"{spec.workload}_run{spec.run}"
+        stem = f"{self.path}/{spec.label}"
         return RunFiles(
-            folder / f"{stem}.csv",
-            folder / f"{stem}_dmesg.log",
-            folder / f"{stem}_workload.log",
-            folder / f"{stem}.json",
+            Path(f"{stem}.csv"),
+            Path(f"{stem}_dmesg.log"),
+            Path(f"{stem}_workload.log"),
+            Path(f"{stem}.json"),
         )
+
+    def stamp(self, spec: RunSpec) -> str | None:
+        """What changes with the CSV or the JSON of a run; None when it is not done.
+
+        Of each file the inode, the size in bytes and the time of its last change in
+        ns. Text, not Path: it is asked of every run of tens of thousands.
+        """
+        stem = f"{self.path}/{spec.label}"
+        stored = _stamp(f"{stem}.json")
+        return None if stored is None else f"{_stamp(f'{stem}.csv')} {stored}"
 
     def result(self, spec: RunSpec) -> RunResult | None:
         """The result of a finished run; None when it has not been done."""
@@ -202,8 +216,7 @@ class Experiment:
                     (attempt / name).rename(target)
         elif (attempt / "dmesg.log").exists():
             shutil.copyfile(attempt / "dmesg.log", files.dmesg)
-        stored = _RESULT.dump_json(_StoredResult(SCHEMA, result), indent=1)
-        atomic_write(files.json, stored)
+        atomic_write(files.json, result_json(result))
         if result.outcome in (Outcome.OK, Outcome.SKIPPED):
             shutil.rmtree(attempt)
 
@@ -211,6 +224,14 @@ class Experiment:
         counts = Counter(r.outcome.value for r in self.results())
         self.update(outcomes=dict(counts))
         return dict(counts)
+
+
+def _stamp(path: str) -> str | None:
+    try:
+        found = os.stat(path)  # noqa: PTH116
+    except FileNotFoundError:
+        return None
+    return f"{found.st_ino}:{found.st_size}:{found.st_mtime_ns}"
 
 
 def experiments(root: Path) -> list[Experiment]:

@@ -117,7 +117,7 @@ def test_only_ok_runs_are_data(lab: fx.Lab) -> None:
     assert list(data.runs["outcome"]) == ["OK", "EJECTED", "LOST", PENDING]
     assert list(data.runs["used"]) == [True, False, False, False]
     assert list(data.runs["reason"]) == ["", "stall", "panic", ""]
-    assert set(data.samples["run"]) == {1}
+    assert set(data.curves["run"]) == {1}
     assert list(data.metrics["name"]) == ["forks"]
     assert data.set_aside == ()
 
@@ -129,7 +129,7 @@ def test_a_corrupt_run_is_set_aside_and_never_zeros(lab: fx.Lab) -> None:
     (aside,) = data.set_aside
     assert aside.file == "scx_simple/control/hackbench_run2.csv"
     assert "truncated" in aside.reason
-    assert set(data.samples["run"]) == {1}
+    assert set(data.curves["run"]) == {1}
     assert set(data.metrics["run"]) == {1}
 
 
@@ -138,7 +138,7 @@ def test_unusable_bytes_are_set_aside(lab: fx.Lab, text: bytes) -> None:
     lab.ok_text(lab.specs[0], text)
     data = load(lab.experiment)
     assert len(data.set_aside) == 1
-    assert data.samples.empty
+    assert data.curves.empty
     assert not data.runs["used"].any()
 
 
@@ -164,14 +164,14 @@ def test_a_corrupt_or_foreign_result_is_set_aside(lab: fx.Lab) -> None:
     assert list(data.runs["outcome"][:2]) == [UNREADABLE, UNREADABLE]
     assert "belongs to another run" in data.set_aside[1].reason
     assert str(lab.path) not in data.set_aside[0].reason
-    assert data.samples.empty
+    assert data.curves.empty
 
 
 def test_nothing_done_yet_still_loads(lab: fx.Lab) -> None:
     data = load(lab.experiment)
     assert list(data.runs["outcome"]) == [PENDING] * 4
-    assert data.samples.empty and data.metrics.empty
-    assert data.samples["map_entries"].dtype == float
+    assert data.curves.empty and data.metrics.empty
+    assert data.curves["map_entries"].dtype == float
 
 
 def test_metrics_keep_unit_and_direction(lab: fx.Lab) -> None:

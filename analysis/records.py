@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What is kept of a run: its numbers, what it says of itself, and a curve to draw.
+
+A run's samples are held only while its record is made, so an experiment may have any
+number of runs. Only OK runs whose CSV file is sound are data; what is corrupt is named
+and set aside.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+import numpy as np
+
+from analysis import run_facts
+from analysis.measures import MEASURES
+from analysis.run_facts import Histogram, RunFacts
+from analysis.run_stats import WITHIN, run_stats
+from analysis.samples import check_span, read_many
+from analysis.stats import Array, evenly
+from experiments.errors import FormatError
+from experiments.model import CSV_COLUMNS, Metric, Outcome, RunResult, RunSpec
+from experiments.results import Experiment
+
+PENDING = "PENDING"
+UNREADABLE = "UNREADABLE"
+
+#: The names of a record's numbers, in their order.
+NUMBERS = (*(m.name for m in MEASURES), *WITHIN)
+#: The columns of a record's curve, and how many points it has at most.
+CURVE = ("timestamp", "map_entries", "slab_bpf_kb", "evictions", "latency_p99_us")
+CURVE_POINTS = 100
+
+#: Runs that are read together, and from how many on it pays to use every CPU.
+_TOGETHER = 32
+_MANY = 512
+
+
+@dataclass(frozen=True)
+class SetAside:
+    """A file that is not data, relative to the experiment, and the reason."""
+
+    file: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Said:
+    """How a run ended and what its JSON says; ``facts`` are without the histogram."""
+
+    outcome: str
+    reason: str = ""
+    metrics: tuple[Metric, ...] = ()
+    facts: RunFacts = field(default_factory=RunFacts)
+    aside: tuple[SetAside, ...] = ()
+
+
+@dataclass(frozen=True)
+class Drawable:
+    """What figures show of a single run: rows of CURVE, and its waits for a CPU."""
+
+    curve: Array
+    histogram: Histogram | None = None
+
+
+@dataclass(frozen=True)
+class Record:
+    """``numbers`` (NUMBERS) and ``drawable`` are None of a run that is no data.
+
+    ``is_lasting`` is False when the files could not be read at this time.
+    """
+
+    said: Said
+    numbers: Array | None = None
+    drawable: Drawable | None = None
+    is_lasting: bool = True
+
+
+def read(experiment: Experiment, specs: Sequence[RunSpec]) -> Iterator[Record]:
+    """The record of each run in `specs`, from its files."""
+    chunks = [specs[i : i + _TOGETHER] for i in range(0, len(specs), _TOGETHER)]
+    one = partial(read_together, experiment)
+    if len(specs) < _MANY:
+        for chunk in chunks:
+            yield from one(chunk)
+        return
+    with ProcessPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        for records in pool.map(one, chunks):
+            yield from records
+
+
+def read_together(experiment: Experiment, specs: Sequence[RunSpec]) -> list[Record]:
+    """The same, of a few runs: their CSV files are in memory at the same time."""
+    results = [_result(experiment, spec) for spec in specs]
+    files = [_csv(experiment, result) for result in results]
+    rows = iter(read_many([file for file in files if isinstance(file, bytes)]))
+    return [
+        result
+        if isinstance(result, Record)
+        else _record(result, next(rows) if isinstance(file, bytes) else file)
+        for result, file in zip(results, files, strict=True)
+    ]
+
+
+def _result(experiment: Experiment, spec: RunSpec) -> RunResult | Record:
+    try:
+        result = experiment.result(spec)
+        if result is not None and result.run_id != spec.run_id:
+            raise FormatError(f"belongs to another run ({result.run_id})")
+    except (FormatError, OSError) as error:
+        path = f"{experiment.path}/{spec.label}.json"
+        reason = str(error).removeprefix(f"{path}: ")
+        said = Said(UNREADABLE, reason, aside=(SetAside(f"{spec.label}.json", reason),))
+        return Record(said, is_lasting=isinstance(error, FormatError))
+    return Record(Said(PENDING), is_lasting=False) if result is None else result
+
+
+def _csv(experiment: Experiment, result: RunResult | Record) -> bytes | OSError | None:
+    """The bytes of the CSV, or why there are none; None of a run that is no data."""
+    if isinstance(result, Record) or result.outcome is not Outcome.OK:
+        return None
+    try:
+        return experiment.files(result.spec).csv.read_bytes()
+    except OSError as error:
+        return error
+
+
+def _record(result: RunResult, rows: Array | FormatError | OSError | None) -> Record:
+    """Of a run that ended; `rows` is None unless it ended OK."""
+    said = Said(result.outcome.value, result.reason)
+    if rows is None:
+        return Record(said)
+    try:
+        if isinstance(rows, Exception):
+            raise rows
+        check_span(rows, result.spec)
+    except FileNotFoundError:
+        reason = "the file is missing"
+    except (FormatError, OSError) as error:
+        reason = str(error)
+    else:
+        return _sound(result, rows)
+    aside = SetAside(f"{result.spec.label}.csv", reason)
+    said = replace(said, aside=(aside,))
+    return Record(said, is_lasting=not isinstance(rows, OSError))
+
+
+def _sound(result: RunResult, rows: Array) -> Record:
+    facts, wrong = run_facts.read(result.facts)
+    where = f"{result.spec.label}.json"
+    said = Said(
+        outcome=result.outcome.value,
+        reason=_flags(result),
+        metrics=result.metrics,
+        facts=replace(facts, run_queue_latency=None),
+        aside=tuple(SetAside(f"{where}: {k}", why) for k, why in wrong.items()),
+    )
+    thin = rows[evenly(len(rows), CURVE_POINTS)]
+    curve = np.ascontiguousarray(thin[:, [CSV_COLUMNS.index(c) for c in CURVE]])
+    drawable = Drawable(curve, facts.run_queue_latency)
+    return Record(said, _numbers(result.spec, rows, facts), drawable)
+
+
+def _numbers(spec: RunSpec, rows: Array, facts: RunFacts) -> Array:
+    columns = dict(zip(CSV_COLUMNS, rows.T, strict=True))
+    values = run_stats(columns, max_entries(spec))
+    # A run without the sampler of that column has the whole of it all the same
+    if facts.load_cpu_s is not None:
+        values["load_cpu_s"] = facts.load_cpu_s
+    return np.array([values[name] for name in NUMBERS])
+
+
+def max_entries(spec: RunSpec) -> float:
+    """Of the map of the run's scheduler; NaN where that is not known."""
+    limit = spec.knobs.get("max_entries")
+    return float(limit) if isinstance(limit, int | float) else np.nan
+
+
+def _flags(result: RunResult) -> str:
+    """What an OK run has to say for itself: checks of its own that failed."""
+    flags = result.facts.get("flags", ())
+    return "; ".join(f"flagged: {flag}" for flag in flags)
