@@ -217,13 +217,13 @@ def demo(c: Context) -> None:
 
 @task(
     help={
-        "name": "what to measure: harness, sampling, verdicts",
+        "name": "what to measure: aggregate, harness, sampling, verdicts",
         "json": "also write rows to this file",
     }
 )
 @guarded
 def bench(c: Context, name: str, json: str | None = None) -> None:
-    """Measure what the harness and its samples cost, and how often verdicts err."""
+    """Measure what harness, samples and analysis cost, and how often verdicts err."""
     benches.bench(name, json)
 
 

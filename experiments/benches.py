@@ -12,7 +12,7 @@ from typing import Any
 from rich.table import Table
 
 from analysis import error_rates
-from experiments import harness_bench, sampling_bench
+from experiments import aggregate_bench, harness_bench, sampling_bench
 from experiments.console import console
 from experiments.errors import unknown_name
 from experiments.results import atomic_write
@@ -20,6 +20,7 @@ from experiments.results import atomic_write
 _Rows = list[dict[str, Any]]
 #: name -> (what measures, what is shown of its rows besides)
 _BENCHES: dict[str, tuple[Callable[[], _Rows], Callable[[_Rows], _Rows]]] = {
+    "aggregate": (aggregate_bench.measure, aggregate_bench.ratios),
     "harness": (harness_bench.measure, lambda rows: []),
     "sampling": (sampling_bench.measure, sampling_bench.ratios),
     "verdicts": (error_rates.rows, error_rates.exceeding),

@@ -27,7 +27,7 @@ LAYERS = [
     },
     {"experiments.loaders.", "workloads."},
     {"experiments.samplers.", "experiments.drive"},
-    {"experiments.books"},
+    {"experiments.books", "experiments.made_up"},
     {
         "experiments.enums",
         "experiments.knobs",
@@ -42,6 +42,7 @@ LAYERS = [
     {"experiments.backends."},
     {"experiments.run"},
     {
+        "experiments.aggregate_bench",
         "experiments.harness_bench",
         "experiments.sampling_bench",
         "experiments.diagnose",

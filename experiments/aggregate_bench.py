@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What aggregating costs: ours against one pass of awk, and a loop of pandas.
+
+On made-up experiments, which lie in a directory that is thrown away.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from experiments import made_up, proc
+from experiments.config import PROJECT
+from experiments.errors import RunFailed
+from experiments.results import Experiment
+
+SIZES = (2_000, 20_000)
+
+_AWK = "FNR > 1 { n++; s += $2; if ($2 > m) m = $2 } END { print n, s / n, m }"
+_PANDAS = """
+from pathlib import Path
+import pandas as pd
+frames = []
+for path in sorted(Path().glob("*/*/*_run*.csv")):
+    workload = path.stem.rpartition("_run")[0]
+    frames.append(pd.read_csv(path).assign(variant=path.parent.name, workload=workload))
+by_arm = pd.concat(frames, ignore_index=True).groupby(["workload", "variant"])
+print(by_arm["map_entries"].agg(["mean", "max"]), by_arm["evictions"].max())
+"""
+_READ = """
+from pathlib import Path
+from analysis.load import load
+from experiments.results import Experiment
+print(len(load(Experiment(Path())).runs))
+"""
+_AGGREGATE = """
+from pathlib import Path
+from analysis.aggregate import aggregate
+from experiments.results import Experiment
+print(len(aggregate(Experiment(Path().resolve())).runs))
+"""
+
+AWK, PANDAS = "awk, one pass", "pandas, a loop"
+FIRST, SECOND = "aggregate", "aggregate after a new run"
+READ_FIRST, READ_SECOND = "  of it reading", "  of it reading after a new run"
+
+_Row = dict[str, Any]
+
+
+def measure(sizes: Sequence[int] = SIZES) -> list[_Row]:
+    """Rows of {what, runs, wall_s, cpu_s, peak_mb}.
+
+    Each is a process of its own, so time includes its imports; `peak_mb` is the largest
+    resident set of it or one of its children, in MB of 10^6 bytes.
+    """
+    return [row for runs in sizes for row in _of_size(runs)]
+
+
+def _of_size(runs: int) -> list[_Row]:
+    with tempfile.TemporaryDirectory(prefix="scxlab-bench-") as directory:
+        path = Path(directory)
+        experiment = made_up.make(path, runs)
+        files = [str(p.relative_to(path)) for p in sorted(path.glob("*/*/*_run*.csv"))]
+        python = [sys.executable, "-c"]
+        rows = [
+            _timed(AWK, ["awk", "-F,", _AWK, *files], path),
+            _timed(PANDAS, [*python, _PANDAS], path),
+            _timed(READ_FIRST, [*python, _READ], path),
+        ]
+        _change_one(experiment)
+        rows.append(_timed(READ_SECOND, [*python, _READ], path))
+        _forget(experiment)
+        rows.append(_timed(FIRST, [*python, _AGGREGATE], path))
+        _change_one(experiment)
+        rows.append(_timed(SECOND, [*python, _AGGREGATE], path))
+    return [{"what": row.pop("what"), "runs": runs, **row} for row in rows]
+
+
+def _change_one(experiment: Experiment) -> None:
+    """Other numbers in the last run: to whoever has read it, as good as a new one."""
+    made_up.write_run(experiment, experiment.manifest().specs[-1], time.monotonic_ns())
+
+
+def _forget(experiment: Experiment) -> None:
+    for path in (experiment.path / ".cache").iterdir():
+        path.unlink()
+
+
+def _timed(what: str, argv: Sequence[str], cwd: Path) -> _Row:
+    began = time.monotonic()
+    path = {**os.environ, "PYTHONPATH": str(PROJECT)}
+    process = proc.start(argv, cwd=cwd, env=path)
+    _, status, used = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise RunFailed(f"{what} ended with {process.returncode}")
+    return {
+        "what": what,
+        "wall_s": round(time.monotonic() - began, 2),
+        "cpu_s": round(used.ru_utime + used.ru_stime, 2),
+        "peak_mb": round(used.ru_maxrss * 1024 / 1e6),
+    }
+
+
+def ratios(rows: Sequence[Mapping[str, Any]]) -> list[_Row]:
+    """Of each size, how many times as fast one thing is as another, in wall time."""
+    pairs = [(PANDAS, FIRST), (PANDAS, READ_FIRST), (FIRST, SECOND)]
+    pairs += [(READ_FIRST, READ_SECOND), (FIRST, AWK)]
+    wall_s = {(row["runs"], row["what"]): row["wall_s"] for row in rows}
+    return [
+        {
+            "ratio": f"{slow.strip()} / {fast.strip()}",
+            "runs": runs,
+            "times": round(wall_s[runs, slow] / wall_s[runs, fast], 1),
+        }
+        for runs in dict.fromkeys(row["runs"] for row in rows)
+        for slow, fast in pairs
+    ]
