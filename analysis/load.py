@@ -110,8 +110,23 @@ def _load(experiment: Experiment, kept: Cache) -> Data:
             for run_id, shown in drawables.items()
             if shown.histogram is not None
         },
-        set_aside=tuple(aside for r in found for aside in r.said.aside),
+        set_aside=(
+            *_not_imported(manifest),
+            *(aside for r in found for aside in r.said.aside),
+        ),
     )
+
+
+def is_imported(manifest: Manifest) -> bool:
+    """Whether the runs are another program's, and nothing proves what was loaded."""
+    return bool(manifest.facts.get("imported"))
+
+
+def _not_imported(manifest: Manifest) -> Iterator[SetAside]:
+    """Files that were no data when the experiment was imported."""
+    imported = manifest.facts.get("imported") or {}
+    for refused in imported.get("set_aside", ()):
+        yield SetAside(str(refused["file"]), str(refused["reason"]))
 
 
 def _records(

@@ -14,7 +14,7 @@ for independent, which a sawtooth is not, so the sentence says where it is from.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,10 +22,11 @@ import pandas as pd
 
 from analysis import stats
 from analysis.compare import Comparison, Group, groups
+from analysis.evidence import Evidence, count_runs, gather
 from analysis.load import Data
 from analysis.measures import number, plural
 from analysis.pace import FAILS, HOLDS, UNDECIDED, judge_pace
-from experiments.model import CONTROL, Outcome
+from experiments.model import Outcome
 
 GROWS = "control grows"
 LEVELS_OFF = "test levels off"
@@ -33,6 +34,9 @@ EVICTS = "test evicts"
 SMALLER = "test stays below control"
 PACE = "workload keeps its pace"
 NO_CRASH = "no crash or ejection"
+
+#: Added to every sentence about runs of which nobody recorded what was loaded.
+NOT_PROVED = "Imported, not proved."
 
 #: A tail slope within this share of control's growth counts as level.
 MARGIN = 0.10
@@ -57,22 +61,6 @@ class Verdict:
         return Group(self.scheduler, self.workload, self.variant)
 
 
-@dataclass(frozen=True)
-class _Evidence:
-    """All that bears on one group; `control` and `test` are rows of per_run()."""
-
-    group: Group
-    control: pd.DataFrame
-    test: pd.DataFrame
-    planned: pd.DataFrame
-    effects: Mapping[tuple[str, str], Comparison]
-    retries: int
-
-    @property
-    def max_entries(self) -> float:
-        return stats.largest(self.planned["max_entries"].to_numpy(dtype=float))
-
-
 _Judgement = tuple[str, str]
 
 
@@ -80,7 +68,7 @@ def judge(
     data: Data, runs: pd.DataFrame, comparisons: Sequence[Comparison]
 ) -> list[Verdict]:
     """A verdict on each criterion for each group; `runs` is per_run.per_run()."""
-    criteria: dict[str, Callable[[_Evidence], _Judgement]] = {
+    criteria: dict[str, Callable[[Evidence], _Judgement]] = {
         GROWS: _grows,
         LEVELS_OFF: _levels_off,
         EVICTS: _evicts,
@@ -90,10 +78,12 @@ def judge(
     }
     verdicts = []
     for group in groups(data):
-        evidence = _evidence(group, data, runs, comparisons)
-        counted = _count_runs(evidence)
+        evidence = gather(group, data, runs, comparisons)
+        counted = count_runs(evidence)
         for criterion, judged_by in criteria.items():
             status, sentence = judged_by(evidence)
+            if not evidence.is_proved:
+                sentence = f"{sentence} {NOT_PROVED}"
             verdicts.append(
                 Verdict(
                     **vars(group),
@@ -104,46 +94,6 @@ def judge(
                 )
             )
     return verdicts
-
-
-def _evidence(
-    group: Group, data: Data, runs: pd.DataFrame, comparisons: Sequence[Comparison]
-) -> _Evidence:
-    def of(frame: pd.DataFrame, *variants: str) -> pd.DataFrame:
-        here = frame["variant"].isin(variants)
-        here &= frame["scheduler"] == group.scheduler
-        return frame[here & (frame["workload"] == group.workload)]
-
-    keys = vars(group).items()
-    return _Evidence(
-        group=group,
-        control=of(runs, CONTROL),
-        test=of(runs, group.variant),
-        planned=of(data.runs, CONTROL, group.variant),
-        effects={
-            (c.source, c.metric): c
-            for c in comparisons
-            if all(getattr(c, k) == v for k, v in keys)
-        },
-        retries=data.manifest.retries,
-    )
-
-
-def _count_runs(e: _Evidence) -> str:
-    """For example `control 3/3, test 2/3 (1 EJECTED)`."""
-    parts = []
-    for variant in (CONTROL, e.group.variant):
-        arm = e.planned[e.planned["variant"] == variant]
-        if arm.empty:
-            parts.append(f"{variant} not planned")
-            continue
-        lost = Counter(map(str, arm["outcome"][~arm["used"]]))
-        set_aside = lost.pop(Outcome.OK.value, 0)
-        causes = [f"{n} {outcome}" for outcome, n in sorted(lost.items())]
-        causes += [f"{set_aside} set aside"] if set_aside else []
-        why = f" ({', '.join(causes)})" if causes else ""
-        parts.append(f"{variant} {int(arm['used'].sum())}/{len(arm)}{why}")
-    return ", ".join(parts)
 
 
 def _column(frame: pd.DataFrame, name: str) -> stats.Array:
@@ -168,7 +118,7 @@ def _ends(interval: stats.Interval) -> str:
     return f"{number(interval.low)} to {number(interval.high)}"
 
 
-def _grows(e: _Evidence) -> _Judgement:
+def _grows(e: Evidence) -> _Judgement:
     if e.control.empty:
         return UNDECIDED, "No control run is data, so its growth is not known."
     growth, method = _over_runs(
@@ -190,7 +140,7 @@ def _times_full(frame: pd.DataFrame) -> int:
     return int(np.isfinite(_column(frame, "full_at_s")).sum())
 
 
-def _no_growth(e: _Evidence) -> str:
+def _no_growth(e: Evidence) -> str:
     said = "Control's growth cannot be measured: there are fewer than 3 samples"
     if not (full := _times_full(e.control)):
         return f"{said} of its entries in any run."
@@ -200,7 +150,7 @@ def _no_growth(e: _Evidence) -> str:
     )
 
 
-def _saturation(e: _Evidence) -> str:
+def _saturation(e: Evidence) -> str:
     """What to add when control's map was full: growth was measured until then."""
     full = _times_full(e.control)
     failures = np.nansum(_column(e.control, "insert_failures"))
@@ -213,7 +163,7 @@ def _saturation(e: _Evidence) -> str:
     )
 
 
-def _levels_off(e: _Evidence) -> _Judgement:
+def _levels_off(e: Evidence) -> _Judgement:
     if e.test.empty:
         return UNDECIDED, "No test run is data, so its slope is not known."
     tail, method = _over_runs(
@@ -252,7 +202,7 @@ def within_margin(tail: stats.Interval, margin: float, said: str) -> tuple[str, 
     return UNDECIDED, f"{said}: the interval does not lie inside the margin."
 
 
-def _evicts(e: _Evidence) -> _Judgement:
+def _evicts(e: Evidence) -> _Judgement:
     test, control = _column(e.test, "evictions"), _column(e.control, "evictions")
     said = f"{_evicted('Test', test)}; {_evicted('control', control)}."
     if (test == 0).any() or (control > 0).any():
@@ -275,7 +225,7 @@ def _evicted(arm: str, evictions: stats.Array) -> str:
     return text + (f" ({missing} not counted)" if missing else "")
 
 
-def _smaller(e: _Evidence) -> _Judgement:
+def _smaller(e: Evidence) -> _Judgement:
     effects = [e.effects.get(("samples", m)) for m in ("entries_max", "entries_mean")]
     found = [c for c in effects if c is not None and c.estimate is not None]
     if len(found) < 2:
@@ -293,7 +243,12 @@ def _smaller(e: _Evidence) -> _Judgement:
     return (FAILS if above else UNDECIDED), said
 
 
-def _no_crash(e: _Evidence) -> _Judgement:
+def _no_crash(e: Evidence) -> _Judgement:
+    if not e.is_proved:
+        return UNDECIDED, (
+            f"Of {plural(len(e.planned), 'run')} nothing recorded whether the "
+            "scheduler was loaded, or for how long."
+        )
     outcomes = Counter(map(str, e.planned["outcome"]))
     ok = outcomes.pop(Outcome.OK.value, 0)
     said = f"{ok} of {plural(len(e.planned), 'planned run')} ended OK"

@@ -23,6 +23,7 @@ LAYERS = [
         "experiments.facts",
         "experiments.histogram",
         "experiments.registry",
+        "experiments.prior",
         "experiments.results",
     },
     {"experiments.loaders.", "workloads."},
@@ -47,7 +48,13 @@ LAYERS = [
         "experiments.sampling_bench",
         "experiments.diagnose",
     },
-    {"experiments.analyses", "experiments.benches", "experiments.studies"},
+    {"experiments.merge"},
+    {
+        "experiments.analyses",
+        "experiments.benches",
+        "experiments.cli_results",
+        "experiments.studies",
+    },
     {"experiments.cli"},
     {"tasks"},
 ]
