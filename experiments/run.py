@@ -65,7 +65,7 @@ def _never(experiment: Experiment, spec: RunSpec) -> bool:
 
 
 #: Facts that all runs of an experiment share. Only a new experiment may have others.
-_SAME = ("kernel_sha256", "accel", "vm", "labroot", "objects", "tools", "map")
+SAME = ("kernel_sha256", "accel", "vm", "labroot", "objects", "tools", "map")
 
 
 def default_name(config: Config, planned: Plan, known: Mapping[str, Any]) -> str:
@@ -73,7 +73,7 @@ def default_name(config: Config, planned: Plan, known: Mapping[str, Any]) -> str
     names = [*(s.name for s in config.sources()[:2]), *config.workloads[:2]]
     if prefix := _PREFIXES.get(config.treatment):
         names.insert(0, prefix)
-    identity = [planned.plan_id, *(known.get(name) for name in _SAME)]
+    identity = [planned.plan_id, *(known.get(name) for name in SAME)]
     return f"{'-'.join(names)}-{digest(identity)[:6]}"
 
 
@@ -212,7 +212,7 @@ def _facts(config: Config, backend: Backend, built: Built) -> Mapping[str, Any]:
 def _check_facts(experiment: Experiment, known: Mapping[str, Any]) -> None:
     """Raises ConfigError when runs done now would not compare with those before."""
     before = experiment.manifest().facts
-    for name in _SAME:
+    for name in SAME:
         if before.get(name) != known.get(name):
             raise ConfigError(
                 f"{experiment.path} was begun with another {name}; its runs and new "

@@ -133,9 +133,9 @@ def test_stopped_and_started_again_goes_on(experiment: Experiment) -> None:
             assert experiment.result(spec) == before[spec.label]
 
 
-@pytest.mark.parametrize("name", run._SAME)
+@pytest.mark.parametrize("name", run.SAME)
 def test_an_experiment_keeps_its_facts(experiment: Experiment, name: str) -> None:
-    known = {fact: "as before" for fact in run._SAME}
+    known = {fact: "as before" for fact in run.SAME}
     experiment.update(facts=known)
     run._check_facts(experiment, known)
     with pytest.raises(ConfigError, match=f"another {name}.*--experiment"):
