@@ -106,7 +106,7 @@ def run(
     )
 
 
-@task(help={"experiment": "its name in results/; the newest if left away"})
+@task(help={"experiment": "name in results/, or A,B to merge; the newest if left away"})
 @guarded
 def aggregate(c: Context, experiment: str | None = None) -> None:
     """Statistics, verdicts, plots and the report of an experiment."""
@@ -125,6 +125,19 @@ def aggregate(c: Context, experiment: str | None = None) -> None:
 def compare(c: Context, a: str, b: str, fail_on: str | None = None) -> None:
     """Set an experiment against another: two kernels, two versions of a scheduler."""
     analyses.compare(a, b, fail_on)
+
+
+@task(
+    name="import",
+    help={
+        "directory": "holds <scheduler>/<control|test>/<workload>_run<N>.csv",
+        "experiment": _RUN_HELP["experiment"],
+    },
+)
+@guarded
+def import_(c: Context, directory: str, experiment: str | None = None) -> None:
+    """Results of the map clean-up automation, as an experiment: not proved."""
+    analyses.import_(directory, experiment)
 
 
 @task(

@@ -1,28 +1,36 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The commands that read results: `invoke aggregate` and `invoke compare`."""
+"""The commands on results there are: aggregate, also several as one; compare; import."""
 
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 from analysis import gate, versus_tables
 from analysis.aggregate import aggregate as analyse
 from analysis.versus import Versus, versus
+from experiments import merge, prior
 from experiments import run as runner
 from experiments.console import console, say
 from experiments.errors import ConfigError, RunFailed, unknown_name
+from experiments.model import digest
 from experiments.results import Experiment, atomic_write, experiments
 
 
 def _experiment(name: str | None) -> Experiment:
-    """The one of that name, or the newest."""
+    """The one of that name, or the newest; of `A,B` both as one."""
     known = {e.path.name: e for e in experiments(runner.RESULTS)}
     if not known:
         raise ConfigError("there is no experiment in results/ yet: invoke run")
-    if name is not None and name not in known:
-        raise unknown_name("experiment", name, known)
-    return known[name] if name else list(known.values())[-1]
+    if name is None:
+        return list(known.values())[-1]
+    names = list(dict.fromkeys(filter(None, name.split(","))))
+    for each in names or [name]:
+        if each not in known:
+            raise unknown_name("experiment", each, known)
+    parts = [known[each] for each in names]
+    return parts[0] if len(parts) == 1 else merge.merge(parts, runner.RESULTS)
 
 
 def aggregate(name: str | None) -> None:
@@ -72,3 +80,22 @@ def _stop_at_regressions(found: Versus, share: float) -> None:
     if worse:
         which = "; ".join(f"{c.arm}: {c.metric}" for c in worse)
         raise RunFailed(f"regressed by more than {100 * share:g} %: {which}")
+
+
+def import_(directory: str, name: str | None) -> None:
+    """Take over the results of the automation that came before."""
+    source = Path(directory).expanduser().resolve()
+    name = runner.checked_name(name or _name_of(source))
+    done = prior.import_tree(source, runner.RESULTS / name)
+    for refused in done.refused:
+        say(f"set aside: {refused.file}: {refused.reason}")
+    say(
+        f"{done.runs} runs imported, not proved, {done.flagged} of them flagged; "
+        f"{len(done.refused)} files set aside"
+    )
+    say(f"now: invoke aggregate --experiment {name}")
+
+
+def _name_of(source: Path) -> str:
+    stem = re.sub(r"[^\w.-]+", "_", source.name) or "results"
+    return f"imported-{stem}-{digest(str(source))[:6]}"

@@ -11,6 +11,7 @@ from invoke.program import Program
 from experiments import cli, labroot
 from experiments import run as runner
 from experiments.errors import MissingRequirement
+from tests.unit import analysis_fixtures as fx
 
 PROJECT = Path(__file__).parents[2]
 
@@ -38,6 +39,8 @@ def invoke(monkeypatch: pytest.MonkeyPatch, line: str) -> int:
         ("run --duration soon", 2, "--duration: "),
         ("run --backend mv", 2, "unknown backend 'mv'"),
         ("run --config /absent.yaml", 2, "/absent.yaml: No such file"),
+        ("import /absent", 2, "/absent has no <scheduler>/"),
+        ("import", 2, "directory"),
         ("bench everything", 2, "unknown bench 'everything'"),
         ("run --duration", 2, "--duration needs a value"),
     ],
@@ -81,6 +84,37 @@ def test_no_experiment_yet(
     monkeypatch.setattr(runner, "RESULTS", tmp_path)
     assert invoke(monkeypatch, "aggregate") == 2
     assert "invoke run" in capsys.readouterr().err
+
+
+def test_prior_results_are_imported_and_aggregated(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    monkeypatch.setattr(runner, "RESULTS", tmp_path)
+    golden = PROJECT / "tests/golden/prior"
+    assert invoke(monkeypatch, f"import {golden} --experiment old") == 0
+    said = capsys.readouterr().out
+    assert "7 runs imported, not proved" in said
+    assert "set aside: scx_nest/control/hackbench_run2.csv: the file is empty" in said
+    invoke(monkeypatch, "aggregate --experiment old")
+    assert (tmp_path / "old" / "report.html").exists()
+    assert "Imported, not proved." in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_name_in_a_list_of_experiments_is_checked(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    monkeypatch.setattr(runner, "RESULTS", tmp_path)
+    for name in ("one", "two"):
+        fx.Lab(tmp_path / name, fx.arms(1))
+    assert invoke(monkeypatch, "aggregate --experiment one,tow") == 2
+    assert "did you mean 'two'" in capsys.readouterr().err
+    assert invoke(monkeypatch, "aggregate --experiment one,two") == 2
+    assert "do not compare" in capsys.readouterr().err
+    assert invoke(monkeypatch, "aggregate --experiment ,") == 2
 
 
 def test_a_missing_requirement_is_4(

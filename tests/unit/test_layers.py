@@ -52,7 +52,6 @@ LAYERS = [
     {
         "experiments.analyses",
         "experiments.benches",
-        "experiments.cli_results",
         "experiments.studies",
     },
     {"experiments.cli"},
