@@ -13,7 +13,7 @@ import hashlib
 import sqlite3
 import zlib
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -68,10 +68,12 @@ def use(folder: Path, work: Callable[[Cache], _T]) -> _T:
     try:
         return _use(path, work)
     except sqlite3.OperationalError:
-        return _use(None, work)
+        pass
     except (_Unsound, sqlite3.DatabaseError):
-        path.unlink()
-    return _use(path, work)
+        path.unlink(missing_ok=True)
+        with suppress(sqlite3.OperationalError):
+            return _use(path, work)
+    return _use(None, work)
 
 
 def _use(path: Path | None, work: Callable[[Cache], _T]) -> _T:

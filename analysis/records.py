@@ -112,7 +112,7 @@ def _result(experiment: Experiment, spec: RunSpec) -> RunResult | Record:
         if result is not None and result.run_id != spec.run_id:
             raise FormatError(f"belongs to another run ({result.run_id})")
     except (FormatError, OSError) as error:
-        path = f"{experiment.path}/{spec.label}.json"
+        path = experiment.files(spec).json
         reason = str(error).removeprefix(f"{path}: ")
         said = Said(UNREADABLE, reason, aside=(SetAside(f"{spec.label}.json", reason),))
         return Record(said, is_lasting=isinstance(error, FormatError))
