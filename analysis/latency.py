@@ -98,7 +98,10 @@ def _lines(share: Axes, tail: Axes, drawn: Curve, style: dict[str, object]) -> N
 def _label(share: Axes, tail: Axes) -> None:
     share.set_ylim(bottom=0)
     share.set_ylabel("share of waits per octave (%)")
-    share.legend(frameon=False, labelcolor="linecolor", handlelength=2.4)
+    # Not the best place: looking for it takes as long as drawing hundreds of lines
+    share.legend(
+        frameon=False, labelcolor="linecolor", handlelength=2.4, loc="upper right"
+    )
     tail.set_xscale("log")
     tail.set_yscale("log")
     tail.set_ylim(min(0.5, tail.get_ylim()[0]), 130)
