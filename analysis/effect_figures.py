@@ -35,7 +35,7 @@ def draw(
     samples = samples[
         (samples["scheduler"] == where[0]) & (samples["workload"] == where[1])
     ]
-    yield from _scans(data, where, samples)
+    yield from _scans(data, where)
     yield from _sweep(data, where, samples)
 
 
@@ -82,10 +82,10 @@ def _clearest(shown: Sequence[Comparison]) -> str:
     )
 
 
-def _scans(data: Data, where: Where, samples: pd.DataFrame) -> Iterator[Figure]:
-    rows = samples.dropna(subset=["scan_time_ns", "scans"])
-    last = rows.groupby(["variant", "run"], sort=False).last().reset_index()
-    last = last[last["scans"] > 0]
+def _scans(data: Data, where: Where) -> Iterator[Figure]:
+    rows = data.measured
+    rows = rows[(rows["scheduler"] == where[0]) & (rows["workload"] == where[1])]
+    rows = rows.dropna(subset=["mean_scan_us"])
     budgets = {
         s.variant: float(s.knobs["budget_us"])
         for s in data.manifest.specs
@@ -93,10 +93,10 @@ def _scans(data: Data, where: Where, samples: pd.DataFrame) -> Iterator[Figure]:
     }
     values = pd.DataFrame(
         {
-            "variant": last["variant"],
-            "mean_us": last["scan_time_ns"] / last["scans"] / 1e3,
-            "longest_us": last["longest_scan_ns"] / 1e3,
-            "budget_us": last["variant"].map(budgets),
+            "variant": rows["variant"],
+            "mean_us": rows["mean_scan_us"],
+            "longest_us": rows["longest_scan_us"],
+            "budget_us": rows["variant"].map(budgets),
         }
     ).dropna()
     if values.empty:

@@ -46,6 +46,7 @@ MEASURES = (
     Measure("slab_bpf_kb", "BPF slab memory", "kB", True),
     Measure("map_memlock_kb", "map memory", "kB", True),
     Measure("scan_time_ms_per_s", "time in scans", "ms/s", True),
+    Measure("mean_scan_us", "mean scan", "us", True),
     Measure("longest_scan_us", "longest scan", "us", True),
     Measure("scanned_per_us", "entries scanned per us of scan", "entries/us", False),
     Measure("scans_refused", "scans refused", "scans", None),

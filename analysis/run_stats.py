@@ -114,6 +114,7 @@ def _of_map(column: Columns) -> dict[str, float]:
 def _of_scans(column: Columns, span_s: float) -> dict[str, float]:
     return {
         "scan_time_ms_per_s": increase(column["scan_time_ns"]) / 1e6 / span_s,
+        "mean_scan_us": rate(column["scan_time_ns"] / 1e3, column["scans"]),
         "longest_scan_us": last(column["longest_scan_ns"]) / 1e3,
         "scanned_per_us": rate(column["scanned"], column["scan_time_ns"] / 1e3),
     }

@@ -22,7 +22,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import stats as scipy_stats
 
-from analysis import per_run, stats
+from analysis import run_stats, stats
 from analysis.compare import BETTER, EQUIVALENT, WORSE, compare
 from analysis.load import RUN_COLUMNS, Data
 from analysis.measures import KEYS, TIDY
@@ -185,9 +185,11 @@ def _data(
         experiment=Experiment(Path()),
         manifest=manifest,
         runs=runs.reindex(columns=RUN_COLUMNS),
-        samples=nothing,
+        measured=nothing,
         metrics=nothing,
         facts={},
+        curves=nothing,
+        histograms={},
         set_aside=(),
     )
 
@@ -286,5 +288,5 @@ def within_runs(entries: Array, time_s: Array) -> list[Array]:
 
     `entries` is experiments x samples.
     """
-    found: list[stats.Interval] = [per_run.tail_slope(time_s, e) for e in entries]
+    found: list[stats.Interval] = [run_stats.tail_slope(time_s, e) for e in entries]
     return [np.array(ends)[:, None] for ends in zip(*found, strict=True)]

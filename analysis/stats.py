@@ -210,7 +210,7 @@ def correlation(x: Array, y: Array) -> float:
     No p-value goes with it: samples of one run depend on each other.
     """
     x, y = present(x, y)
-    if len(x) < 3 or np.ptp(x) == 0 or np.ptp(y) == 0:
+    if len(x) < 3 or np.std(x) == 0 or np.std(y) == 0:
         return np.nan
     return float(np.corrcoef(x, y)[0, 1])
 

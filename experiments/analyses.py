@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The commands on results there are: aggregate, also several as one; compare; import."""
+"""The commands on results: aggregate, also of several as one; compare; import."""
 
 from __future__ import annotations
 

@@ -15,6 +15,7 @@ from invoke.parser.parser import ParseMachine
 from rich.table import Table
 
 from analysis.decided import is_decided
+from experiments import config as configs
 from experiments import (
     diagnose,
     kernel_image,
@@ -25,7 +26,6 @@ from experiments import (
     sources,
     studies,
 )
-from experiments import config as configs
 from experiments import run as runner
 from experiments.analyses import aggregate
 from experiments.config import PROJECT, Config
