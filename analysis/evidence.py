@@ -26,6 +26,7 @@ class Evidence:
     effects: Mapping[tuple[str, str], Comparison]  # by source and metric
     retries: int
     is_proved: bool
+    looked_at: bool  # after every block, to see whether another is needed
 
     @property
     def max_entries(self) -> float:
@@ -53,6 +54,7 @@ def gather(
         },
         retries=data.manifest.retries,
         is_proved=not is_imported(data.manifest),
+        looked_at=bool(data.manifest.config.get("until_decided")),
     )
 
 

@@ -26,6 +26,7 @@ from analysis.evidence import Evidence, count_runs, gather
 from analysis.load import Data
 from analysis.measures import number, plural
 from analysis.pace import FAILS, HOLDS, UNDECIDED, judge_pace
+from analysis.sequential import confidence_sequence
 from experiments.model import Outcome
 
 GROWS = "control grows"
@@ -101,11 +102,18 @@ def _column(frame: pd.DataFrame, name: str) -> stats.Array:
 
 
 def _over_runs(
-    frame: pd.DataFrame, name: str, within: tuple[str, str], level: float
+    frame: pd.DataFrame,
+    name: str,
+    within: tuple[str, str],
+    level: float,
+    looked_at: bool,
 ) -> tuple[stats.Interval, str]:
     """The interval over runs, or within the only run; and how it was come by."""
     (values,) = stats.present(_column(frame, name))
     percent = f"{100 * level:.0f} %"
+    if looked_at:
+        text = f"{percent} confidence sequence over {len(values)} runs"
+        return confidence_sequence(values, level), text
     if len(values) != 1:
         text = f"{percent} t interval over {len(values)} runs"
         return stats.t_interval(values, level), text
@@ -122,7 +130,11 @@ def _grows(e: Evidence) -> _Judgement:
     if e.control.empty:
         return UNDECIDED, "No control run is data, so its growth is not known."
     growth, method = _over_runs(
-        e.control, "growth_entries_per_s", ("growth_low", "growth_high"), 0.95
+        e.control,
+        "growth_entries_per_s",
+        ("growth_low", "growth_high"),
+        0.95,
+        e.looked_at,
     )
     if not np.isfinite(growth.estimate):
         return UNDECIDED, _no_growth(e)
@@ -167,7 +179,7 @@ def _levels_off(e: Evidence) -> _Judgement:
     if e.test.empty:
         return UNDECIDED, "No test run is data, so its slope is not known."
     tail, method = _over_runs(
-        e.test, "tail_entries_per_s", ("tail_low", "tail_high"), 0.90
+        e.test, "tail_entries_per_s", ("tail_low", "tail_high"), 0.90, e.looked_at
     )
     said = (
         f"Over the last half of its runs test's map changes by {number(tail.estimate)} "
@@ -181,25 +193,53 @@ def _levels_off(e: Evidence) -> _Judgement:
     growth = stats.summarise(_column(e.control, "growth_entries_per_s")).median
     if not growth > 0:
         return UNDECIDED, f"{said}; control did not grow, so there is no margin."
-    return within_margin(tail, MARGIN * growth, said)
-
-
-def within_margin(tail: stats.Interval, margin: float, said: str) -> tuple[str, str]:
-    """Two one-sided tests: status and sentence of a 90 % interval of the tail slope.
-
-    `margin` is in the unit of `tail`, entries/s; `said` is the sentence so far.
-    """
     said = (
-        f"{said}, against a margin of ±{number(margin)} "
+        f"{said}, against a margin of ±{number(MARGIN * growth)} "
         f"({100 * MARGIN:.0f} % of control's growth)"
     )
-    if -margin < tail.low and tail.high < margin:
+    return within_margin(*_beyond_margin(e, tail, MARGIN * growth), said)
+
+
+def _beyond_margin(
+    e: Evidence, tail: stats.Interval, margin: float
+) -> tuple[stats.Interval, stats.Interval]:
+    """90 % intervals of the tail slope less the margin, and of both added up.
+
+    The margin is an estimate as well, and scatters as control's growth does: taken for
+    known, what grows by exactly as much would be called level far too often. With a
+    single run of either there is nothing to tell its scatter by.
+    """
+    arms = e.control.set_index("block"), e.test.set_index("block")
+    growth = MARGIN * arms[0]["growth_entries_per_s"]
+    slope = arms[1]["tail_entries_per_s"]
+    if e.looked_at:
+        above, below = ((slope + s * growth).to_numpy(float) for s in (-1, 1))
+        return confidence_sequence(above, 0.90), confidence_sequence(below, 0.90)
+    g, t = (stats.present(s.to_numpy(float))[0] for s in (growth, slope))
+    if min(len(g), len(t)) < 2:
+        low, middle, high = tail.low, tail.estimate, tail.high
+        return (
+            stats.Interval(middle - margin, low - margin, high - margin),
+            stats.Interval(middle + margin, low + margin, high + margin),
+        )
+    return stats.welch_interval(g, t, 0.90), stats.welch_interval(-g, t, 0.90)
+
+
+def within_margin(
+    above: stats.Interval, below: stats.Interval, said: str
+) -> tuple[str, str]:
+    """Two one-sided tests: status and sentence.
+
+    `above` and `below` are 90 % intervals of the slope less the margin and of both
+    added up, entries/s; `said` is the sentence so far.
+    """
+    if above.high < 0 < below.low:
         return HOLDS, f"{said}: level."
-    if tail.low > margin:
+    if above.low > 0:
         return FAILS, f"{said}: still growing."
-    if tail.high < -margin:
+    if below.high < 0:
         return UNDECIDED, f"{said}: falling, so no level was reached."
-    return UNDECIDED, f"{said}: the interval does not lie inside the margin."
+    return UNDECIDED, f"{said}: not surely inside the margin."
 
 
 def _evicts(e: Evidence) -> _Judgement:

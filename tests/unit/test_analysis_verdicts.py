@@ -284,5 +284,8 @@ def test_levelling_off_is_rarely_granted_to_a_drift_at_the_margin() -> None:
     granted = 0
     for _ in range(1000):
         tail = stats.t_interval(rng.normal(23.5, 5, 4), level=0.90)
-        granted += within_margin(tail, 23.5, "")[0] == HOLDS
+        above, below = (
+            stats.Interval(*(end + shift for end in tail)) for shift in (-23.5, 23.5)
+        )
+        granted += within_margin(above, below, "")[0] == HOLDS
     assert granted / 1000 < 0.07
