@@ -94,11 +94,14 @@ def _forget(experiment: Experiment) -> None:
 def _timed(what: str, argv: Sequence[str], cwd: Path) -> _Row:
     began = time.monotonic()
     path = {**os.environ, "PYTHONPATH": str(PROJECT)}
-    process = proc.start(argv, cwd=cwd, env=path)
-    _, status, used = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
+    with tempfile.TemporaryFile() as errors:
+        process = proc.start(argv, cwd=cwd, env=path, stderr=errors)
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        errors.seek(0)
+        said = proc.last_lines(errors.read().decode("utf-8", "replace"), 3)
     if process.returncode:
-        raise RunFailed(f"{what} ended with {process.returncode}")
+        raise RunFailed(f"{what.strip()} ended with {process.returncode}: {said}")
     return {
         "what": what,
         "wall_s": round(time.monotonic() - began, 2),
