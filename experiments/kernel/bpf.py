@@ -285,11 +285,13 @@ def walk_keys(fd: int, key_size: int) -> Iterator[bytes]:
         key = ctypes.addressof(buffer)
 
 
-def memlock_bytes(fd: int) -> int:
+def fdinfo(fd: int) -> Path:
+    return Path(f"/proc/self/fdinfo/{fd}")
+
+
+def memlock_bytes(fdinfo: str) -> int:
     """Memory the kernel charges for a map; exact for all hash maps since 6.4."""
     try:
-        return procfs.field_after(
-            procfs.read(Path(f"/proc/self/fdinfo/{fd}")), "memlock:"
-        )
+        return procfs.field_after(fdinfo, "memlock:")
     except KeyError:
         raise OSError(errno.ENOENT, "no memlock in fdinfo") from None

@@ -65,7 +65,7 @@ def kill(path: Path) -> None:
 
 def cpu_s(path: Path) -> float:
     """CPU seconds that the tasks of the group have used, those that ended as well."""
-    return field_after((path / "cpu.stat").read_text(), "usage_usec ") / 1e6
+    return field_after(read(path / "cpu.stat"), "usage_usec ") / 1e6
 
 
 def slab_unreclaimable_bytes(path: Path) -> int:

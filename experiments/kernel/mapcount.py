@@ -238,5 +238,5 @@ def look(
         if (counter := choose(fd, bin_dir, methods)) is not None:
             stack.callback(counter.close)
             entries = counter.count()
-        memlock_kb = bpf.memlock_bytes(fd) / 1024
+        memlock_kb = bpf.memlock_bytes(procfs.read(bpf.fdinfo(fd))) / 1024
         return MapState(info.type_name, info.max_entries, entries, memlock_kb)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,12 +24,36 @@ def read(path: Path) -> str:
     return b"".join(chunks).decode()
 
 
+class KeptFile:
+    """A file of the kernel's that is read with every sample.
+
+    It stays open, as opening costs as much as reading. Each reading is of its own
+    moment.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._fd = os.open(path, os.O_RDONLY)
+
+    def text(self) -> str:
+        chunks = [os.pread(self._fd, _READ_BYTES, 0)]
+        while len(chunks[-1]) == _READ_BYTES:
+            chunks.append(os.pread(self._fd, _READ_BYTES, _READ_BYTES * len(chunks)))
+        return b"".join(chunks).decode()
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+
+#: Those of the whole machine stay open as long as the process lives.
+_kept = functools.cache(KeptFile)
+
+
 def field_after(text: str, name: str) -> int:
     """The first number on the line that starts with `name`; KeyError without one."""
-    for line in text.splitlines():
-        if line.startswith(name):
-            return int(line[len(name) :].split()[0])
-    raise KeyError(name)
+    at = f"\n{text}".find(f"\n{name}")
+    if at < 0:
+        raise KeyError(name)
+    return int(text[at + len(name) :].split(maxsplit=1)[0])
 
 
 def mounted_at(path: Path) -> str:
@@ -43,23 +68,52 @@ def mounted_at(path: Path) -> str:
 
 def meminfo_kb(*names: str) -> list[int]:
     """Fields of /proc/meminfo, of one moment."""
-    text = read(PROC / "meminfo")
+    text = _kept(PROC / "meminfo").text()
     return [field_after(text, f"{name}:") for name in names]
 
 
 def forks() -> int:
     """Tasks (processes and threads) created since boot."""
-    return field_after(read(PROC / "stat"), "processes ")
+    return field_after(_kept(PROC / "stat").text(), "processes ")
+
+
+@dataclass(frozen=True)
+class CpuTime:
+    """Of one CPU since boot, in ticks of 1/USER_HZ s."""
+
+    busy: int
+    idle: int  # also while waiting for a disk
+
+    def busy_percent_since(self, before: CpuTime) -> float:
+        """0 where no tick has passed."""
+        busy, idle = self.busy - before.busy, self.idle - before.idle
+        return 100 * busy / (busy + idle) if busy + idle > 0 else 0.0
+
+
+def cpu_times() -> list[CpuTime]:
+    """By /proc/stat, of every CPU that is online.
+
+    The columns are user, nice, system, idle, iowait, irq, softirq, steal, guest, guest
+    nice; user and nice contain the last two (Documentation/filesystems/proc.rst).
+    """
+    times = []
+    for line in _kept(PROC / "stat").text().splitlines()[1:]:
+        if not line.startswith("cpu"):
+            break
+        ticks = [int(column) for column in line.split()[1:9]]
+        idle = ticks[3] + ticks[4]
+        times.append(CpuTime(sum(ticks) - idle, idle))
+    return times
 
 
 def context_switches() -> int:
     """Since boot, of all CPUs."""
-    return field_after(read(PROC / "stat"), "ctxt ")
+    return field_after(_kept(PROC / "stat").text(), "ctxt ")
 
 
 def tasks() -> int:
     """Processes and threads there are now."""
-    return int(read(PROC / "loadavg").split()[3].split("/")[1])
+    return int(_kept(PROC / "loadavg").text().split()[3].split("/")[1])
 
 
 @dataclass(frozen=True)
@@ -72,6 +126,6 @@ class SchedStat:
 
 def schedstat() -> SchedStat:
     """Columns 8 and 9 of the cpu lines (Documentation/scheduler/sched-stats.rst)."""
-    text = read(PROC / "schedstat")
+    text = _kept(PROC / "schedstat").text()
     rows = [line.split() for line in text.splitlines() if line.startswith("cpu")]
     return SchedStat(sum(int(r[8]) for r in rows), sum(int(r[9]) for r in rows))

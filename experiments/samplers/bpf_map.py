@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from experiments.kernel import bpf, mapcount
+from experiments.kernel.procfs import KeptFile
 from experiments.model import Job, Loaded, Sampler
 
 
@@ -58,10 +59,12 @@ class BpfMapSampler(Sampler):
         self._bin_dir = job.bin_dir
         self._wanted, self._info = watched(job, loaded)
         self._fd = -1
+        self._fdinfo: KeptFile | None = None
         self._counter: mapcount.Counter | None = None
         with contextlib.suppress(FileNotFoundError):
             if self._info is not None:
                 self._fd = bpf.open_map(self._info.id)
+                self._fdinfo = KeptFile(bpf.fdinfo(self._fd))
                 self._counter = mapcount.choose(self._fd, job.bin_dir)
         # What was refused for one map is not tried for all the others
         refused = mapcount.METHODS.index(type(self._counter)) if self._counter else 0
@@ -96,7 +99,8 @@ class BpfMapSampler(Sampler):
         return self._counter.count() if self._counter is not None else None
 
     def sample(self) -> Mapping[str, float]:
-        values = {"map_memlock_kb": bpf.memlock_bytes(self._fd) / 1024}
+        assert self._fdinfo is not None
+        values = {"map_memlock_kb": bpf.memlock_bytes(self._fdinfo.text()) / 1024}
         if (entries := self.entries()) is not None:
             values["map_entries"] = entries
         return values
@@ -120,6 +124,8 @@ class BpfMapSampler(Sampler):
     def close(self) -> None:
         if self._counter is not None:
             self._counter.close()
+        if self._fdinfo is not None:
+            self._fdinfo.close()
         if self._fd >= 0:
             os.close(self._fd)
 

@@ -3,11 +3,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 
-import psutil
-
-from experiments.kernel import cgroup
+from experiments.kernel import cgroup, procfs
 from experiments.model import Job, Loaded, Sampler
 
 
@@ -16,18 +15,20 @@ class CpuSampler(Sampler):
 
     def __init__(self, job: Job, loaded: Loaded) -> None:
         self._group = cgroup.load_group(job.spec.run_id)
-        psutil.cpu_percent(percpu=True)  # the next call is of the time since this one
+        self._before = procfs.cpu_times()
 
     def missing(self) -> Sequence[str]:
         return ()
 
     def sample(self) -> Mapping[str, float]:
-        busy = psutil.cpu_percent(percpu=True)
+        now, before = procfs.cpu_times(), self._before
+        self._before = now
+        busy = [n.busy_percent_since(b) for n, b in zip(now, before, strict=False)]
         values = {
             "cpu_busy_percent": sum(busy) / len(busy),
             "cpu_spread_percent": max(busy) - min(busy),
         }
-        if self._group.exists():
+        with contextlib.suppress(FileNotFoundError):
             values["load_cpu_s"] = cgroup.cpu_s(self._group)
         return values
 

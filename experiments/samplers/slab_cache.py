@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from experiments.kernel.procfs import KeptFile
 from experiments.model import Job, Loaded, Sampler
 from experiments.samplers.bpf_map import watched
 
@@ -45,6 +46,7 @@ class SlabCacheSampler(Sampler):
 
     def __init__(self, job: Job, loaded: Loaded) -> None:
         self._cache: Path | None = None
+        self._objects: KeptFile | None = None
         self._reasons: Sequence[str] = ("the scheduler's programs use no hash map",)
         _, info = watched(job, loaded)
         if info is None:
@@ -60,7 +62,8 @@ class SlabCacheSampler(Sampler):
             return ("its elements are larger than the caches of kmalloc",)
         if not (self._cache / "objects").exists():
             return (f"no {self._cache} (CONFIG_SLUB_DEBUG, CONFIG_MEMCG)",)
-        self._object_bytes = _number(self._cache / "object_size")
+        self._object_bytes = _number((self._cache / "object_size").read_text())
+        self._objects = KeptFile(self._cache / "objects")
         return ()
 
     def missing(self) -> Sequence[str]:
@@ -71,14 +74,18 @@ class SlabCacheSampler(Sampler):
         return {"slab_cache": self._cache.name}
 
     def sample(self) -> Mapping[str, float]:
-        assert self._cache is not None
-        objects = _number(self._cache / "objects")
+        assert self._objects is not None
+        objects = _number(self._objects.text())
         return {"slab_cache_kb": objects * self._object_bytes / 1024}
 
+    def close(self) -> None:
+        if self._objects is not None:
+            self._objects.close()
 
-def _number(path: Path) -> int:
+
+def _number(text: str) -> int:
     """The first number of a sysfs file; some add the shares of NUMA nodes."""
-    return int(path.read_text().split()[0])
+    return int(text.split()[0])
 
 
 SAMPLER = SlabCacheSampler

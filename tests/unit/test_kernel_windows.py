@@ -22,6 +22,36 @@ def test_fields() -> None:
     assert procfs.field_after(STAT, "processes ") == 5120
 
 
+def test_a_kept_file_is_read_anew_and_whole(tmp_path: Path) -> None:
+    path = tmp_path / "stat"
+    path.write_text("x" * 200_000)
+    file = procfs.KeptFile(path)
+    assert len(file.text()) == 200_000
+    path.write_text("processes 7\n")
+    assert file.text() == "processes 7\n"
+    file.close()
+
+
+CPUS = """\
+cpu  300 0 100 1000 100 0 0 0 50 0
+cpu0 200 0 50 500 50 0 0 0 50 0
+cpu1 100 0 50 500 50 0 0 0 0 0
+intr 12345 0 0
+"""
+
+
+def test_busy_and_idle_time_of_cpus(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "stat").write_text(CPUS)
+    monkeypatch.setattr(procfs, "PROC", tmp_path)
+    first, second = procfs.cpu_times()
+    assert first == procfs.CpuTime(250, 550), "guest time is part of user time"
+    assert second == procfs.CpuTime(150, 550)
+    assert first.busy_percent_since(first) == 0
+    assert first.busy_percent_since(procfs.CpuTime(150, 250)) == 25
+
+
 MOUNTINFO = """\
 21 1 0:20 / / rw - virtiofs rootfs rw
 30 21 0:29 / /sys/fs/bpf rw,relatime shared:4 - bpf bpf rw

@@ -279,6 +279,17 @@ def test_looking_at_a_map_that_has_gone(monkeypatch: pytest.MonkeyPatch) -> None
 # --- the sampler ----------------------------------------------------------------------
 
 
+class FakeFdinfo:
+    def __init__(self, path: Path) -> None:
+        assert path == Path("/proc/self/fdinfo/1001")
+
+    def text(self) -> str:
+        return "flags:\t02\nmemlock:\t4096\n"
+
+    def close(self) -> None:
+        pass
+
+
 class FakeWay:
     name = "fake"
 
@@ -298,7 +309,8 @@ class FakeKernel:
         self.maps = maps
         monkeypatch.setattr(bpf, "open_map", self.open_map)
         monkeypatch.setattr(bpf, "map_info", lambda fd: self.maps[fd - 1000][0])
-        monkeypatch.setattr(bpf, "memlock_bytes", lambda fd: 4096)
+        monkeypatch.setattr(mapcount.procfs, "read", lambda path: "memlock:\t4096\n")
+        monkeypatch.setattr(bpf_map, "KeptFile", FakeFdinfo)
         monkeypatch.setattr(bpf_map.os, "close", lambda fd: None)
         monkeypatch.setattr(mapcount, "choose", self.choose)
         monkeypatch.setattr(mapcount, "METHODS", (object, FakeWay))
