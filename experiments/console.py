@@ -7,13 +7,22 @@ On a terminal the line at the bottom moves; in a log every step is a line with i
 from __future__ import annotations
 
 import contextlib
+import itertools
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from rich.console import Console
+from rich.table import Table
 
 #: A step of something that takes long; shown as it comes.
 Report = Callable[[str], None]
+
+#: What is measured, a line each: column -> value.
+Rows = list[dict[str, Any]]
+
+#: No table is wider; where the terminal is narrower, it is that which folds lines.
+_WIDEST = 1000
 
 console = Console(highlight=False, soft_wrap=True)
 
@@ -42,3 +51,22 @@ def steps(title: str) -> Iterator[Report]:
         say(f"{title} ...")
         yield report
     say(f"{title}: done in {elapsed()}")
+
+
+def show_rows(rows: Rows) -> None:
+    """A table for each stretch of rows that have the same columns, never cut."""
+    wide = Console(highlight=False, width=_WIDEST)
+    for columns, alike in itertools.groupby(rows, key=tuple):
+        table = Table(*columns, box=None, pad_edge=False)
+        for row in alike:
+            table.add_row(*map(_cell, row.values()))
+        wide.print(table)
+        wide.print()
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:g}"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return "-" if value is None else str(value)

@@ -55,7 +55,7 @@ def measure() -> list[Row]:
     binds = {"/lab/src": PROJECT, "/lab/build": BUILD, "/sys": Path("/sys")}
     if cgroup.available():
         binds[str(cgroup.ROOT)] = cgroup.ROOT
-    with steps("measuring what sampling costs (about 6 minutes)") as report:
+    with steps("measuring what sampling costs (about 5 minutes)") as report:
         said = list(_lines(labroot.enter(root.path, argv, binds), report))
     for line in said:
         if "samplers" in line:
