@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 import pandas as pd
 from junitparser import Error, Failure, JUnitXml, Skipped, TestCase, TestSuite
 
-from analysis.load import PENDING
+from analysis.load import PENDING, UNNEEDED
 from analysis.pace import FAILS, UNDECIDED
 from analysis.verdicts import Verdict
 from experiments.model import Outcome
@@ -22,7 +22,7 @@ from experiments.model import Outcome
 #: What XML 1.0 has no way to write: kernel logs have escape sequences.
 _NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
-_NOT_DONE = (PENDING, Outcome.SKIPPED.value)
+_NOT_DONE = (PENDING, UNNEEDED, Outcome.SKIPPED.value)
 
 
 def junit(name: str, verdicts: Sequence[Verdict], runs: pd.DataFrame) -> str:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from analysis import stats
 from analysis.compare import Comparison, Group
-from analysis.load import Data, is_imported
+from analysis.load import UNNEEDED, Data, is_imported
 from experiments.model import CONTROL, Outcome
 
 
@@ -41,12 +41,13 @@ def gather(
         here &= frame["scheduler"] == group.scheduler
         return frame[here & (frame["workload"] == group.workload)]
 
+    needed = data.runs[data.runs["outcome"] != UNNEEDED]
     keys = vars(group).items()
     return Evidence(
         group=group,
         control=of(runs, CONTROL),
         test=of(runs, group.variant),
-        planned=of(data.runs, CONTROL, group.variant),
+        planned=of(needed, CONTROL, group.variant),
         effects={
             (c.source, c.metric): c
             for c in comparisons

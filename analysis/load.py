@@ -29,9 +29,12 @@ from analysis.records import (
 from analysis.run_facts import Histogram, RunFacts
 from analysis.stats import evenly
 from experiments.model import RunSpec
-from experiments.results import Experiment, Manifest
+from experiments.results import NOT_NEEDED, Experiment, Manifest
 
-__all__ = ["PENDING", "UNREADABLE", "Data", "SetAside", "load"]
+__all__ = ["PENDING", "UNNEEDED", "UNREADABLE", "Data", "SetAside", "load"]
+
+#: Of runs that nobody will do: what they were for was decided before.
+UNNEEDED = "NOT NEEDED"
 
 #: Of a scheduler and workload with more blocks than this, figures show so many.
 DRAWN_BLOCKS = 100
@@ -60,8 +63,8 @@ class Data:
     """An experiment as tables.
 
     ``runs``: one row per planned run, in the plan's order (RUN_COLUMNS); `outcome` is
-    an Outcome, PENDING or UNREADABLE, `used` whether the run is data, `drawn` whether
-    figures show it.
+    an Outcome, PENDING, UNNEEDED or UNREADABLE, `used` whether the run is data,
+    `drawn` whether figures show it.
     ``measured``: one row per used run, KEYS and NUMBERS, NaN where absent.
     ``metrics``: the workload metrics of the used runs (METRIC_COLUMNS).
     ``facts``: what the JSON of each used run says beside them, by run_id.
@@ -93,7 +96,7 @@ def _load(experiment: Experiment, kept: Cache) -> Data:
     manifest = experiment.manifest()
     specs = manifest.specs
     found = _records(experiment, specs, kept)
-    runs = _runs(specs, found)
+    runs = _runs(manifest, specs, found)
     used = [(s, r) for s, r in zip(specs, found, strict=True) if r.numbers is not None]
     drawn = runs.loc[runs["drawn"], "run_id"]
     drawables = kept.drawables(drawn)
@@ -146,10 +149,14 @@ def _records(
     return [known.get(spec.run_id, pending) for spec in specs]
 
 
-def _runs(specs: Sequence[RunSpec], found: Sequence[Record]) -> pd.DataFrame:
+def _runs(
+    manifest: Manifest, specs: Sequence[RunSpec], found: Sequence[Record]
+) -> pd.DataFrame:
     rows = [_run_row(s, r) for s, r in zip(specs, found, strict=True)]
     frame = pd.DataFrame(rows, columns=RUN_COLUMNS)
     frame = frame.astype({"used": bool, "max_entries": float})
+    unneeded = frame["block"].isin(manifest.facts.get(NOT_NEEDED, ()))
+    frame.loc[unneeded & (frame["outcome"] == PENDING), "outcome"] = UNNEEDED
     return frame.assign(drawn=_is_drawn(frame))
 
 

@@ -45,6 +45,10 @@ class RunFiles(NamedTuple):
     json: Path
 
 
+#: In the facts: blocks that were not begun because their cells were decided.
+NOT_NEEDED = "blocks_not_needed"
+
+
 @dataclass(frozen=True)
 class Manifest:
     """What an experiment is, and what became of it."""

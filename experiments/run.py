@@ -41,7 +41,7 @@ from experiments.model import (
     RunSpec,
     digest,
 )
-from experiments.results import Experiment
+from experiments.results import NOT_NEEDED, Experiment
 
 RESULTS = PROJECT / "results"
 
@@ -251,6 +251,8 @@ def _run_all(
             say(_line(result, time.monotonic() - began))
     if blocks.unneeded:
         say(f"  decided: {len(blocks.unneeded)} of the blocks were not needed")
+    unneeded = {NOT_NEEDED: sorted(blocks.unneeded)} if blocks.unneeded else {}
+    experiment.update(facts={**experiment.manifest().facts, **unneeded})
 
 
 class _Blocks:

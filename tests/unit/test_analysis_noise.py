@@ -121,3 +121,17 @@ def test_a_plan_that_cannot_find_the_effect_is_refused(
     for wrong in ("3", "-3%", "0%", "three"):
         with pytest.raises(ConfigError, match="per cent"):
             list(studies.check_power(many, wrong))
+
+
+def test_blocks_that_were_not_needed_are_not_missed(tmp_path: Path) -> None:
+    settings: dict[str, object] = {"until_decided": True, "iterations": 12}
+    experiment = made(tmp_path / "e", settings, 1.3, 0.01, blocks=6)
+    pending = aggregate(experiment)
+    experiment.update(facts=FACTS | {"blocks_not_needed": list(range(7, 13))})
+    done = aggregate(experiment)
+    claims = {v.criterion: v for v in pending.verdicts}
+    assert claims["no crash or ejection"].status == "undecided"
+    claims = {v.criterion: v for v in done.verdicts}
+    assert claims["no crash or ejection"].status == "holds"
+    assert claims["no crash or ejection"].runs == "control 6/6, test 6/6"
+    assert "NOT NEEDED" in done.report.read_text()

@@ -202,6 +202,7 @@ def test_a_decided_cell_gets_no_further_block(experiment: Experiment) -> None:
     assert len({spec.block for spec in specs}) == 2
     assert len(backend.done) == 2
     assert experiment.manifest().outcomes == {"OK": 2}
+    assert experiment.manifest().facts["blocks_not_needed"] == [specs[-1].block]
 
 
 def test_a_block_that_was_begun_is_done_to_its_end(experiment: Experiment) -> None:
