@@ -178,9 +178,11 @@ def _apart() -> Mapping[str, Any]:
 
 @contextlib.contextmanager
 def _samplers(job: Job, loaded: Loaded, evidence: Evidence) -> Iterator[list[Sampler]]:
+    chosen = chosen_samplers(job.spec)
+    _release(chosen)
     with contextlib.ExitStack() as stack:
         made = []
-        for kind in chosen_samplers(job.spec):
+        for kind in chosen:
             made.append(sampler := kind(job, loaded))
             stack.callback(sampler.close)
         usable = [s for s in made if not s.missing()]
@@ -190,6 +192,13 @@ def _samplers(job: Job, loaded: Loaded, evidence: Evidence) -> Iterator[list[Sam
         for sampler in usable:
             evidence.facts |= sampler.facts()
         yield usable
+
+
+def _release(but: Sequence[type[Sampler]] = ()) -> None:
+    """Have all samplers but these take out of the kernel what they keep in it."""
+    for name in registry.names("sampler"):
+        if (kind := registry.sampler(name)) not in but:
+            kind.release()
 
 
 def chosen_samplers(spec: RunSpec) -> list[type[Sampler]]:
@@ -301,6 +310,7 @@ def serve(device: Path) -> None:
         stored = job.out_dir / "result.json"
         stored.write_text(json.dumps(dataclasses.asdict(result)))
         say(event="done", path=str(stored))
+    _release()
 
 
 if __name__ == "__main__":

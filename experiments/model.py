@@ -312,6 +312,13 @@ class Sampler(Protocol):
     def close(self) -> None:
         """Give back what it holds; called once, whatever happened."""
 
+    @classmethod
+    def release(cls) -> None:
+        """Take out of the kernel what was left there for the next run.
+
+        Called before runs that do not have this sampler, and when the agent ends.
+        """
+
 
 class Loader(Protocol):
     """Puts a scheduler into the kernel and takes it out again."""
