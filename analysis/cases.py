@@ -23,7 +23,6 @@ CONTRAST, LIMIT = "contrast: ", "limit: "
 
 Claim = Callable[[int, np.random.Generator], Wrong]
 #: Looked at after every block; compare() is told by the manifest's config.
-LOOKED_AT = {"until_decided": True}
 MOST_BLOCKS = 30
 
 #: Control's growth, in entries/s; its noise from run to run, and that of test's slope,
@@ -134,7 +133,7 @@ def _looking() -> list[Case]:
     several = World(blocks=MOST_BLOCKS, metrics=6)
 
     def judged(arms: Arms) -> Wrong:
-        return simulate.ever_differs(arms, LOOKED_AT)
+        return simulate.ever_differs(arms, simulate.LOOKED_AT)
 
     textbook = power_of(some.sd, some.ratio, MOST_BLOCKS)
     name = "looked at after each block"

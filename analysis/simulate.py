@@ -32,6 +32,9 @@ from analysis.verdicts import judge
 from experiments.model import CONTROL, TEST, Outcome
 from experiments.results import SCHEMA, Experiment, Manifest
 
+#: The config of an experiment that goes on until it is decided.
+LOOKED_AT: Mapping[str, Any] = {"until_decided": True}
+
 Claims = npt.NDArray[np.str_]
 Wrong = npt.NDArray[np.bool_]
 Noise = Callable[[np.random.Generator, tuple[int, ...]], Array]
@@ -245,17 +248,20 @@ def ever_claimed(criterion: str, found: Slopes) -> Wrong:
         Slopes([a[:, :n] for a in found.growth], [a[:, :n] for a in found.tail])
         for n in range(2, found.growth[0].shape[1] + 1)
     ]
-    return np.asarray(np.any([claimed(criterion, look) for look in looks], axis=0))
+    claims = [claimed(criterion, look, LOOKED_AT) for look in looks]
+    return np.asarray(np.any(claims, axis=0))
 
 
-def claimed(criterion: str, found: Slopes) -> Wrong:
+def claimed(
+    criterion: str, found: Slopes, config: Mapping[str, Any] | None = None
+) -> Wrong:
     """Whether judge() says that `criterion` holds, of each experiment."""
     parts = []
     for i in range(0, len(found.growth[0]), _CHUNK):
         part = slice(i, i + _CHUNK)
         growth, tail = ([a[part] for a in s] for s in (found.growth, found.tail))
         runs = pd.concat([_runs(CONTROL, growth), _runs(TEST, tail)])
-        data = _data(len(growth[0]), blocks=growth[0].shape[1])
+        data = _data(len(growth[0]), config, blocks=growth[0].shape[1])
         parts.append(_holds(criterion, data, runs))
     return np.concatenate(parts)
 
