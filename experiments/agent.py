@@ -107,7 +107,8 @@ def _measure(job: Job, log: Kmsg, evidence: Evidence, tick: Tick) -> tuple[Metri
         with loader.loaded(job) as loaded:
             samplers = outlive.enter_context(_samplers(job, loaded, evidence))
             evidence.facts["load_s"] = round(time.monotonic() - began, 3)
-            _prove_and_drive(job, workload, samplers, log, evidence, tick)
+            before = _in_charge(loaded)
+            _prove_and_drive(job, before, workload, samplers, log, evidence, tick)
             ended = time.monotonic()
         evidence.facts["unload_s"] = round(time.monotonic() - ended, 3)
         # Nothing changes any more, and the samplers still hold the maps
@@ -129,15 +130,30 @@ def _loader_name(job: Job) -> str:
     return "program" if job.built.is_program else "scx"
 
 
+def _in_charge(loaded: Loaded) -> sched_ext.Status:
+    """What the kernel says of the scheduler that was loaded.
+
+    Setting up the samplers takes seconds: it may have been thrown out by now.
+    """
+    now = sched_ext.status()
+    if (now.ops, now.enabled) != (loaded.ops_name, bool(loaded.ops_name)):
+        raise RunEnded(
+            Outcome.EJECTED,
+            f"{loaded.ops_name or 'the default scheduler'!r} was in charge, before the "
+            f"first sample state is {now.state!r}, ops {now.ops!r}",
+        )
+    return now
+
+
 def _prove_and_drive(
     job: Job,
+    before: sched_ext.Status,
     workload: Workload,
     samplers: Sequence[Sampler],
     log: Kmsg,
     evidence: Evidence,
     tick: Tick,
 ) -> None:
-    before = sched_ext.status()
     evidence.proof["before"] = dataclasses.asdict(before)
     evidence.proof["object_sha256"] = job.built.sha256 if job.built else None
     evidence.proof["agent"] = _apart()
