@@ -8,6 +8,7 @@ and report.html; of a ledger also ledger.csv, of an A/A experiment noise.csv.
 
 from __future__ import annotations
 
+import gc
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,6 +65,9 @@ def aggregate(experiment: Experiment) -> Aggregated:
     FormatError when the manifest cannot be read.
     """
     data = load(experiment)
+    # Of tens of thousands of runs there are so many objects that every collection of
+    # garbage (statsmodels asks for one with every correction) takes a third of a second
+    gc.freeze()
     found = findings.find(data)
     done = Aggregated(**vars(found), report=experiment.path / "report.html")
     only_metrics = done.ledger is not None or done.is_aa

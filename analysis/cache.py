@@ -117,7 +117,9 @@ class Cache:
         numbers = None if record.numbers is None else record.numbers.tobytes()
         row = run_id, stamp, said, numbers
         self._insert("runs", *row, _sum(*row))
-        if record.drawable is not None:
+        if record.drawable is None:
+            self._database.execute("delete from drawables where run_id = ?", (run_id,))
+        else:
             curve = record.drawable.curve.tobytes()
             waits = _HISTOGRAM.dump_json(record.drawable.histogram)
             self._insert("drawables", run_id, curve, waits, _sum(run_id, curve, waits))
@@ -129,6 +131,11 @@ class Cache:
     def save(self) -> None:
         """What was put so far stays, whatever happens."""
         self._database.commit()
+
+    def drawable(self) -> set[str]:
+        """The ids of the runs of which there is something to draw."""
+        query = "select run_id from drawables"
+        return {run_id for (run_id,) in self._database.execute(query)}
 
     def drawables(self, run_ids: Iterable[str]) -> dict[str, Drawable]:
         """Of runs whose records are true."""

@@ -106,9 +106,13 @@ def _scans(data: Data, where: Where) -> Iterator[Figure]:
         f"{effect_plots.short(str(v))} {quantity(float(us), 'us')}"
         for v, us in medians.items()
     )
-    basis = f"{where[0]} {TIMES} {where[1]}; a point and a bar: a run"
+    drawn = data.runs.loc[data.runs["drawn"], "block"]
+    shown = values[rows.loc[values.index, "block"].isin(drawn)]
+    of = f" of {number(len(values))}" if len(shown) < len(values) else ""
+    runs = f"a point and a bar: a run, {plural(len(shown), 'run')}{of}"
+    basis = f"{where[0]} {TIMES} {where[1]}; {runs}"
     text = Text(f"Longest scan, medians: {said}", basis)
-    yield "scans", text, effect_plots.scans(values, text)
+    yield "scans", text, effect_plots.scans(shown, text)
 
 
 def _sweep(data: Data, where: Where, samples: pd.DataFrame) -> Iterator[Figure]:

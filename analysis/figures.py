@@ -185,7 +185,7 @@ def _basis(
     counts = ", ".join(plural(int(runs[v]), f"{v} run") for v in order)
     here = _at(data.runs, where)
     if left_out := int((here["used"] & ~here["drawn"]).sum()):
-        counts += f", evenly chosen, {number(left_out)} more not drawn"
+        counts += f", chosen by a hash, {number(left_out)} more not drawn"
     return f"{where[0]} {TIMES} {where[1]}; {counts}; {legend}"
 
 

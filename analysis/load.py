@@ -6,7 +6,8 @@ An absent number stays absent (NaN); no number is ever made up in its place.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import hashlib
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,7 +28,6 @@ from analysis.records import (
     max_entries,
 )
 from analysis.run_facts import Histogram, RunFacts
-from analysis.stats import evenly
 from experiments.model import RunSpec
 from experiments.results import NOT_NEEDED, Experiment, Manifest
 
@@ -37,7 +37,7 @@ __all__ = ["PENDING", "UNNEEDED", "UNREADABLE", "Data", "SetAside", "load"]
 UNNEEDED = "NOT NEEDED"
 
 #: Of a scheduler and workload with more blocks than this, figures show so many.
-DRAWN_BLOCKS = 100
+DRAWN_BLOCKS = 50
 #: After so many new records they are saved, so that an interrupt costs no more.
 _SAVED_AFTER = 1024
 
@@ -95,11 +95,12 @@ def load(experiment: Experiment) -> Data:
 def _load(experiment: Experiment, kept: Cache) -> Data:
     manifest = experiment.manifest()
     specs = manifest.specs
-    found = _records(experiment, specs, kept)
-    runs = _runs(manifest, specs, found)
+    stamps = {s.run_id: at for s in specs if (at := experiment.stamp(s)) is not None}
+    drawn = _drawn([spec for spec in specs if spec.run_id in stamps])
+    found = _records(experiment, specs, stamps, drawn, kept)
+    runs = _runs(manifest, specs, found, drawn)
     used = [(s, r) for s, r in zip(specs, found, strict=True) if r.numbers is not None]
-    drawn = runs.loc[runs["drawn"], "run_id"]
-    drawables = kept.drawables(drawn)
+    drawables = kept.drawables(runs.loc[runs["drawn"], "run_id"])
     return Data(
         experiment=experiment,
         manifest=manifest,
@@ -132,14 +133,39 @@ def _not_imported(manifest: Manifest) -> Iterator[SetAside]:
         yield SetAside(str(refused["file"]), str(refused["reason"]))
 
 
+def _drawn(done: Sequence[RunSpec]) -> set[str]:
+    """The ids of the runs that figures show: DRAWN_BLOCKS of a scheduler and workload.
+
+    By the order of a hash, so that they stay the same, but one, when another block is
+    done.
+    """
+    blocks: dict[tuple[str, str], set[int]] = {}
+    for spec in done:
+        blocks.setdefault((spec.scheduler, spec.workload), set()).add(spec.block)
+    shown = {
+        b for those in blocks.values() for b in sorted(those, key=_rank)[:DRAWN_BLOCKS]
+    }
+    return {spec.run_id for spec in done if spec.block in shown}
+
+
+def _rank(block: int) -> bytes:
+    return hashlib.sha256(str(block).encode()).digest()
+
+
 def _records(
-    experiment: Experiment, specs: Sequence[RunSpec], kept: Cache
+    experiment: Experiment,
+    specs: Sequence[RunSpec],
+    stamps: Mapping[str, str],
+    drawn: Collection[str],
+    kept: Cache,
 ) -> list[Record]:
     """One for each spec; those not in `kept` are made from the files, and put there."""
-    stamps = {s.run_id: at for s in specs if (at := experiment.stamp(s)) is not None}
     known = kept.records(stamps)
+    data = {run_id for run_id in drawn if _is_data(known.get(run_id))}
+    for run_id in data - kept.drawable():
+        del known[run_id]
     new = [s for s in specs if s.run_id in stamps and s.run_id not in known]
-    made = records.read(experiment, new)
+    made = records.read(experiment, new, drawn)
     for i, (spec, record) in enumerate(zip(new, made, strict=True), start=1):
         known[spec.run_id] = Record(record.said, record.numbers)
         kept.put(spec.run_id, stamps[spec.run_id] if record.is_lasting else "", record)
@@ -149,15 +175,22 @@ def _records(
     return [known.get(spec.run_id, pending) for spec in specs]
 
 
+def _is_data(record: Record | None) -> bool:
+    return record is not None and record.numbers is not None
+
+
 def _runs(
-    manifest: Manifest, specs: Sequence[RunSpec], found: Sequence[Record]
+    manifest: Manifest,
+    specs: Sequence[RunSpec],
+    found: Sequence[Record],
+    drawn: Collection[str],
 ) -> pd.DataFrame:
     rows = [_run_row(s, r) for s, r in zip(specs, found, strict=True)]
     frame = pd.DataFrame(rows, columns=RUN_COLUMNS)
     frame = frame.astype({"used": bool, "max_entries": float})
     unneeded = frame["block"].isin(manifest.facts.get(NOT_NEEDED, ()))
     frame.loc[unneeded & (frame["outcome"] == PENDING), "outcome"] = UNNEEDED
-    return frame.assign(drawn=_is_drawn(frame))
+    return frame.assign(drawn=frame["used"] & frame["run_id"].isin(drawn))
 
 
 def _run_row(spec: RunSpec, record: Record) -> dict[str, object]:
@@ -169,17 +202,6 @@ def _run_row(spec: RunSpec, record: Record) -> dict[str, object]:
         "used": record.numbers is not None,
         "max_entries": max_entries(spec),
     }
-
-
-def _is_drawn(runs: pd.DataFrame) -> pd.Series[bool]:
-    """All used runs of at most DRAWN_BLOCKS blocks, evenly chosen from the plan's."""
-    drawn = pd.Series(False, index=runs.index)
-    used = runs[runs["used"]]
-    for _, here in used.groupby(["scheduler", "workload"], sort=False):
-        blocks = np.unique(here["block"].to_numpy())
-        chosen = blocks[evenly(len(blocks), DRAWN_BLOCKS)]
-        drawn[here.index[here["block"].isin(chosen)]] = True
-    return drawn
 
 
 def _measured(used: Sequence[tuple[RunSpec, Record]]) -> pd.DataFrame:

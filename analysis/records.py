@@ -9,7 +9,7 @@ and set aside.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -36,7 +36,7 @@ CURVE = ("timestamp", "map_entries", "slab_bpf_kb", "evictions", "latency_p99_us
 CURVE_POINTS = 100
 
 #: Runs that are read together, and from how many on it pays to use every CPU.
-_TOGETHER = 32
+_TOGETHER = 16
 _MANY = 512
 
 
@@ -69,7 +69,8 @@ class Drawable:
 
 @dataclass(frozen=True)
 class Record:
-    """``numbers`` (NUMBERS) and ``drawable`` are None of a run that is no data.
+    """``numbers`` (NUMBERS) are None of a run that is no data, ``drawable`` also of
+    one that is not to be drawn.
 
     ``is_lasting`` is False when the files could not be read at this time.
     """
@@ -80,10 +81,12 @@ class Record:
     is_lasting: bool = True
 
 
-def read(experiment: Experiment, specs: Sequence[RunSpec]) -> Iterator[Record]:
-    """The record of each run in `specs`, from its files."""
+def read(
+    experiment: Experiment, specs: Sequence[RunSpec], drawn: Collection[str]
+) -> Iterator[Record]:
+    """The record of each run in `specs`, from its files; `drawn` are ids of runs."""
     chunks = [specs[i : i + _TOGETHER] for i in range(0, len(specs), _TOGETHER)]
-    one = partial(read_together, experiment)
+    one = partial(read_together, experiment, drawn)
     if len(specs) < _MANY:
         for chunk in chunks:
             yield from one(chunk)
@@ -93,7 +96,9 @@ def read(experiment: Experiment, specs: Sequence[RunSpec]) -> Iterator[Record]:
             yield from records
 
 
-def read_together(experiment: Experiment, specs: Sequence[RunSpec]) -> list[Record]:
+def read_together(
+    experiment: Experiment, drawn: Collection[str], specs: Sequence[RunSpec]
+) -> list[Record]:
     """The same, of a few runs: their CSV files are in memory at the same time."""
     results = [_result(experiment, spec) for spec in specs]
     files = [_csv(experiment, result) for result in results]
@@ -101,7 +106,7 @@ def read_together(experiment: Experiment, specs: Sequence[RunSpec]) -> list[Reco
     return [
         result
         if isinstance(result, Record)
-        else _record(result, next(rows) if isinstance(file, bytes) else file)
+        else _record(result, next(rows) if isinstance(file, bytes) else file, drawn)
         for result, file in zip(results, files, strict=True)
     ]
 
@@ -129,7 +134,11 @@ def _csv(experiment: Experiment, result: RunResult | Record) -> bytes | OSError 
         return error
 
 
-def _record(result: RunResult, rows: Array | FormatError | OSError | None) -> Record:
+def _record(
+    result: RunResult,
+    rows: Array | FormatError | OSError | None,
+    drawn: Collection[str],
+) -> Record:
     """Of a run that ended; `rows` is None unless it ended OK."""
     said = Said(result.outcome.value, result.reason)
     if rows is None:
@@ -143,13 +152,13 @@ def _record(result: RunResult, rows: Array | FormatError | OSError | None) -> Re
     except (FormatError, OSError) as error:
         reason = str(error)
     else:
-        return _sound(result, rows)
+        return _sound(result, rows, result.run_id in drawn)
     aside = SetAside(f"{result.spec.label}.csv", reason)
     said = replace(said, aside=(aside,))
     return Record(said, is_lasting=not isinstance(rows, OSError))
 
 
-def _sound(result: RunResult, rows: Array) -> Record:
+def _sound(result: RunResult, rows: Array, is_drawn: bool) -> Record:
     facts, wrong = run_facts.read(result.facts)
     where = f"{result.spec.label}.json"
     said = Said(
@@ -159,10 +168,14 @@ def _sound(result: RunResult, rows: Array) -> Record:
         facts=replace(facts, run_queue_latency=None),
         aside=tuple(SetAside(f"{where}: {k}", why) for k, why in wrong.items()),
     )
+    drawable = _drawable(rows, facts) if is_drawn else None
+    return Record(said, _numbers(result.spec, rows, facts), drawable)
+
+
+def _drawable(rows: Array, facts: RunFacts) -> Drawable:
     thin = rows[evenly(len(rows), CURVE_POINTS)]
     curve = np.ascontiguousarray(thin[:, [CSV_COLUMNS.index(c) for c in CURVE]])
-    drawable = Drawable(curve, facts.run_queue_latency)
-    return Record(said, _numbers(result.spec, rows, facts), drawable)
+    return Drawable(curve, facts.run_queue_latency)
 
 
 def _numbers(spec: RunSpec, rows: Array, facts: RunFacts) -> Array:

@@ -45,15 +45,17 @@ class Summary(NamedTuple):
 
 #: More samples than this do not make a slope better known than runs differ, and cost
 #: four times as much for twice as many.
-MOST_POINTS = 100
+MOST_POINTS = 64
 
 NOTHING = Interval(np.nan, np.nan, np.nan)
 
 
 def present(*arrays: Array) -> tuple[Array, ...]:
     """The arrays without the places at which any of them is NaN."""
-    keep = np.logical_and.reduce([np.isfinite(a) for a in arrays])
-    return tuple(a[keep] for a in arrays)
+    keep = np.isfinite(arrays[0])
+    for array in arrays[1:]:
+        keep &= np.isfinite(array)
+    return arrays if keep.all() else tuple(a[keep] for a in arrays)
 
 
 def theil_sen(x: Array, y: Array, level: float = 0.95) -> Interval:
@@ -68,10 +70,9 @@ def theil_sen(x: Array, y: Array, level: float = 0.95) -> Interval:
     x, y = x[at], y[at]
     if len(x) < 3 or np.ptp(x) == 0:
         return NOTHING
-    first, second = _pairs(len(x))
-    run = x[second] - x[first]
+    run, rise = _differences(x), _differences(y)
     there = run != 0
-    slopes = (y[second] - y[first])[there] / run[there]
+    slopes = rise / run if there.all() else rise[there] / run[there]
     n = len(slopes)
     half = _quantile(level) * np.sqrt(_variance(x, y)) / 2
     low = max(round(n / 2 - half) - 1, 0)
@@ -89,9 +90,15 @@ def evenly(n: int, most: int) -> Places:
     return np.linspace(0, n - 1, most).round().astype(int)
 
 
+def _differences(values: Array) -> Array:
+    """Of all n(n-1)/2 pairs, the later value less the earlier one."""
+    return np.subtract.outer(values, values).ravel()[_pairs(len(values))]
+
+
 @lru_cache(maxsize=2 * MOST_POINTS)
-def _pairs(n: int) -> tuple[Places, Places]:
-    return np.triu_indices(n, 1)
+def _pairs(n: int) -> Places:
+    """The places below the diagonal of an n x n matrix, row after row."""
+    return np.flatnonzero(np.tri(n, k=-1, dtype=bool))
 
 
 @lru_cache
@@ -101,10 +108,20 @@ def _quantile(level: float) -> float:
 
 def _variance(x: Array, y: Array) -> float:
     """Of Kendall's score, with ties in either: equation 2.6 of Sen, 1968."""
-    counts = [np.array([len(x)])]
-    counts += [np.unique(values, return_counts=True)[1] for values in (x, y)]
-    all_of, *ties = (float(np.sum(k * (k - 1) * (2 * k + 5))) for k in counts)
-    return (all_of - sum(ties)) / 18
+    ties = sum(_score_of_ties(_repeats(values)) for values in (x, y))
+    return (_score_of_ties(np.array([len(x)])) - ties) / 18
+
+
+def _score_of_ties(counts: Places) -> float:
+    return float(np.sum(counts * (counts - 1) * (2 * counts + 5)))
+
+
+def _repeats(values: Array) -> Places:
+    """How often each value is there; nothing at all when none is there twice."""
+    steps = np.diff(values)
+    if (steps > 0).all():  # as clocks and leaks do: no need to sort
+        return np.array([], int)
+    return np.unique(values, return_counts=True)[1]
 
 
 def mean(values: Array) -> float:
@@ -210,9 +227,11 @@ def correlation(x: Array, y: Array) -> float:
     No p-value goes with it: samples of one run depend on each other.
     """
     x, y = present(x, y)
-    if len(x) < 3 or np.std(x) == 0 or np.std(y) == 0:
+    if len(x) < 3 or np.ptp(x) == 0 or np.ptp(y) == 0:
         return np.nan
-    return float(np.corrcoef(x, y)[0, 1])
+    # Not by np.corrcoef(): for so few numbers its BLAS wakes a thread on every CPU
+    dx, dy = x - np.mean(x), y - np.mean(y)
+    return float(np.sum(dx * dy) / np.sqrt(np.sum(dx * dx) * np.sum(dy * dy)))
 
 
 def median_curve(samples: pd.DataFrame, column: str) -> tuple[Array, Array]:
