@@ -15,11 +15,11 @@ from pathlib import Path
 from experiments import agent_code
 from experiments.errors import BackendLost
 from experiments.facts import cpu_model
+from experiments.files import atomic_write
 from experiments.kernel_image import Kernel
 from experiments.labroot import LabRoot, cache_dir
 from experiments.model import digest
 from experiments.qemu import Guest, Shape
-from experiments.results import atomic_write
 
 KVM_DEVICE = Path("/dev/kvm")
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")

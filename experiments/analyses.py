@@ -14,8 +14,9 @@ from experiments import merge, prior
 from experiments import run as runner
 from experiments.console import console, say
 from experiments.errors import ConfigError, RunFailed, unknown_name
+from experiments.files import atomic_write
 from experiments.model import digest
-from experiments.results import Experiment, atomic_write, experiments
+from experiments.results import Experiment, experiments
 
 
 def _experiment(name: str | None) -> Experiment:

@@ -11,7 +11,7 @@ from analysis import error_rates
 from experiments import aggregate_bench, harness_bench, sampling_bench
 from experiments.console import Rows, show_rows
 from experiments.errors import unknown_name
-from experiments.results import atomic_write
+from experiments.files import atomic_write
 
 #: name -> (what measures, what is shown of its rows besides)
 _BENCHES: dict[str, tuple[Callable[[], Rows], Callable[[Rows], Rows]]] = {

@@ -20,6 +20,7 @@ from typing import Any
 from experiments import enums, knobs
 from experiments.config import PROJECT
 from experiments.errors import BuildError
+from experiments.files import atomic_write
 from experiments.kernel_image import Kernel
 from experiments.labroot import LabRoot, run_inside
 from experiments.model import (
@@ -30,7 +31,6 @@ from experiments.model import (
     digest,
 )
 from experiments.proc import last_lines
-from experiments.results import atomic_write
 from experiments.sources import OWN, SCHEDULERS, Source
 from workloads.custom_churn import PROGRAM
 

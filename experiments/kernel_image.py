@@ -23,8 +23,8 @@ import lz4.block
 import zstandard
 
 from experiments.errors import ConfigError, MissingRequirement
+from experiments.files import atomic_write
 from experiments.labroot import LabRoot, cache_dir, run_inside
-from experiments.results import atomic_write
 
 _ELF = b"\x7fELF"
 _SMALLEST = 0x250  # of an image with a whole boot header

@@ -16,13 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from experiments.errors import ConfigError
+from experiments.files import atomic_write
 from experiments.model import Plan, RunSpec
-from experiments.results import (
-    Experiment,
-    Manifest,
-    atomic_write,
-    result_json,
-)
+from experiments.results import Experiment, Manifest, result_json
 from experiments.run import SAME
 
 #: What two runs of the same scheduler, variant and workload may differ in.
@@ -47,7 +43,7 @@ def merge(parts: Sequence[Experiment], root: Path) -> Experiment:
     for part, manifest, specs in zip(parts, manifests, renumbered, strict=True):
         for old, new in zip(manifest.specs, specs, strict=True):
             _take(part, old, merged, new)
-    merged.count_outcomes()
+    merged.record_all()
     return merged
 
 
@@ -159,13 +155,14 @@ def _facts(names: Sequence[str], manifests: Sequence[Manifest]) -> Mapping[str, 
 
 def _take(part: Experiment, old: RunSpec, merged: Experiment, new: RunSpec) -> None:
     """The files of a finished run under its new number, the JSON last."""
-    result = part.result(old)
-    if result is None:
+    stored = part.stored(old)
+    if stored is None:
         return
+    result = stored.result
     facts = {**result.facts, "merged_from": f"{part.path.name}/{old.label}"}
     taken = dataclasses.replace(result, spec=new, run_id=new.run_id, facts=facts)
     mine, theirs = merged.files(new), part.files(old)
-    data = result_json(taken)
+    data = result_json(taken, stored.files)
     if mine.json.exists() and mine.json.read_bytes() == data:
         return
     mine.json.parent.mkdir(parents=True, exist_ok=True)

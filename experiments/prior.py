@@ -105,7 +105,7 @@ def import_tree(source: Path, path: Path) -> Imported:
     for found, spec in specs.items():
         if spec.run_id in pending:
             _write(experiment, spec, found, recordings[found], source)
-    experiment.count_outcomes()
+    experiment.record_all()
     flagged = sum(bool(r.facts.get("flags")) for r in experiment.results())
     return Imported(experiment, len(specs), flagged, tuple(refused))
 

@@ -9,15 +9,18 @@
         boots/boot<K>_console.log
 
 A run's JSON file is written last and by renaming, so a run is finished exactly when it
-is there. Nothing that is finished is ever overwritten.
+is there. Nothing that is finished is ever overwritten. The JSON has the hashes of the
+run's other files, the manifest that of the JSON.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import datetime
+import hashlib
 import os
 import shutil
+import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,7 +29,9 @@ from typing import Any, NamedTuple, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
+from experiments import faults
 from experiments.errors import ConfigError, FormatError
+from experiments.files import Fingerprint, atomic_write, fingerprint, move
 from experiments.model import Outcome, Plan, RunResult, RunSpec
 
 #: 1: the first format.
@@ -50,8 +55,16 @@ NOT_NEEDED = "blocks_not_needed"
 
 
 @dataclass(frozen=True)
+class Recorded:
+    """A finished run as the manifest has it: its outcome and the hash of its JSON."""
+
+    outcome: Outcome
+    sha256: str
+
+
+@dataclass(frozen=True)
 class Manifest:
-    """What an experiment is, and what became of it."""
+    """What an experiment is, and what became of it; ``results`` are by run id."""
 
     schema: int
     experiment: str
@@ -62,30 +75,23 @@ class Manifest:
     config: Mapping[str, Any]
     facts: Mapping[str, Any] = field(default_factory=dict)
     outcomes: Mapping[str, int] = field(default_factory=dict)
+    results: Mapping[str, Recorded] = field(default_factory=dict)
     retries: int = 0
     boots: tuple[Mapping[str, Any], ...] = ()
 
 
 @dataclass(frozen=True)
-class _StoredResult:
+class StoredResult:
+    """A run's JSON file; ``files`` are its others, by the end of their names."""
+
     schema: int
     result: RunResult
+    files: Mapping[str, Fingerprint] = field(default_factory=dict)
 
 
 _T = TypeVar("_T")
 _MANIFEST = TypeAdapter(Manifest)
-_RESULT = TypeAdapter(_StoredResult)
-
-
-def atomic_write(path: Path, data: bytes | str) -> None:
-    """Write `data` so that `path` holds either all of it or what was there before."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.tmp")
-    with beside.open("wb") as file:
-        file.write(data.encode() if isinstance(data, str) else data)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
+_RESULT = TypeAdapter(StoredResult)
 
 
 def _read(adapter: TypeAdapter[_T], path: Path) -> _T:
@@ -99,9 +105,18 @@ def _read(adapter: TypeAdapter[_T], path: Path) -> _T:
         raise FormatError(f"{path}: {where}: {first['msg']}") from None
 
 
-def result_json(result: RunResult) -> bytes:
+def fingerprints(files: RunFiles) -> dict[str, Fingerprint]:
+    """Of the files of a run beside its JSON, by the end of their names."""
+    stem = files.csv.name.removesuffix(".csv")
+    there = [path for path in files[:-1] if path.exists()]
+    return {path.name.removeprefix(stem): fingerprint(path) for path in there}
+
+
+def result_json(
+    result: RunResult, files: Mapping[str, Fingerprint] | None = None
+) -> bytes:
     """What the JSON file of a run holds."""
-    return _RESULT.dump_json(_StoredResult(SCHEMA, result), indent=1)
+    return _RESULT.dump_json(StoredResult(SCHEMA, result, files or {}), indent=1)
 
 
 class Experiment:
@@ -109,6 +124,7 @@ class Experiment:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._guard = threading.RLock()  # the manifest is read, changed and written
 
     @classmethod
     def create(
@@ -155,11 +171,35 @@ class Experiment:
         return manifest
 
     def _write(self, manifest: Manifest) -> None:
-        atomic_write(self.manifest_path, _MANIFEST.dump_json(manifest, indent=1))
+        atomic_write(
+            self.manifest_path,
+            _MANIFEST.dump_json(manifest, indent=1),
+            lambda: faults.step("manifest beside its place"),
+        )
 
     def update(self, **changes: Any) -> None:
         """Replace fields of the manifest."""
-        self._write(dataclasses.replace(self.manifest(), **changes))
+        with self._guard:
+            self._write(dataclasses.replace(self.manifest(), **changes))
+
+    def add_retry(self) -> None:
+        with self._guard:
+            self.update(retries=self.manifest().retries + 1)
+
+    def add_boot(self, said: Mapping[str, Any]) -> int:
+        """Record another boot; its number, from 1."""
+        with self._guard:
+            boots = self.manifest().boots
+            number = len(boots) + 1
+            self.update(boots=(*boots, {"boot": number, **said}))
+        return number
+
+    def add_to_boot(self, number: int, said: Mapping[str, Any]) -> None:
+        """Record more of a boot."""
+        with self._guard:
+            boots = list(self.manifest().boots)
+            boots[number - 1] = {**boots[number - 1], **said}
+            self.update(boots=tuple(boots))
 
     def files(self, spec: RunSpec) -> RunFiles:
         stem = f"{self.path}/{spec.label}"
@@ -180,10 +220,18 @@ class Experiment:
         stored = _stamp(f"{stem}.json")
         return None if stored is None else f"{_stamp(f'{stem}.csv')} {stored}"
 
+    def stored(self, spec: RunSpec) -> StoredResult | None:
+        """The JSON of a finished run; None when it has not been done.
+
+        Raises FormatError when the file is not that.
+        """
+        path = self.files(spec).json
+        return _read(_RESULT, path) if path.exists() else None
+
     def result(self, spec: RunSpec) -> RunResult | None:
         """The result of a finished run; None when it has not been done."""
-        path = self.files(spec).json
-        return _read(_RESULT, path).result if path.exists() else None
+        stored = self.stored(spec)
+        return None if stored is None else stored.result
 
     def results(self) -> Iterator[RunResult]:
         """The results that there are, in the order of the plan."""
@@ -211,23 +259,66 @@ class Experiment:
         any other stay in `attempt`, where no reader takes them for data.
         """
         files = self.files(result.spec)
-        files.json.parent.mkdir(parents=True, exist_ok=True)
-        moved = {"dmesg.log": files.dmesg, "workload.log": files.workload}
-        if result.outcome is Outcome.OK:
-            (attempt / "samples.csv").rename(files.csv)
-            for name, target in moved.items():
-                if (attempt / name).exists():
-                    (attempt / name).rename(target)
-        elif (attempt / "dmesg.log").exists():
-            shutil.copyfile(attempt / "dmesg.log", files.dmesg)
-        atomic_write(files.json, result_json(result))
+        self._put_in_place(result, attempt, files)
+        data = result_json(result, fingerprints(files))
+        atomic_write(files.json, data, lambda: faults.step("json beside its place"))
+        faults.step("json in place")
+        self._record({result.run_id: _recorded(result, data)})
+        faults.step("run recorded")
         if result.outcome in (Outcome.OK, Outcome.SKIPPED):
             shutil.rmtree(attempt)
+        faults.step("attempt removed")
 
-    def count_outcomes(self) -> dict[str, int]:
-        counts = Counter(r.outcome.value for r in self.results())
-        self.update(outcomes=dict(counts))
-        return dict(counts)
+    def _put_in_place(self, result: RunResult, attempt: Path, files: RunFiles) -> None:
+        """All files of a run but its JSON; a runner that died may have left others."""
+        moved = {"dmesg.log": files.dmesg, "workload.log": files.workload}
+        if result.outcome is Outcome.OK:
+            move(attempt / "samples.csv", files.csv)
+            faults.step("csv in place")
+        else:
+            files.csv.unlink(missing_ok=True)
+        for name, target in moved.items():
+            source = attempt / name
+            if result.outcome is Outcome.OK and source.exists():
+                move(source, target)
+            else:
+                target.unlink(missing_ok=True)
+        if result.outcome is not Outcome.OK and (attempt / "dmesg.log").exists():
+            atomic_write(files.dmesg, (attempt / "dmesg.log").read_bytes())
+        faults.step("logs in place")
+
+    def _record(self, more: Mapping[str, Recorded]) -> None:
+        with self._guard:
+            results = {**self.manifest().results, **more}
+            counts = Counter(recorded.outcome.value for recorded in results.values())
+            self.update(results=results, outcomes=dict(counts))
+
+    def record_missing(self) -> None:
+        """Take into the manifest what was finished, but not recorded, by a runner."""
+        manifest = self.manifest()
+        specs = [s for s in manifest.specs if s.run_id not in manifest.results]
+        if found := self._of_files(specs):
+            self._record(found)
+
+    def record_all(self) -> dict[str, int]:
+        """Take the results into the manifest as they are now; the counts of outcomes.
+
+        For experiments whose files others have made.
+        """
+        self._record(self._of_files(self.manifest().specs))
+        return dict(self.manifest().outcomes)
+
+    def _of_files(self, specs: Sequence[RunSpec]) -> dict[str, Recorded]:
+        found = {}
+        for spec in specs:
+            if (result := self.result(spec)) is not None:
+                data = self.files(spec).json.read_bytes()
+                found[spec.run_id] = _recorded(result, data)
+        return found
+
+
+def _recorded(result: RunResult, data: bytes) -> Recorded:
+    return Recorded(result.outcome, hashlib.sha256(data).hexdigest())
 
 
 def _stamp(path: str) -> str | None:

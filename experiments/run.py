@@ -142,7 +142,7 @@ def run(
             backend.begin(experiment)
             _announce_missing(backend, built, pending)
             _run_all(experiment, backend, built, pending, is_decided)
-        experiment.count_outcomes()
+        experiment.record_missing()
     return experiment
 
 
@@ -308,5 +308,5 @@ def _run_one(
     turnaround = {"turnaround_s": round(time.monotonic() - began, 3)}
     result = dataclasses.replace(result, facts={**result.facts, **turnaround})
     experiment.finish(result, out_dir)
-    experiment.count_outcomes()
+    experiment.record_missing()
     return result

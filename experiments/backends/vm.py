@@ -12,15 +12,16 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments import accel, agent_code
+from experiments import accel, agent_code, faults
 from experiments.config import Config
 from experiments.drive import END_GRACE_S
 from experiments.errors import BackendLost, ConfigError, MissingRequirement
+from experiments.files import atomic_write
 from experiments.kernel_image import Kernel
 from experiments.labroot import LabRoot
 from experiments.model import BuiltObject, Job, Metric, Outcome, RunResult
 from experiments.qemu import Guest, Shape
-from experiments.results import Experiment, atomic_write
+from experiments.results import Experiment
 
 #: Longest silence of the agent: loading and unloading under a busy emulator included.
 _SILENCE_S = 120.0
@@ -39,6 +40,7 @@ class VmBackend:
         self._kernel = kernel
         self._guest: Guest | None = None
         self._is_warm = False
+        self._boot_number = 0
         self._accel = ("", "")
 
     def begin(self, experiment: Experiment) -> None:
@@ -46,7 +48,6 @@ class VmBackend:
         self._experiment = experiment
         self._share = experiment.path / "attempts"
         self._run_dir = experiment.path / ".vm"
-        self._boots: list[Mapping[str, Any]] = [*experiment.manifest().boots]
         # What a killed run has left
         shutil.rmtree(self._share / _STAGE, ignore_errors=True)
 
@@ -84,21 +85,16 @@ class VmBackend:
             guest = Guest(self._root, self._kernel, shape, self._share, self._run_dir)
         except BackendLost as error:
             self._keep_console()
-            if not self._boots:
+            if not self._experiment.manifest().boots:
                 raise MissingRequirement(
                     f"kernel {self._kernel.version} does not boot: {error}. It needs "
                     "VIRTIO_FS, VIRTIO_PCI and SERIAL_8250 built in; its console is "
                     f"in {self._experiment.path / 'boots'}"
                 ) from error
             raise
-        self._boots.append(
-            {
-                "boot": len(self._boots) + 1,
-                "boot_s": round(guest.boot_s, 2),
-                "agent": dict(guest.facts),
-            }
-        )
-        self._experiment.update(boots=tuple(self._boots))
+        said = {"boot_s": round(guest.boot_s, 2), "agent": dict(guest.facts)}
+        self._boot_number = self._experiment.add_boot(said)
+        faults.step("booted")
         return guest
 
     def execute(self, job: Job, tick: Callable[[str], None]) -> RunResult:
@@ -112,6 +108,7 @@ class VmBackend:
                 self.renew()
                 self._guest = self._boot()
             self._is_warm = True
+            faults.step("warmed up")
         return self._execute(self._guest, job, tick)
 
     def missing(self, jobs: Sequence[Job]) -> Mapping[str, Sequence[str]]:
@@ -146,12 +143,9 @@ class VmBackend:
             )
         finally:
             shutil.rmtree(out_dir)
-        self._boots[-1] = {
-            **self._boots[-1],
-            "warm_up": {"run": spec.label, "duration_s": spec.duration_s}
-            | {"outcome": result.outcome.value, "reason": result.reason},
-        }
-        self._experiment.update(boots=tuple(self._boots))
+        said = {"run": spec.label, "duration_s": spec.duration_s}
+        said |= {"outcome": result.outcome.value, "reason": result.reason}
+        self._experiment.add_to_boot(self._boot_number, {"warm_up": said})
         return result.outcome in (Outcome.OK, Outcome.SKIPPED)
 
     def _execute(
@@ -170,7 +164,7 @@ class VmBackend:
             said["reason"],
             tuple(Metric(**m) for m in said["metrics"]),
             said["proof"],
-            {**said["facts"], "boot": len(self._boots)},
+            {**said["facts"], "boot": self._boot_number},
         )
 
     def _hand_over(self, job: Job) -> str:
@@ -178,6 +172,7 @@ class VmBackend:
         inside = self._inside(job)
         raw = json.dumps(dataclasses.asdict(inside), default=os.fspath)
         atomic_write(job.out_dir / "job.json", raw)
+        faults.step("job handed over")
         return str(inside.out_dir / "job.json")
 
     def _inside(self, job: Job) -> Job:

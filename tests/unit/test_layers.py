@@ -16,7 +16,10 @@ PROJECT = Path(__file__).parents[2]
 
 #: From the bottom to the top; a name ending in a dot stands for a package.
 LAYERS = [
-    {"experiments.errors", "experiments.model", "experiments.__init__"},
+    {
+        *("experiments.__init__", "experiments.errors", "experiments.model"),
+        *("experiments.faults", "experiments.files"),
+    },
     {"experiments.kernel.", "experiments.proc", "experiments.console"},
     {
         "experiments.costs",
@@ -57,7 +60,9 @@ LAYERS = [
     {"experiments.cli"},
     {"tasks"},
 ]
-ANALYSIS_MAY = {"experiments.model", "experiments.results", "experiments.errors"}
+ANALYSIS_MAY = {
+    f"experiments.{name}" for name in ("errors", "files", "model", "results")
+}
 #: What a command may take from the analysis.
 SHOWS_ANALYSIS = {
     "benches": ("analysis.error_rates",),

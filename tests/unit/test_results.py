@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from experiments import config, plan
 from experiments.errors import ConfigError, FormatError
+from experiments.files import atomic_write
 from experiments.model import Metric, Outcome, Plan, RunResult, RunSpec
-from experiments.results import SCHEMA, Experiment, atomic_write, experiments
+from experiments.results import SCHEMA, Experiment, experiments
 
 
 def planned(seed: int = 1) -> Plan:
@@ -96,11 +97,11 @@ def test_attempts_have_directories_of_their_own(experiment: Experiment) -> None:
     assert experiment.new_attempt(spec) != experiment.new_attempt(spec)
 
 
-def test_count_outcomes(experiment: Experiment) -> None:
+def test_outcomes_are_counted(experiment: Experiment) -> None:
     specs = experiment.manifest().specs
     finish(experiment, ok(specs[0]))
     finish(experiment, RunResult(specs[1], specs[1].run_id, Outcome.EJECTED))
-    assert experiment.count_outcomes() == {"OK": 1, "EJECTED": 1}
+    assert experiment.record_all() == {"OK": 1, "EJECTED": 1}
     assert experiment.manifest().outcomes == {"OK": 1, "EJECTED": 1}
 
 
