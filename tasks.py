@@ -31,6 +31,8 @@ _RUN_HELP = {
     "detect": "refuse to start if the plan cannot find such a change, as 3%",
 }
 
+_JSON = {"json": "for a program to read"}
+
 
 @task(help={"refresh": "make a new one even if there is one"})
 @guarded
@@ -104,6 +106,27 @@ def run(
         kernel=kernel,
         seed=seed,
     )
+
+
+@task(positional=["experiment"], help={"experiment": "name in results/"})
+@guarded
+def resume(c: Context, experiment: str) -> None:
+    """Go on with an experiment where it was stopped, whatever its flags were."""
+    cli.resume(experiment)
+
+
+@task(help={"experiment": "name in results/; the newest if left away", **_JSON})
+@guarded
+def status(c: Context, experiment: str | None = None, json: bool = False) -> None:
+    """How far an experiment is, who runs it, and how long it will take."""
+    analyses.status(experiment, json)
+
+
+@task(positional=["experiment"], help={"experiment": "name in results/", **_JSON})
+@guarded
+def verify(c: Context, experiment: str, json: bool = False) -> None:
+    """Check every file of an experiment against what was finished."""
+    analyses.verify(experiment, json)
 
 
 @task(help={"experiment": "name in results/, or A,B to merge; the newest if left away"})

@@ -48,7 +48,10 @@ def code_version() -> str:
     """A hash of the code that makes records: ours, and the libraries' versions."""
     project = Path(__file__).parents[1]
     ours = [project / "analysis" / f"{name}.py" for name in _MAKERS]
-    ours += [project / "experiments" / f"{name}.py" for name in ("model", "results")]
+    ours += [
+        project / "experiments" / f"{name}.py"
+        for name in ("model", "results", "stored")
+    ]
     text = b"".join(path.read_bytes() for path in ours)
     versions = np.__version__, pd.__version__, scipy.__version__
     return hashlib.sha256(text + repr(versions).encode()).hexdigest()[:12]

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from experiments.errors import FormatError
-from experiments.results import Experiment, Manifest, experiments
+from experiments.results import Experiment, experiments
+from experiments.stored import Manifest
 
 
 def newest(

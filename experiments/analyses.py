@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The commands on results: aggregate, also of several as one; compare; import."""
+"""The commands on results: aggregate, also of several as one; compare; import; status;
+verify.
+"""
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import os
 import re
 from pathlib import Path
@@ -12,14 +16,16 @@ from analysis.aggregate import aggregate as analyse
 from analysis.versus import Versus, versus
 from experiments import merge, prior
 from experiments import run as runner
+from experiments import status as statuses
 from experiments.console import console, say
 from experiments.errors import ConfigError, RunFailed, unknown_name
 from experiments.files import atomic_write
 from experiments.model import digest
 from experiments.results import Experiment, experiments
+from experiments.verify import verify as verified
 
 
-def _experiment(name: str | None) -> Experiment:
+def experiment(name: str | None) -> Experiment:
     """The one of that name, or the newest; of `A,B` both as one."""
     known = {e.path.name: e for e in experiments(runner.RESULTS)}
     if not known:
@@ -35,7 +41,7 @@ def _experiment(name: str | None) -> Experiment:
 
 
 def aggregate(name: str | None) -> None:
-    found = analyse(_experiment(name))
+    found = analyse(experiment(name))
     console.print(found.summary_table())
     for line in (
         *found.verdict_lines(),
@@ -60,7 +66,7 @@ def compare(a: str, b: str, fail_on: str | None) -> None:
     share = None if fail_on is None else gate.threshold(fail_on)
     if a == b:
         raise ConfigError(f"{a} cannot be compared with itself; name two experiments")
-    found = versus(_experiment(a), _experiment(b))
+    found = versus(experiment(a), experiment(b))
     if not found.changes:
         raise ConfigError(f"{a} and {b} have no arm and metric in common")
     for line in ("What differs besides:", *versus_tables.fact_lines(found)):
@@ -100,3 +106,25 @@ def import_(directory: str, name: str | None) -> None:
 def _name_of(source: Path) -> str:
     stem = re.sub(r"[^\w.-]+", "_", source.name) or "results"
     return f"imported-{stem}-{digest(str(source))[:6]}"
+
+
+def status(name: str | None, as_json: bool) -> None:
+    found = statuses.status(experiment(name))
+    if as_json:
+        print(json.dumps(dataclasses.asdict(found), indent=1))
+        return
+    for line in statuses.lines(found):
+        say(line)
+
+
+def verify(name: str, as_json: bool) -> None:
+    found = verified(experiment(name))
+    if as_json:
+        print(json.dumps(dataclasses.asdict(found), indent=1))
+    else:
+        for wrong in found.wrong:
+            say(f"{wrong.file}: {wrong.what}")
+        older = f"; {found.unhashed} runs are older than hashes" * bool(found.unhashed)
+        say(f"{found.experiment}: {found.runs} runs, {found.files} files{older}")
+    if found.wrong:
+        raise RunFailed(f"{len(found.wrong)} things are wrong in {found.experiment}")

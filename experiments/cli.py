@@ -15,8 +15,8 @@ from invoke.parser.parser import ParseMachine
 from rich.table import Table
 
 from analysis.decided import is_decided
-from experiments import config as configs
 from experiments import (
+    analyses,
     diagnose,
     kernel_image,
     knobs,
@@ -26,6 +26,7 @@ from experiments import (
     sources,
     studies,
 )
+from experiments import config as configs
 from experiments import run as runner
 from experiments.analyses import aggregate
 from experiments.config import PROJECT, Config
@@ -39,6 +40,7 @@ from experiments.errors import (
 from experiments.model import NO_CLEANUP, Outcome
 from experiments.proc import foreground
 from experiments.results import Experiment
+from experiments.watch import duration, estimate_s
 
 _P = ParamSpec("_P")
 _INTERRUPTED = 130
@@ -186,10 +188,21 @@ def run(
         runner.checked_name(experiment)
     if dry_run:
         return _show_plan(loaded)
-    if loaded.until_decided:
-        done = runner.run(loaded, experiment, is_decided=is_decided)
+    return _run(loaded, experiment)
+
+
+def resume(name: str) -> Experiment:
+    """Go on with an experiment by what its manifest says, whatever the flags were."""
+    stopped = analyses.experiment(name)
+    recorded = configs.parse(stopped.manifest().config, str(stopped.manifest_path))
+    return _run(recorded, stopped.path.name)
+
+
+def _run(config: Config, name: str | None) -> Experiment:
+    if config.until_decided:
+        done = runner.run(config, name, is_decided=is_decided)
     else:
-        done = runner.run(loaded, experiment)
+        done = runner.run(config, name)
     counts = done.manifest().outcomes
     say(f"outcomes: {', '.join(f'{k} {v}' for k, v in sorted(counts.items()))}")
     if set(counts) != {Outcome.OK}:
@@ -227,8 +240,8 @@ def _show_plan(config: Config) -> Experiment:
     planned = plan.build(config)
     for spec in planned.specs:
         say(f"block {spec.block:3}  {spec.label}  {spec.duration_s} s  {spec.run_id}")
-    minutes = runner.estimate_s(planned.specs) / 60
-    say(f"{len(planned.specs)} runs, about {minutes:.1f} min; nothing was run")
+    about = duration(estimate_s(planned.specs))
+    say(f"{len(planned.specs)} runs, about {about}; nothing was run")
     return Experiment(runner.RESULTS)
 
 

@@ -22,7 +22,8 @@ from experiments.model import (
     RunResult,
     RunSpec,
 )
-from experiments.results import Experiment, result_json
+from experiments.results import Experiment
+from experiments.stored import result_json
 
 ROWS = 300
 _INTERVAL_S = 2.0

@@ -18,8 +18,9 @@ from typing import Any
 from experiments.errors import ConfigError
 from experiments.files import atomic_write
 from experiments.model import Plan, RunSpec
-from experiments.results import Experiment, Manifest, result_json
+from experiments.results import Experiment
 from experiments.run import SAME
+from experiments.stored import Manifest, result_json
 
 #: What two runs of the same scheduler, variant and workload may differ in.
 _OWN = ("run", "block", "seed")

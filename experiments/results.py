@@ -23,100 +23,38 @@ import shutil
 import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
-
-from pydantic import TypeAdapter, ValidationError
+from typing import Any
 
 from experiments import faults
-from experiments.errors import ConfigError, FormatError
-from experiments.files import Fingerprint, atomic_write, fingerprint, move
+from experiments.errors import ConfigError, FormatError, MissingRequirement
+from experiments.files import atomic_write, move
 from experiments.model import Outcome, Plan, RunResult, RunSpec
-
-#: 1: the first format.
-SCHEMA = 1
+from experiments.stored import (
+    MANIFEST,
+    RESULT,
+    SCHEMA,
+    Manifest,
+    Recorded,
+    RunFiles,
+    StoredResult,
+    fingerprints,
+    read,
+    result_json,
+)
 
 #: Outcomes that say nothing about the scheduler: such a run is repeated.
 REPEATED = frozenset({Outcome.LOST, Outcome.SKIPPED})
 
+#: Beside the manifest: held by whoever works on the experiment.
+LOCK = ".lock"
 
-class RunFiles(NamedTuple):
-    """The files of one run."""
-
-    csv: Path
-    dmesg: Path
-    workload: Path
-    json: Path
+#: An experiment is not begun, or gone on with, where there is less room than this.
+LEAST_FREE_MB = 64
 
 
-#: In the facts: blocks that were not begun because their cells were decided.
-NOT_NEEDED = "blocks_not_needed"
-
-
-@dataclass(frozen=True)
-class Recorded:
-    """A finished run as the manifest has it: its outcome and the hash of its JSON."""
-
-    outcome: Outcome
-    sha256: str
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """What an experiment is, and what became of it; ``results`` are by run id."""
-
-    schema: int
-    experiment: str
-    created: str
-    plan_id: str
-    seed: int
-    specs: tuple[RunSpec, ...]
-    config: Mapping[str, Any]
-    facts: Mapping[str, Any] = field(default_factory=dict)
-    outcomes: Mapping[str, int] = field(default_factory=dict)
-    results: Mapping[str, Recorded] = field(default_factory=dict)
-    retries: int = 0
-    boots: tuple[Mapping[str, Any], ...] = ()
-
-
-@dataclass(frozen=True)
-class StoredResult:
-    """A run's JSON file; ``files`` are its others, by the end of their names."""
-
-    schema: int
-    result: RunResult
-    files: Mapping[str, Fingerprint] = field(default_factory=dict)
-
-
-_T = TypeVar("_T")
-_MANIFEST = TypeAdapter(Manifest)
-_RESULT = TypeAdapter(StoredResult)
-
-
-def _read(adapter: TypeAdapter[_T], path: Path) -> _T:
-    try:
-        return adapter.validate_json(path.read_bytes())
-    except FileNotFoundError:
-        raise FormatError(f"{path} is missing") from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the whole file"
-        raise FormatError(f"{path}: {where}: {first['msg']}") from None
-
-
-def fingerprints(files: RunFiles) -> dict[str, Fingerprint]:
-    """Of the files of a run beside its JSON, by the end of their names."""
-    stem = files.csv.name.removesuffix(".csv")
-    there = [path for path in files[:-1] if path.exists()]
-    return {path.name.removeprefix(stem): fingerprint(path) for path in there}
-
-
-def result_json(
-    result: RunResult, files: Mapping[str, Fingerprint] | None = None
-) -> bytes:
-    """What the JSON file of a run holds."""
-    return _RESULT.dump_json(StoredResult(SCHEMA, result, files or {}), indent=1)
+#: Held by a thread that reads, changes and writes a manifest.
+_MANIFEST_GUARD = threading.RLock()
 
 
 class Experiment:
@@ -124,7 +62,6 @@ class Experiment:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._guard = threading.RLock()  # the manifest is read, changed and written
 
     @classmethod
     def create(
@@ -162,7 +99,7 @@ class Experiment:
 
     def manifest(self) -> Manifest:
         """Raises FormatError naming the file and the field when it is not readable."""
-        manifest = _read(_MANIFEST, self.manifest_path)
+        manifest = read(MANIFEST, self.manifest_path)
         if manifest.schema != SCHEMA:
             raise FormatError(
                 f"{self.manifest_path}: schema {manifest.schema}; "
@@ -173,22 +110,22 @@ class Experiment:
     def _write(self, manifest: Manifest) -> None:
         atomic_write(
             self.manifest_path,
-            _MANIFEST.dump_json(manifest, indent=1),
+            MANIFEST.dump_json(manifest, indent=1),
             lambda: faults.step("manifest beside its place"),
         )
 
     def update(self, **changes: Any) -> None:
         """Replace fields of the manifest."""
-        with self._guard:
+        with _MANIFEST_GUARD:
             self._write(dataclasses.replace(self.manifest(), **changes))
 
     def add_retry(self) -> None:
-        with self._guard:
+        with _MANIFEST_GUARD:
             self.update(retries=self.manifest().retries + 1)
 
     def add_boot(self, said: Mapping[str, Any]) -> int:
         """Record another boot; its number, from 1."""
-        with self._guard:
+        with _MANIFEST_GUARD:
             boots = self.manifest().boots
             number = len(boots) + 1
             self.update(boots=(*boots, {"boot": number, **said}))
@@ -196,7 +133,7 @@ class Experiment:
 
     def add_to_boot(self, number: int, said: Mapping[str, Any]) -> None:
         """Record more of a boot."""
-        with self._guard:
+        with _MANIFEST_GUARD:
             boots = list(self.manifest().boots)
             boots[number - 1] = {**boots[number - 1], **said}
             self.update(boots=tuple(boots))
@@ -226,12 +163,16 @@ class Experiment:
         Raises FormatError when the file is not that.
         """
         path = self.files(spec).json
-        return _read(_RESULT, path) if path.exists() else None
+        return read(RESULT, path) if path.exists() else None
 
     def result(self, spec: RunSpec) -> RunResult | None:
         """The result of a finished run; None when it has not been done."""
         stored = self.stored(spec)
         return None if stored is None else stored.result
+
+    def finished(self, specs: Sequence[RunSpec]) -> list[RunSpec]:
+        """The runs that have a result, whatever it is."""
+        return [spec for spec in specs if self.stamp(spec) is not None]
 
     def results(self) -> Iterator[RunResult]:
         """The results that there are, in the order of the plan."""
@@ -245,7 +186,16 @@ class Experiment:
         return [s for s, r in done if r is None or r.outcome in REPEATED]
 
     def new_attempt(self, spec: RunSpec) -> Path:
-        """An empty directory for a run's files until the run is finished."""
+        """An empty directory for a run's files until the run is finished.
+
+        Raises MissingRequirement when there is too little room for them.
+        """
+        free_mb = shutil.disk_usage(self.path).free // 1_000_000
+        if free_mb < LEAST_FREE_MB:
+            raise MissingRequirement(
+                f"{self.path}: {free_mb} MB are left on that disk, {LEAST_FREE_MB} are "
+                "needed for a run: make room, and the same command goes on"
+            )
         k = 1
         while (path := self.path / "attempts" / f"{spec.run_id}-{k}").exists():
             k += 1
@@ -288,7 +238,7 @@ class Experiment:
         faults.step("logs in place")
 
     def _record(self, more: Mapping[str, Recorded]) -> None:
-        with self._guard:
+        with _MANIFEST_GUARD:
             results = {**self.manifest().results, **more}
             counts = Counter(recorded.outcome.value for recorded in results.values())
             self.update(results=results, outcomes=dict(counts))

@@ -15,6 +15,7 @@ from experiments import config as configs
 from experiments import kernel_image, labroot, plan, run
 from experiments.config import Config
 from experiments.errors import ConfigError
+from experiments.watch import estimate_s
 
 #: Settings that were given; None is none.
 Flags = Mapping[str, str | Sequence[str] | None]
@@ -105,4 +106,4 @@ def _first_metric(noise: Noise, workload: str) -> str:
 
 def _block_minutes(config: Config) -> float:
     specs = plan.build(config).specs
-    return run.estimate_s(specs) / 60 / config.iterations
+    return estimate_s(specs) / 60 / config.iterations

@@ -20,7 +20,10 @@ LAYERS = [
         *("experiments.__init__", "experiments.errors", "experiments.model"),
         *("experiments.faults", "experiments.files"),
     },
-    {"experiments.kernel.", "experiments.proc", "experiments.console"},
+    {
+        *("experiments.kernel.", "experiments.proc", "experiments.console"),
+        *("experiments.events", "experiments.lock"),
+    },
     {
         "experiments.costs",
         "experiments.facts",
@@ -28,6 +31,7 @@ LAYERS = [
         "experiments.registry",
         "experiments.prior",
         "experiments.results",
+        "experiments.stored",
     },
     {"experiments.loaders.", "workloads."},
     {"experiments.samplers.", "experiments.drive"},
@@ -44,6 +48,9 @@ LAYERS = [
     {"experiments.qemu"},
     {"experiments.accel"},
     {"experiments.backends."},
+    {"experiments.watch", "experiments.verify"},
+    {"experiments.status"},
+    {"experiments.execute"},
     {"experiments.run"},
     {
         "experiments.aggregate_bench",
@@ -61,7 +68,7 @@ LAYERS = [
     {"tasks"},
 ]
 ANALYSIS_MAY = {
-    f"experiments.{name}" for name in ("errors", "files", "model", "results")
+    f"experiments.{name}" for name in ("errors", "files", "model", "results", "stored")
 }
 #: What a command may take from the analysis.
 SHOWS_ANALYSIS = {

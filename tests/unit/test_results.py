@@ -13,7 +13,8 @@ from experiments import config, plan
 from experiments.errors import ConfigError, FormatError
 from experiments.files import atomic_write
 from experiments.model import Metric, Outcome, Plan, RunResult, RunSpec
-from experiments.results import SCHEMA, Experiment, experiments
+from experiments.results import Experiment, experiments
+from experiments.stored import SCHEMA
 
 
 def planned(seed: int = 1) -> Plan:

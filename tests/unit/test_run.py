@@ -6,13 +6,14 @@ The backend here is a fake; the real one has tests of its own on a real kernel.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from experiments import config, plan, run
+from experiments import config, execute, plan, run
 from experiments.errors import BackendLost, ConfigError
 from experiments.model import Job, Outcome, RunResult, RunSpec
 from experiments.results import Experiment
@@ -68,7 +69,7 @@ def experiment(tmp_path: Path) -> Experiment:
 def go(experiment: Experiment, behaviour: Behaviour) -> FakeBackend:
     backend = FakeBackend(behaviour)
     pending = experiment.pending(experiment.manifest().specs)
-    run._run_all(experiment, backend, {}, pending)
+    execute.execute(experiment, [backend], {}, pending)
     return backend
 
 
@@ -98,11 +99,11 @@ def test_a_run_that_is_always_lost_ends_as_lost(experiment: Experiment) -> None:
         experiment,
         lambda n, s: Outcome.LOST if s.label == first.label else Outcome.OK,
     )
-    assert backend.done.count(first.label) == run.MAX_ATTEMPTS
+    assert backend.done.count(first.label) == execute.MAX_ATTEMPTS
     result = experiment.result(first)
     assert result is not None and "Kernel panic" in result.reason
     assert experiment.manifest().outcomes == {"LOST": 1, "OK": 3}
-    assert experiment.manifest().retries == run.MAX_ATTEMPTS - 1
+    assert experiment.manifest().retries == execute.MAX_ATTEMPTS - 1
     assert experiment.pending(experiment.manifest().specs) == [first]
 
 
@@ -152,7 +153,7 @@ def test_names_of_experiments_are_plain(name: str) -> None:
 def test_two_runners_on_one_experiment(experiment: Experiment) -> None:
     with (
         run._locked(experiment),
-        pytest.raises(ConfigError, match="another invoke"),
+        pytest.raises(ConfigError, match=f"e is being run by process {os.getpid()} "),
         run._locked(experiment),
     ):
         pass
@@ -183,7 +184,7 @@ def test_what_will_be_skipped_is_said_once_a_cell_before_the_first_run(
     settings = {"schema": 1, "cleanups": ["scan", "kfunc"], "iterations": 3}
     planned = plan.build(config.parse(settings, "test"))
     backend = FakeBackend(always(Outcome.OK))
-    run._announce_missing(backend, {}, planned.specs)
+    execute.announce_missing(backend, {}, planned.specs)
     said = capsys.readouterr().out
     assert said.count("scx_simple/test-kfunc/hackbench") == 1
     assert "no module" in said
@@ -198,7 +199,7 @@ def test_a_decided_cell_gets_no_further_block(experiment: Experiment) -> None:
     def after_one_block(found: Experiment, spec: RunSpec) -> bool:
         return len(found.pending(specs)) < len(specs)
 
-    run._run_all(experiment, backend, {}, specs, after_one_block)
+    execute.execute(experiment, [backend], {}, specs, after_one_block)
     assert len({spec.block for spec in specs}) == 2
     assert len(backend.done) == 2
     assert experiment.manifest().outcomes == {"OK": 2}
@@ -207,8 +208,8 @@ def test_a_decided_cell_gets_no_further_block(experiment: Experiment) -> None:
 
 def test_a_block_that_was_begun_is_done_to_its_end(experiment: Experiment) -> None:
     specs = experiment.manifest().specs
-    run._run_all(experiment, FakeBackend(always(Outcome.OK)), {}, specs[:1])
+    execute.execute(experiment, [FakeBackend(always(Outcome.OK))], {}, specs[:1])
     backend = FakeBackend(always(Outcome.OK))
     pending = experiment.pending(specs)
-    run._run_all(experiment, backend, {}, pending, lambda found, spec: True)
+    execute.execute(experiment, [backend], {}, pending, lambda found, spec: True)
     assert backend.done == [specs[1].label]

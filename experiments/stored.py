@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What the JSON files of an experiment hold, and how they are read and written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from experiments.errors import FormatError
+from experiments.files import Fingerprint, fingerprint
+from experiments.model import Outcome, RunResult, RunSpec
+
+#: 1: the first format.
+SCHEMA = 1
+
+
+class RunFiles(NamedTuple):
+    """The files of one run."""
+
+    csv: Path
+    dmesg: Path
+    workload: Path
+    json: Path
+
+
+#: In the facts: blocks that were not begun because their cells were decided.
+NOT_NEEDED = "blocks_not_needed"
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A finished run as the manifest has it: its outcome and the hash of its JSON."""
+
+    outcome: Outcome
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What an experiment is, and what became of it; ``results`` are by run id."""
+
+    schema: int
+    experiment: str
+    created: str
+    plan_id: str
+    seed: int
+    specs: tuple[RunSpec, ...]
+    config: Mapping[str, Any]
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    outcomes: Mapping[str, int] = field(default_factory=dict)
+    results: Mapping[str, Recorded] = field(default_factory=dict)
+    retries: int = 0
+    boots: tuple[Mapping[str, Any], ...] = ()
+
+
+@dataclass(frozen=True)
+class StoredResult:
+    """A run's JSON file; ``files`` are its others, by the end of their names."""
+
+    schema: int
+    result: RunResult
+    files: Mapping[str, Fingerprint] = field(default_factory=dict)
+
+
+_T = TypeVar("_T")
+MANIFEST = TypeAdapter(Manifest)
+RESULT = TypeAdapter(StoredResult)
+
+
+def read(adapter: TypeAdapter[_T], path: Path) -> _T:
+    """Raises FormatError naming the file and the first field that is wrong."""
+    try:
+        return adapter.validate_json(path.read_bytes())
+    except FileNotFoundError:
+        raise FormatError(f"{path} is missing") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the whole file"
+        raise FormatError(f"{path}: {where}: {first['msg']}") from None
+
+
+def fingerprints(files: RunFiles) -> dict[str, Fingerprint]:
+    """Of the files of a run beside its JSON, by the end of their names."""
+    stem = files.csv.name.removesuffix(".csv")
+    there = [path for path in files[:-1] if path.exists()]
+    return {path.name.removeprefix(stem): fingerprint(path) for path in there}
+
+
+def result_json(
+    result: RunResult, files: Mapping[str, Fingerprint] | None = None
+) -> bytes:
+    """What the JSON file of a run holds."""
+    return RESULT.dump_json(StoredResult(SCHEMA, result, files or {}), indent=1)

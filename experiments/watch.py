@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What one sees of an experiment while it runs: here, and in events.jsonl elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+)
+
+from experiments.console import console, say
+from experiments.events import EventLog
+from experiments.model import Outcome, RunResult, RunSpec
+from experiments.results import Experiment
+
+#: What a run takes beyond its workload, until runs have shown it.
+HARNESS_ESTIMATE_S = 2.0
+
+_COLUMNS = (
+    TextColumn("{task.description}"),
+    BarColumn(bar_width=20),
+    MofNCompleteColumn(),
+    TextColumn("{task.fields[left]}"),
+)
+
+
+def estimate_s(
+    specs: Sequence[RunSpec], harness_s: float = HARNESS_ESTIMATE_S
+) -> float:
+    """How long `specs` take one after another."""
+    return sum(spec.duration_s + harness_s for spec in specs)
+
+
+def duration(seconds: float) -> str:
+    """For a person: `45 s`, `12 min`, `3 h 20 min`."""
+    minutes = round(seconds / 60)
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
+
+
+class Watch:
+    """Told of every step; used by all lanes at once."""
+
+    def __init__(
+        self, experiment: Experiment, pending: Sequence[RunSpec], lanes: int = 1
+    ) -> None:
+        self._events = EventLog(experiment.path)
+        self._left = {spec.run_id: spec for spec in pending}
+        self._lanes = lanes
+        self._counts: Counter[Outcome] = Counter()
+        self._now: dict[str, str] = {}
+        self._began = time.monotonic()
+        self._workload_s = 0.0
+        self._harness_s: list[float] = []
+        self._planned = len(experiment.manifest().specs)
+        self._progress = Progress(*_COLUMNS, console=console, transient=True)
+        self._task = self._progress.add_task("", total=len(pending), left="")
+
+    @contextmanager
+    def showing(self) -> Iterator[None]:
+        """While the runs are done; what ended them is an event, too."""
+        ended = "interrupted"
+        runs, planned = len(self._left), self._planned
+        self._event("started", pending=runs, planned=planned, lanes=self._lanes)
+        try:
+            with self._progress:
+                self._update()
+                yield
+            ended = "done"
+        finally:
+            self._event(ended, **self.harness())
+            self._say_harness()
+
+    def doing(self, what: str) -> None:
+        """Something that belongs to no run: a boot, the question what is missing."""
+        self._now[""] = what
+        self._update()
+
+    def begins(self, spec: RunSpec, attempt: int) -> None:
+        self._now.pop("", None)
+        self._now[spec.run_id] = spec.label
+        self._event("run", run=spec.label, run_id=spec.run_id, attempt=attempt)
+        self._update()
+
+    def tick(self, spec: RunSpec, text: str) -> None:
+        self._now[spec.run_id] = f"{spec.label}: {text}"
+        self._update()
+
+    def lost(self, spec: RunSpec, attempt: int, reason: str) -> None:
+        self._event("lost", run=spec.label, attempt=attempt, reason=reason)
+        say(f"  {spec.label}: attempt {attempt} LOST: {reason}")
+
+    def ended(self, result: RunResult, wall_s: float) -> None:
+        spec = result.spec
+        self._now.pop(spec.run_id, None)
+        del self._left[spec.run_id]
+        self._counts[result.outcome] += 1
+        if result.outcome is Outcome.OK:
+            self._workload_s += spec.duration_s
+            self._harness_s.append(wall_s - spec.duration_s)
+        self._event(
+            "ended",
+            run=spec.label,
+            run_id=spec.run_id,
+            outcome=result.outcome.value,
+            reason=result.reason,
+            wall_s=round(wall_s, 2),
+            left_s=round(self.left_s()),
+        )
+        self._progress.advance(self._task)
+        self._update()
+        done = self._planned - len(self._left)
+        count = f"{done:>{len(str(self._planned))}}/{self._planned}"
+        say(f"  {count} {_line(result, wall_s)}")
+
+    def unneeded(self, spec: RunSpec) -> None:
+        del self._left[spec.run_id]
+        self._progress.advance(self._task)
+
+    def left_s(self) -> float:
+        """How long the rest will take, by how long it took so far."""
+        seen = self._harness_s
+        harness_s = sum(seen) / len(seen) if seen else HARNESS_ESTIMATE_S
+        return estimate_s(tuple(self._left.values()), harness_s) / self._lanes
+
+    def harness(self) -> Mapping[str, Any]:
+        """How much of the time went by beside workloads: boots, loading, set-backs."""
+        wall_s = (time.monotonic() - self._began) * self._lanes
+        share = 1 - self._workload_s / wall_s if wall_s else 0.0
+        return {"wall_s": round(wall_s, 1), "harness_share": round(share, 4)}
+
+    def _say_harness(self) -> None:
+        if self._workload_s:
+            said = self.harness()
+            say(
+                f"  harness: {100 * said['harness_share']:.1f} % of "
+                f"{duration(said['wall_s'])}; the rest is workloads that ended OK"
+            )
+
+    def _event(self, event: str, **said: Any) -> None:
+        self._events.add(event, **said)
+
+    def _update(self) -> None:
+        counts = ", ".join(f"{k} {n}" for k, n in sorted(self._counts.items()))
+        words = "; ".join(filter(None, (counts, *self._now.values())))
+        left = f"{duration(self.left_s())} left"
+        self._progress.update(self._task, description=words or "starting", left=left)
+
+
+def _line(result: RunResult, wall_s: float) -> str:
+    """One finished run, for the log."""
+    metrics = ", ".join(f"{m.name} {m.value:.4g} {m.unit}" for m in result.metrics)
+    what = metrics if result.outcome is Outcome.OK else result.reason
+    what += "".join(f"  FLAGGED: {flag}" for flag in result.facts.get("flags", ()))
+    return f"{result.outcome:8} {result.spec.label}  {wall_s:.1f} s  {what}"
