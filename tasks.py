@@ -253,13 +253,13 @@ def demo(c: Context) -> None:
 
 @task(
     help={
-        "name": "what to measure: aggregate, harness, sampling, verdicts",
+        "name": "what to measure: aggregate, faults, harness, sampling, verdicts",
         "json": "also write rows to this file",
     }
 )
 @guarded
 def bench(c: Context, name: str, json: str | None = None) -> None:
-    """Measure what harness, samples and analysis cost, and how often verdicts err."""
+    """Measure what harness, samples, analysis cost; how often verdicts err; faults."""
     benches.bench(name, json)
 
 

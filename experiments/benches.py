@@ -8,7 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from analysis import error_rates
-from experiments import aggregate_bench, harness_bench, sampling_bench
+from experiments import (
+    aggregate_bench,
+    fault_bench,
+    harness_bench,
+    sampling_bench,
+)
 from experiments.console import Rows, show_rows
 from experiments.errors import unknown_name
 from experiments.files import atomic_write
@@ -16,6 +21,7 @@ from experiments.files import atomic_write
 #: name -> (what measures, what is shown of its rows besides)
 _BENCHES: dict[str, tuple[Callable[[], Rows], Callable[[Rows], Rows]]] = {
     "aggregate": (aggregate_bench.measure, aggregate_bench.ratios),
+    "faults": (fault_bench.measure, lambda rows: []),
     "harness": (harness_bench.measure, lambda rows: []),
     "sampling": (sampling_bench.measure, sampling_bench.ratios),
     "verdicts": (error_rates.rows, error_rates.exceeding),

@@ -243,8 +243,8 @@ class Experiment:
             counts = Counter(recorded.outcome.value for recorded in results.values())
             self.update(results=results, outcomes=dict(counts))
 
-    def record_missing(self) -> None:
-        """Take into the manifest what was finished, but not recorded, by a runner."""
+    def settle(self) -> None:
+        """Record the run that a runner finished and died before it recorded it."""
         manifest = self.manifest()
         specs = [s for s in manifest.specs if s.run_id not in manifest.results]
         if found := self._of_files(specs):

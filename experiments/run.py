@@ -99,7 +99,7 @@ def run(
     faults.step("experiment created")
     _check_facts(experiment, known)
     with _locked(experiment):
-        experiment.record_missing()
+        experiment.settle()
         pending = experiment.pending(planned.specs)
         say(_announce(experiment, planned, pending))
         if pending:

@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from statistics import median
 from typing import Any
 
 from rich.progress import (
@@ -129,7 +130,7 @@ class Watch:
     def left_s(self) -> float:
         """How long the rest will take, by how long it took so far."""
         seen = self._harness_s
-        harness_s = sum(seen) / len(seen) if seen else HARNESS_ESTIMATE_S
+        harness_s = max(0.0, median(seen)) if seen else HARNESS_ESTIMATE_S
         return estimate_s(tuple(self._left.values()), harness_s) / self._lanes
 
     def harness(self) -> Mapping[str, Any]:

@@ -54,6 +54,7 @@ LAYERS = [
     {"experiments.run"},
     {
         "experiments.aggregate_bench",
+        "experiments.fault_bench",
         "experiments.harness_bench",
         "experiments.sampling_bench",
         "experiments.diagnose",

@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What another terminal sees: events, locks, status."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from experiments import config, events, execute, lock, plan, status
+from experiments.model import Outcome
+from experiments.results import LOCK, Experiment
+from tests.unit.test_run import FakeBackend, always
+
+
+@pytest.fixture
+def experiment(tmp_path: Path) -> Experiment:
+    planned = plan.build(config.parse({"schema": 1, "iterations": 2}, "test"))
+    return Experiment.create(tmp_path / "e", planned, {}, {})
+
+
+def names(experiment: Experiment) -> list[str]:
+    return [event["event"] for event in events.read(experiment.path)]
+
+
+# --- events ---------------------------------------------------------------------------
+
+
+def test_events_come_back_in_their_order(tmp_path: Path) -> None:
+    log = events.EventLog(tmp_path)
+    log.add("run", run="a/b/c_run1", attempt=1)
+    log.add("ended", outcome="OK")
+    first, second = events.read(tmp_path)
+    assert (first["event"], first["run"]) == ("run", "a/b/c_run1")
+    assert second["time"] >= first["time"]
+
+
+@pytest.mark.parametrize("torn", [b'{"event": "ru', b"\0\0\0"])
+def test_a_line_cut_short_spoils_no_other(tmp_path: Path, torn: bytes) -> None:
+    events.EventLog(tmp_path).add("run", run="1")
+    with (tmp_path / events.FILE).open("ab") as file:
+        file.write(torn)
+    events.EventLog(tmp_path).add("run", run="2")
+    assert [e["run"] for e in events.read(tmp_path)] == ["1", "2"]
+
+
+def test_no_file_is_no_event(tmp_path: Path) -> None:
+    assert list(events.read(tmp_path)) == []
+
+
+def test_an_experiment_leaves_its_events(experiment: Experiment) -> None:
+    specs = experiment.manifest().specs
+    backend = FakeBackend(lambda n, s: Outcome.LOST if n == 2 else Outcome.OK)
+    execute.execute(experiment, [backend], {}, specs)
+    assert names(experiment) == [
+        *("started", "run", "ended", "run", "lost", "run", "ended"),
+        *("run", "ended", "run", "ended", "done"),
+    ]
+    ended = [e for e in events.read(experiment.path) if e["event"] == "ended"]
+    assert {e["run_id"] for e in ended} == {s.run_id for s in specs}
+    assert ended[-1]["left_s"] == 0
+
+
+def test_an_interrupt_is_an_event(experiment: Experiment) -> None:
+    def stop(n: int, spec: object) -> Outcome:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        execute.execute(
+            experiment, [FakeBackend(stop)], {}, experiment.manifest().specs
+        )
+    assert names(experiment) == ["started", "run", "interrupted"]
+
+
+# --- locks ----------------------------------------------------------------------------
+
+
+def test_a_lock_names_its_owner_and_dies_with_it(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    assert lock.owner(path) is None
+    with lock.locked(path, "what"):
+        owner = lock.owner(path)
+        assert owner is not None
+        assert (owner.pid, owner.what) == (os.getpid(), "what")
+        with pytest.raises(lock.Held, match=f"process {os.getpid()} .*what"):
+            lock.locked(path).__enter__()
+    assert lock.owner(path) is None
+
+
+def test_what_a_dead_owner_left_is_no_lock(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    dead = {"pid": 1, "host": "h", "command": "c", "since": 0.0, "what": ""}
+    path.write_text(json.dumps(dead))
+    assert lock.owner(path) is None
+    with lock.locked(path):
+        owner = lock.owner(path)
+        assert owner is not None and owner.pid == os.getpid()
+
+
+def test_a_queue_waits_for_its_turn_and_says_for_whom(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    said: list[str] = []
+    order: list[str] = []
+    waiting = threading.Event()
+
+    def told(owner: str) -> None:
+        said.append(owner)
+        waiting.set()
+
+    def second() -> None:
+        with lock.queued(path, "second", told):
+            order.append("second")
+
+    thread = threading.Thread(target=second)
+    with lock.locked(path, "first"):
+        thread.start()
+        assert waiting.wait(10)
+        order.append("first")
+    thread.join(10)
+    assert order == ["first", "second"]
+    assert len(said) == 1 and "first" in said[0]
+
+
+@pytest.mark.parametrize(
+    ("age_s", "said"),
+    [(3, "3 s"), (119, "2 min"), (7000, "2 h"), (3 * 86_400, "3 d")],
+)
+def test_an_owner_says_since_when(
+    age_s: float, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lock.time, "time", lambda: 1e9)
+    assert lock.Owner(1, "h", "c", 1e9 - age_s).age() == f"since {said}"
+
+
+# --- status ---------------------------------------------------------------------------
+
+
+def test_status_of_what_was_never_begun(experiment: Experiment) -> None:
+    found = status.status(experiment)
+    assert (found.planned, found.done, found.is_complete) == (4, 0, False)
+    assert "invoke resume e" in "\n".join(status.lines(found))
+
+
+def test_status_while_it_runs(experiment: Experiment) -> None:
+    seen: list[status.Status] = []
+
+    def look(n: int, spec: object) -> Outcome:
+        seen.append(status.status(experiment))
+        return Outcome.OK
+
+    specs = experiment.manifest().specs
+    with lock.locked(experiment.path / LOCK):
+        execute.execute(experiment, [FakeBackend(look)], {}, specs)
+    third = seen[2]
+    assert third.done == 2
+    assert third.outcomes == {"OK": 2}
+    assert [r.run for r in third.running] == [specs[2].label]
+    assert third.left_s is not None and third.left_s > specs[2].duration_s
+    text = "\n".join(status.lines(third))
+    assert f"process {os.getpid()}" in text
+    assert f"now {specs[2].label}" in text
+
+
+def test_status_afterwards(experiment: Experiment) -> None:
+    backend = FakeBackend(always(Outcome.OK))
+    execute.execute(experiment, [backend], {}, experiment.manifest().specs)
+    found = status.status(experiment)
+    assert found.is_complete
+    assert found.owner is None and found.running == ()
+    assert not any("resume" in line for line in status.lines(found))
+
+
+def test_status_after_the_runner_was_killed(experiment: Experiment) -> None:
+    specs = experiment.manifest().specs
+    log = events.EventLog(experiment.path)
+    log.add("started", pending=4, planned=4, lanes=1)
+    log.add("run", run=specs[0].label, run_id=specs[0].run_id, attempt=1)
+    found = status.status(experiment)
+    assert found.running == ()
+    assert "died" in found.stopped
+
+
+def test_runs_that_are_not_needed_are_not_left(experiment: Experiment) -> None:
+    specs = experiment.manifest().specs
+
+    def after_one(found: Experiment, spec: object) -> bool:
+        return bool(found.finished(specs))
+
+    backend = FakeBackend(always(Outcome.OK))
+    execute.execute(experiment, [backend], {}, specs, after_one)
+    found = status.status(experiment)
+    assert (found.done, found.not_needed, found.is_complete) == (2, 2, True)
