@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import json
 import platform
-import tempfile
 from pathlib import Path
 
-from experiments import agent_code
+from experiments import agent_code, scratch
 from experiments.errors import BackendLost
 from experiments.facts import cpu_model
 from experiments.files import atomic_write
@@ -56,10 +55,10 @@ def choose(root: LabRoot, kernel: Kernel) -> tuple[str, str]:
 
 def _probe(root: LabRoot, kernel: Kernel) -> tuple[str, str]:
     shape = Shape(cpus=2, memory_mb=1024, accel="kvm")
-    with tempfile.TemporaryDirectory(prefix="scxlab-probe-") as directory:
-        share = Path(directory) / "share"
+    with scratch.directory("probe") as directory:
+        share = directory / "share"
         agent_code.stage(share)
-        run_dir = Path(directory) / "run"
+        run_dir = directory / "run"
         try:
             guest = Guest(root, kernel, shape, share, run_dir, _PROBE_TIMEOUT_S)
         except BackendLost as error:

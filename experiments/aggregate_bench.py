@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments import made_up, proc
+from experiments import made_up, proc, scratch
 from experiments.config import PROJECT
 from experiments.errors import RunFailed
 from experiments.results import Experiment
@@ -62,8 +62,7 @@ def measure(sizes: Sequence[int] = SIZES) -> list[_Row]:
 
 
 def _of_size(runs: int) -> list[_Row]:
-    with tempfile.TemporaryDirectory(prefix="scxlab-bench-") as directory:
-        path = Path(directory)
+    with scratch.directory("bench") as path:
         experiment = made_up.make(path, runs)
         files = [str(p.relative_to(path)) for p in sorted(path.glob("*/*/*_run*.csv"))]
         python = [sys.executable, "-c"]

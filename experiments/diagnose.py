@@ -5,12 +5,11 @@ from __future__ import annotations
 
 import re
 import shutil
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from experiments import run
+from experiments import run, scratch
 from experiments.build import BUILD
 from experiments.config import Config
 from experiments.errors import BuildError
@@ -100,9 +99,9 @@ def diagnose(config: Config) -> Iterator[Diagnosis]:
             "iterations": 1,
         }
     )
-    with tempfile.TemporaryDirectory(prefix="scxlab-doctor-") as directory:
+    with scratch.directory("doctor") as directory:
         try:
-            experiment = run.run(quick, "doctor", Path(directory))
+            experiment = run.run(quick, "doctor", directory)
         except BuildError as error:
             yield Diagnosis("build", "FAILED", str(error), explain(str(error)))
             return

@@ -7,12 +7,10 @@ Measured by doing a small experiment for real, in a directory that is thrown awa
 from __future__ import annotations
 
 import statistics
-import tempfile
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from experiments import config, run
+from experiments import config, run, scratch
 from experiments.errors import RunFailed
 from experiments.model import Outcome
 
@@ -28,8 +26,8 @@ def measure() -> list[dict[str, Any]]:
         duration_s=_DURATION_S,
         iterations=4,
     )
-    with tempfile.TemporaryDirectory(prefix="scxlab-bench-") as directory:
-        done = run.run(settings, "harness", Path(directory))
+    with scratch.directory("bench") as directory:
+        done = run.run(settings, "harness", directory)
         facts = [r.facts for r in done.results() if r.outcome is Outcome.OK]
         boots = [b["boot_s"] for b in done.manifest().boots]
     # The first run of a boot includes the boot and cold caches of the guest

@@ -22,7 +22,7 @@ LAYERS = [
     },
     {
         *("experiments.kernel.", "experiments.proc", "experiments.console"),
-        *("experiments.events", "experiments.lock"),
+        *("experiments.events", "experiments.lock", "experiments.scratch"),
     },
     {
         "experiments.costs",
