@@ -129,3 +129,19 @@ def schedstat() -> SchedStat:
     text = _kept(PROC / "schedstat").text()
     rows = [line.split() for line in text.splitlines() if line.startswith("cpu")]
     return SchedStat(sum(int(r[8]) for r in rows), sum(int(r[9]) for r in rows))
+
+
+def lock_holders(path: Path) -> set[int]:
+    """Processes that have this file locked, those of other users included.
+
+    /proc/locks names files by device and inode; the device is not that of stat(2) on
+    every file system, so it is not compared: rarely there is one holder too many.
+    """
+    try:
+        inode = path.stat().st_ino
+    except FileNotFoundError:
+        return set()
+    rows = (line.split() for line in read(PROC / "locks").splitlines())
+    # `1: FLOCK ADVISORY READ pid major:minor:inode first last`; who waits has `->`
+    held = (r for r in rows if len(r) == 8 and r[1] != "->")
+    return {int(r[4]) for r in held if int(r[5].split(":")[2]) == inode}

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from pathlib import Path
 
@@ -158,3 +159,25 @@ def test_waiting_ends_with_the_last_status(
     monkeypatch.setattr(sched_ext, "SYSFS", tmp_path)
     last = sched_ext.wait_for(lambda s: s.state == "disabled", deadline_s=0.05)
     assert last.state == "disabling"
+
+
+def test_who_holds_a_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lock = tmp_path / "lock"
+    assert procfs.lock_holders(lock) == set()
+    lock.touch()
+    inode = lock.stat().st_ino
+    (tmp_path / "locks").write_text(
+        f"1: FLOCK  ADVISORY  READ 40 fe:00:{inode} 0 EOF\n"
+        f"1: -> FLOCK  ADVISORY  WRITE 41 fe:00:{inode} 0 EOF\n"
+        f"2: POSIX  ADVISORY  WRITE 42 fe:00:{inode + 1} 0 EOF\n"
+        f"3: FLOCK  ADVISORY  READ 43 00:1b:{inode} 0 EOF\n"
+    )
+    monkeypatch.setattr(procfs, "PROC", tmp_path)
+    assert procfs.lock_holders(lock) == {40, 43}
+
+
+def test_the_kernel_says_that_we_hold_a_lock(tmp_path: Path) -> None:
+    with (tmp_path / "lock").open("w") as file:
+        assert procfs.lock_holders(tmp_path / "lock") == set()
+        fcntl.flock(file, fcntl.LOCK_SH)
+        assert procfs.lock_holders(tmp_path / "lock") == {os.getpid()}

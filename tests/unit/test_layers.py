@@ -58,6 +58,8 @@ LAYERS = [
         "experiments.harness_bench",
         "experiments.sampling_bench",
         "experiments.diagnose",
+        "experiments.leftovers",
+        "experiments.orphans",
     },
     {"experiments.merge"},
     {

@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Processes, mounts and kernel objects of ours whose invoke is gone.
+
+A process is ours when it runs in a lab root of this cache: `unshare`, which enters it,
+names it in its command line, virtiofsd and QEMU are files of it. It is dead when none
+of its ancestors holds the lock of the lab root, as every invoke does that uses one, and
+none sits at a terminal, where somebody may have started it by hand.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import psutil
+
+from experiments import labroot, scratch
+from experiments.errors import ExperimentError
+from experiments.kernel import cgroup, procfs
+from experiments.kernel.bpf import BPFFS
+from experiments.leftovers import InUse, Leftover
+from experiments.proc import run
+
+_ATTRS = ["pid", "cmdline", "exe"]
+#: A guest's directory of sockets and logs, as it is seen within the lab root.
+_RUN_DIR = "/lab/run"
+_SERVERS = ("virtiofsd", "qemu-system-x86_64")
+_END_S = 10.0
+_UMOUNT_S = 20.0
+PID_NAMESPACE = "ns/pid"
+PROC = Path("/proc")
+
+
+class StillThere(ExperimentError):
+    """It was asked to go and did not."""
+
+
+# --- processes ------------------------------------------------------------------------
+
+
+def processes(cache: Path | None = None) -> Iterator[Leftover]:
+    """`unshare` of a lab root with all that it started, and servers without one."""
+    cache = cache or labroot.cache_dir()
+    for process in psutil.process_iter(_ATTRS):
+        argv, exe = process.info["cmdline"] or [], process.info["exe"] or ""
+        if not (_enters(argv, cache) or _serves(argv, exe, cache)):
+            continue
+        if _is_orphan(process, cache):
+            end = functools.partial(_end, process, cache)
+            yield Leftover(_words(process.pid, argv), end)
+
+
+def _roots(cache: Path) -> tuple[str, ...]:
+    """How the paths of lab roots begin, those in the making included."""
+    return (f"{cache}/labroot-", f"{cache}/.labroot-")
+
+
+def _enters(argv: Sequence[str], cache: Path) -> bool:
+    return argv[:1] == ["unshare"] and any(a.startswith(_roots(cache)) for a in argv)
+
+
+def _serves(argv: Sequence[str], exe: str, cache: Path) -> bool:
+    return (
+        exe.startswith(_roots(cache))
+        and Path(exe).name in _SERVERS
+        and any(f"{_RUN_DIR}/" in word for word in argv)
+    )
+
+
+def _is_orphan(process: psutil.Process, cache: Path) -> bool:
+    """Whether it is certain that whoever started it is gone."""
+    try:
+        if _namespace(process.pid) != _namespace(os.getpid()):
+            # Part of another orphan, or of a container, whose processes are its own
+            return False
+        living = _invokes(cache)
+        return os.getpid() in living and not any(
+            p.pid in living or p.terminal() for p in process.parents()
+        )
+    except (psutil.Error, OSError):  # it has ended, or is not for us to look at
+        return False
+
+
+def _invokes(cache: Path) -> set[int]:
+    """Who holds the lock of the lab roots, this process among them.
+
+    Where this process is not, the kernel does not tell the truth of this file system,
+    or setup is at work.
+    """
+    lock = cache / scratch.LOCK
+    with scratch.unused(lock):
+        return procfs.lock_holders(lock)
+
+
+def _namespace(pid: int) -> str:
+    return str((PROC / str(pid) / PID_NAMESPACE).readlink())
+
+
+def _words(pid: int, argv: Sequence[str]) -> str:
+    program = next((w for w in reversed(argv) if w.endswith(_SERVERS)), argv[0])
+    where = f" in {argv[argv.index(_RUN_DIR) - 1]}" if _RUN_DIR in argv else ""
+    return f"process {pid}: {Path(program).name}{where}"
+
+
+def _end(process: psutil.Process, cache: Path) -> None:
+    """SIGKILL: unshare takes its namespace, with all mounts and processes, along."""
+    if not _is_orphan(process, cache):
+        raise InUse("it has ended, or has a living parent")
+    process.kill()
+    _, alive = psutil.wait_procs([process], timeout=_END_S)
+    if alive:
+        raise StillThere(f"it does not die within {_END_S:g} s")
+
+
+def running() -> list[int]:
+    """Processes other than this one that hold the lock of a lab root, in any cache."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.pid != os.getpid() and _holds_lock(process):
+                found.append(process.pid)
+        except psutil.Error:  # it has ended, or is another user's
+            continue
+    return found
+
+
+def _holds_lock(process: psutil.Process) -> bool:
+    lock = f"/{labroot.cache_dir().name}/{scratch.LOCK}"
+    return any(file.path.endswith(lock) for file in process.open_files())
+
+
+# --- mounts ---------------------------------------------------------------------------
+
+
+def mounts(cache: Path | None = None) -> list[Leftover]:
+    """Mounts in lab roots. We mount in namespaces of our own, so none is in use."""
+    points = [p.mountpoint for p in psutil.disk_partitions(all=True)]
+    roots = _roots(cache or labroot.cache_dir())
+    # What lies in another one is unmounted before it
+    ours = sorted((p for p in points if p.startswith(roots)), reverse=True)
+    return [Leftover(f"mount {p}", functools.partial(_umount, p)) for p in ours]
+
+
+def _umount(point: str) -> None:
+    run(["umount", point], timeout_s=_UMOUNT_S)
+
+
+# --- kernel objects -------------------------------------------------------------------
+
+
+def kernel_objects() -> list[Leftover]:
+    """Pins and control groups of the host backend, as long as no invoke runs."""
+    found = [*pins(BPFFS), *groups(cgroup.ROOT)]
+    return found if found and not running() else []
+
+
+def pins(bpffs: Path) -> Iterator[Leftover]:
+    """A pin keeps a scheduler loaded: removing it gives the kernel's own back."""
+    for path in _named(bpffs, ("scxlab-*", "scxlab_timer")):
+        yield Leftover(f"pin {path}", functools.partial(_unpin, path))
+
+
+def groups(root: Path) -> Iterator[Leftover]:
+    for path in _named(root, ("scxlab-*/",)):
+        yield Leftover(f"control group {path}", functools.partial(_ungroup, path))
+
+
+def _named(folder: Path, patterns: Iterable[str]) -> list[Path]:
+    return sorted(path for pattern in patterns for path in folder.glob(pattern))
+
+
+def _check_nobody_runs() -> None:
+    if pids := running():
+        raise InUse(f"an invoke runs now (pid {pids[0]})")
+
+
+def _unpin(path: Path) -> None:
+    _check_nobody_runs()
+    for link in path.iterdir() if path.is_dir() else ():
+        link.unlink()
+    if path.is_dir():
+        path.rmdir()
+    else:
+        path.unlink()
+
+
+def _ungroup(path: Path) -> None:
+    _check_nobody_runs()
+    cgroup.kill(path)
+    path.rmdir()
