@@ -7,8 +7,10 @@ guest. Only a guest that came up and answered counts.
 
 from __future__ import annotations
 
+import datetime
 import json
 import platform
+from dataclasses import dataclass
 from pathlib import Path
 
 from experiments import agent_code, scratch
@@ -25,7 +27,16 @@ BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _PROBE_TIMEOUT_S = 20.0
 
 
-def _remembered() -> Path:
+@dataclass(frozen=True)
+class Remembered:
+    """``accel`` is kvm or tcg; ``when`` is local time."""
+
+    accel: str
+    why: str
+    when: datetime.datetime
+
+
+def remembered_in() -> Path:
     return cache_dir() / "accel.json"
 
 
@@ -40,17 +51,25 @@ def choose(root: LabRoot, kernel: Kernel) -> tuple[str, str]:
     """(`kvm` or `tcg`, why); remembered until a reboot of the machine."""
     if not KVM_DEVICE.exists():
         return "tcg", f"there is no {KVM_DEVICE}"
-    machine = _machine(root, kernel)
-    try:
-        said = json.loads(_remembered().read_text())
-        if said["machine"] == machine:
-            return said["accel"], said["why"]
-    except (FileNotFoundError, ValueError, KeyError):
-        pass
+    if (known := answer(root, kernel)) is not None:
+        return known.accel, known.why
     accel, why = _probe(root, kernel)
-    said = {"machine": machine, "accel": accel, "why": why}
-    atomic_write(_remembered(), json.dumps(said))
+    said = {"machine": _machine(root, kernel), "accel": accel, "why": why}
+    atomic_write(remembered_in(), json.dumps(said))
     return accel, why
+
+
+def answer(root: LabRoot, kernel: Kernel) -> Remembered | None:
+    """What is remembered of the probe; None when it has to be made."""
+    path = remembered_in()
+    try:
+        said = json.loads(path.read_text())
+        if said["machine"] != _machine(root, kernel):
+            return None
+        when = datetime.datetime.fromtimestamp(path.stat().st_mtime)
+        return Remembered(said["accel"], said["why"], when)
+    except (FileNotFoundError, ValueError, KeyError):
+        return None
 
 
 def _probe(root: LabRoot, kernel: Kernel) -> tuple[str, str]:

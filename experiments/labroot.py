@@ -47,7 +47,7 @@ ANNOUNCEMENT = "downloads about 400 MB, takes 1.5 GB on disk and 2 to 6 minutes"
 INSIDE_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 _STAMP = "lab/labroot.json"
 _MOUNT_POINTS = ("src", "build", "run", "share", "guestroot", "kernels")
-_KEYRINGS = (
+KEYRINGS = (
     Path("/usr/share/keyrings/debian-archive-keyring.gpg"),
     Path("/usr/share/keyrings/debian-archive-keyring.pgp"),
 )
@@ -152,10 +152,11 @@ def open_root() -> LabRoot:
         raise LabRootError(
             "another invoke is making the lab root: wait for it"
         ) from None
-    return _open()
+    return read_root()
 
 
-def _open() -> LabRoot:
+def read_root() -> LabRoot:
+    """The lab root without its lock, to look at: it may be replaced meanwhile."""
     path = place()
     stamp = path / _STAMP
     if not stamp.exists():
@@ -234,7 +235,7 @@ def make(report: Report, refresh: bool = False) -> LabRoot:
 def _make(report: Report, refresh: bool) -> LabRoot:
     path = place()
     if (path / _STAMP).exists() and not refresh:
-        return _open()
+        return read_root()
     for stale in cache_dir().glob(".labroot-*"):
         shutil.rmtree(stale)
     _check_disk(cache_dir())
@@ -255,7 +256,7 @@ def _make(report: Report, refresh: bool) -> LabRoot:
         shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
-    return _open()
+    return read_root()
 
 
 def _check_disk(path: Path) -> None:
@@ -314,7 +315,7 @@ def _apt_site() -> str:
 
 
 def _debootstrap(target: Path, report: Report) -> None:
-    keyring = next((k for k in _KEYRINGS if k.exists()), None)
+    keyring = next((k for k in KEYRINGS if k.exists()), None)
     if keyring is None:
         raise MissingRequirement(
             "no Debian archive keys: apt-get install debian-archive-keyring"
