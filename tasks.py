@@ -165,17 +165,24 @@ def import_(c: Context, directory: str, experiment: str | None = None) -> None:
 
 @task(
     help={
-        "sched": _RUN_HELP["sched"],
+        "sched": "schedulers to try in the VM, instead of checking the machine",
         "cleanup": _RUN_HELP["cleanup"],
         "kernel": _RUN_HELP["kernel"],
+        "json": "the findings as a JSON list",
+        "fix": "remove what a killed invoke has left behind",
     }
 )
 @guarded
 def doctor(
-    c: Context, sched: str, cleanup: str | None = None, kernel: str | None = None
+    c: Context,
+    sched: str | None = None,
+    cleanup: str | None = None,
+    kernel: str | None = None,
+    json: bool = False,
+    fix: bool = False,
 ) -> None:
-    """Try to load a scheduler in the VM, and explain a failure."""
-    cli.doctor(sched, cleanup, kernel)
+    """What this machine lacks, and what to type; or why a scheduler does not load."""
+    cli.doctor(sched, cleanup, kernel, json, fix)
 
 
 @task(

@@ -17,7 +17,6 @@ from rich.table import Table
 from analysis.decided import is_decided
 from experiments import (
     analyses,
-    diagnose,
     kernel_image,
     knobs,
     labroot,
@@ -27,6 +26,7 @@ from experiments import (
     studies,
 )
 from experiments import config as configs
+from experiments import doctor as health
 from experiments import run as runner
 from experiments.analyses import aggregate
 from experiments.config import PROJECT, Config
@@ -210,18 +210,10 @@ def _run(config: Config, name: str | None) -> Experiment:
     return done
 
 
-def doctor(sched: str, cleanup: str | None, kernel: str | None) -> None:
-    config = configs.load(
-        schedulers=_names(sched), cleanups=_names(cleanup), kernel=kernel
-    )
-    ill = 0
-    for found in diagnose.diagnose(config):
-        say(f"{found.outcome:8} {found.variant}  {found.words}".rstrip())
-        if found.meaning:
-            say(f"         that is: {found.meaning}")
-        ill += found.outcome != Outcome.OK
-    if ill:
-        raise RunFailed(f"{ill} of the variants do not work")
+def doctor(
+    sched: str | None, cleanup: str | None, kernel: str | None, json: bool, fix: bool
+) -> None:
+    health.doctor(_names(sched), _names(cleanup), kernel, json, fix)
 
 
 def study(

@@ -70,6 +70,7 @@ LAYERS = [
         "experiments.leftovers",
         "experiments.orphans",
     },
+    {"experiments.doctor"},
     {"experiments.merge"},
     {
         "experiments.analyses",
