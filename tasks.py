@@ -4,10 +4,17 @@
 from __future__ import annotations
 
 from invoke.context import Context
+from invoke.exceptions import Exit
 from invoke.tasks import task
 
-from experiments import analyses, benches, cli, studies
-from experiments.cli import guarded
+try:
+    from experiments import analyses, benches, cli, studies
+    from experiments.cli import guarded
+except ModuleNotFoundError as absent:  # nothing can be shown, not even by doctor
+    raise Exit(
+        f"error: there is no Python package {absent.name}: pip install -e '.[dev]'",
+        code=4,  # MissingRequirement's
+    ) from None
 
 _RUN_HELP = {
     "sched": "schedulers, or files of yours (a.bpf.c, a.bpf.o, control:test), or all",

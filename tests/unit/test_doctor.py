@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 
 import pytest
 
+import experiments
 from experiments import doctor
 from experiments.checks import Answer, Check, Finding, Status, broken, found, missing
 from experiments.diagnose import Diagnosis
@@ -202,6 +204,16 @@ def test_a_scheduler_is_tried_as_before(
     assert "OK       x/control\n" in said.out
     assert "FAILED   x/test  w\n         that is: m" in said.out
     assert "1 of the variants" in said.err
+
+
+def test_a_package_that_is_missing_is_named_by_every_command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "experiments.studies", None)
+    monkeypatch.delattr(experiments, "studies")
+    assert invoke(monkeypatch, "list") == 4
+    said = capsys.readouterr().err
+    assert "error: there is no Python package experiments.studies: pip install" in said
 
 
 def test_statuses_are_these() -> None:
