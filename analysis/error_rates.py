@@ -7,9 +7,6 @@ The rate of the claim of each of cases.cases(), with Clopper's and Pearson's int
 
 from __future__ import annotations
 
-import contextlib
-import gc
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -24,8 +21,7 @@ Row = dict[str, Any]
 
 def rows(experiments: int = EXPERIMENTS, seed: int = 1) -> list[Row]:
     """A row for each case: its rate, whether of errors or power, and the interval."""
-    with _without_old_garbage():
-        return [_row(case, experiments, [seed, i]) for i, case in enumerate(cases())]
+    return [_row(case, experiments, [seed, i]) for i, case in enumerate(cases())]
 
 
 def exceeding(found: list[Row]) -> list[Row]:
@@ -37,17 +33,6 @@ def exceeding(found: list[Row]) -> list[Row]:
         and r["low"] > ALPHA
         and not r["scenario"].startswith((CONTRAST, LIMIT))
     ]
-
-
-@contextlib.contextmanager
-def _without_old_garbage() -> Iterator[None]:
-    """multipletests() collects garbage at each call: 22 ms, if all of pandas is it."""
-    gc.collect()
-    gc.freeze()
-    try:
-        yield
-    finally:
-        gc.unfreeze()
 
 
 def _row(case: Case, experiments: int, seed: list[int]) -> Row:

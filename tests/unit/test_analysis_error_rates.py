@@ -29,12 +29,6 @@ ESTIMATED_MARGIN = "slope at the margin, steady, control's growth varies by 10 %
 CHEAP = [c for c in OURS if c.share == 1 and c.scenario != ESTIMATED_MARGIN]
 
 
-@pytest.fixture(autouse=True, scope="module")
-def without_old_garbage():  # type: ignore[no-untyped-def]
-    with error_rates._without_old_garbage():
-        yield
-
-
 @pytest.mark.parametrize(
     "case", CHEAP, ids=lambda c: f"{c.scenario}, {c.blocks}: {c.what}"
 )
