@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The commands on results: aggregate, also of several as one; compare; import; status;
 verify.
+
+The analysis is imported where it is used, here and in the other commands: pandas, SciPy
+and seaborn take 1.5 s to load, for which `invoke run` need not wait.
 """
 
 from __future__ import annotations
@@ -10,10 +13,8 @@ import json
 import os
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from analysis import gate, versus_tables
-from analysis.aggregate import aggregate as analyse
-from analysis.versus import Versus, versus
 from experiments import merge, prior
 from experiments import run as runner
 from experiments import status as statuses
@@ -23,6 +24,9 @@ from experiments.files import atomic_write
 from experiments.model import digest
 from experiments.results import Experiment, experiments
 from experiments.verify import verify as verified
+
+if TYPE_CHECKING:
+    from analysis.versus import Versus
 
 
 def experiment(name: str | None) -> Experiment:
@@ -41,6 +45,8 @@ def experiment(name: str | None) -> Experiment:
 
 
 def aggregate(name: str | None) -> None:
+    from analysis.aggregate import aggregate as analyse
+
     found = analyse(experiment(name))
     console.print(found.summary_table())
     for line in (
@@ -63,6 +69,9 @@ def _append_summary(summary: Path) -> None:
 
 
 def compare(a: str, b: str, fail_on: str | None) -> None:
+    from analysis import gate, versus_tables
+    from analysis.versus import versus
+
     share = None if fail_on is None else gate.threshold(fail_on)
     if a == b:
         raise ConfigError(f"{a} cannot be compared with itself; name two experiments")
@@ -82,6 +91,8 @@ def compare(a: str, b: str, fail_on: str | None) -> None:
 
 
 def _stop_at_regressions(found: Versus, share: float) -> None:
+    from analysis import gate, versus_tables
+
     say(versus_tables.gate_line(found, share))
     worse = [c for c in found.changes if gate.judge(c, share) == gate.REGRESSED]
     if worse:

@@ -7,7 +7,6 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from analysis import error_rates
 from experiments import (
     aggregate_bench,
     fault_bench,
@@ -18,13 +17,26 @@ from experiments.console import Rows, show_rows
 from experiments.errors import unknown_name
 from experiments.files import atomic_write
 
+
+def _verdicts() -> Rows:
+    from analysis import error_rates
+
+    return error_rates.rows()
+
+
+def _wrong_verdicts(rows: Rows) -> Rows:
+    from analysis import error_rates
+
+    return error_rates.exceeding(rows)
+
+
 #: name -> (what measures, what is shown of its rows besides)
 _BENCHES: dict[str, tuple[Callable[[], Rows], Callable[[Rows], Rows]]] = {
     "aggregate": (aggregate_bench.measure, aggregate_bench.ratios),
     "faults": (fault_bench.measure, lambda rows: []),
     "harness": (harness_bench.measure, lambda rows: []),
     "sampling": (sampling_bench.measure, sampling_bench.ratios),
-    "verdicts": (error_rates.rows, error_rates.exceeding),
+    "verdicts": (_verdicts, _wrong_verdicts),
 }
 
 

@@ -14,7 +14,6 @@ from invoke.exceptions import Exit
 from invoke.parser.parser import ParseMachine
 from rich.table import Table
 
-from analysis.decided import is_decided
 from experiments import (
     analyses,
     kernel_image,
@@ -28,7 +27,6 @@ from experiments import (
 from experiments import config as configs
 from experiments import doctor as health
 from experiments import run as runner
-from experiments.analyses import aggregate
 from experiments.config import PROJECT, Config
 from experiments.console import console, say, steps
 from experiments.errors import (
@@ -200,6 +198,8 @@ def resume(name: str) -> Experiment:
 
 def _run(config: Config, name: str | None) -> Experiment:
     if config.until_decided:
+        from analysis.decided import is_decided
+
         done = runner.run(config, name, is_decided=is_decided)
     else:
         done = runner.run(config, name)
@@ -225,7 +225,7 @@ def study(
     if dry_run:
         _show_plan(loaded)
         return
-    aggregate(runner.run(loaded).path.name)
+    analyses.aggregate(runner.run(loaded).path.name)
 
 
 def _show_plan(config: Config) -> Experiment:
@@ -241,7 +241,7 @@ def demo() -> None:
     setup(refresh=False)
     build("scx_simple", None)
     done = run(schedulers="scx_simple", workloads="hackbench", cleanups="scan")
-    aggregate(done.path.name)
+    analyses.aggregate(done.path.name)
 
 
 def _pytest(*args: str) -> None:

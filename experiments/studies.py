@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from analysis.noise import Noise, newest_noise
 from experiments import config as configs
 from experiments import kernel_image, labroot, plan, run
 from experiments.config import Config
 from experiments.errors import ConfigError
 from experiments.watch import estimate_s
+
+if TYPE_CHECKING:
+    from analysis.noise import Noise
 
 #: Settings that were given; None is none.
 Flags = Mapping[str, str | Sequence[str] | None]
@@ -86,6 +88,8 @@ def _ratio(effect: str) -> float:
 
 
 def _noise(config: Config) -> Noise:
+    from analysis.noise import newest_noise
+
     root = labroot.open_root()
     kernel = kernel_image.prepare(root, config.vm.kernel)
     known = run.machine_facts(config, root, kernel)

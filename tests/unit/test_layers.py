@@ -92,6 +92,7 @@ SHOWS_ANALYSIS = {
         f"analysis.{name}" for name in ("aggregate", "gate", "versus", "versus_tables")
     ),
 }
+HEAVY = ("matplotlib", "numpy", "pandas", "scipy", "seaborn", "statsmodels")
 #: What runs in the guest or the lab root.
 GUEST = ("experiments.agent", "experiments.sampling_probe")
 
@@ -153,6 +154,17 @@ def test_no_upward_import(path: Path) -> None:
 def test_analysis_reads_results_only(path: Path) -> None:
     for name in ours(imports(path)):
         assert name.startswith("analysis") or name in ANALYSIS_MAY, name
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name_of)
+def test_no_command_loads_the_analysis_before_it_needs_it(path: Path) -> None:
+    """With it come pandas, SciPy and seaborn, which take seconds."""
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            named = [a.name for a in node.names]
+            named = [node.module or ""] if isinstance(node, ast.ImportFrom) else named
+            heavy = {n.split(".")[0] for n in named} & {"analysis", *HEAVY}
+            assert not heavy, f"import {heavy} where it is used"
 
 
 def test_the_guest_has_what_the_agent_needs() -> None:
