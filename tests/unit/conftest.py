@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Unit tests start no process: what needs one is an integration test."""
+"""Unit tests start no process: what needs one is an integration test.
+
+They have no deadline: how long an example takes says how busy the machine is.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("unhurried", settings(), deadline=None)
+settings.load_profile("unhurried")
 
 GOLDEN_ERROR = "a unit test tried to start"
 

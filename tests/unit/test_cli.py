@@ -128,6 +128,24 @@ def test_a_missing_requirement_is_4(
     assert "error: no such thing: get it" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("failing", ["tests/unit", "tests"])
+def test_all_parts_of_the_tests_are_run_and_all_must_pass(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], failing: str
+) -> None:
+    ran = []
+
+    def pytest_(argv: list[str], cwd: Path) -> int:
+        ran.append(argv[-1])
+        return int(argv[-1] == failing)
+
+    monkeypatch.setattr(cli, "foreground", pytest_)
+    assert invoke(monkeypatch, "test") == 1
+    assert ran == ["tests/unit", "tests"]
+    assert "tests failed" in capsys.readouterr().err
+    assert invoke(monkeypatch, "test --unit") == int(failing == "tests/unit")
+    assert ran[2:] == ["tests/unit"]
+
+
 def test_an_interrupt_is_130(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*args: object, **flags: object) -> None:
         raise KeyboardInterrupt
