@@ -7,6 +7,7 @@ nobody's.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import pkgutil
 from typing import cast
@@ -23,11 +24,15 @@ _KINDS = {
 }
 
 
-def names(kind: str) -> list[str]:
-    """The names there are of a kind, sorted."""
+@functools.cache
+def names(kind: str) -> tuple[str, ...]:
+    """The names there are of a kind, sorted.
+
+    Asked for with every run of a plan, several times; nobody adds modules meanwhile.
+    """
     package = importlib.import_module(_KINDS[kind][0])
     found = (m.name for m in pkgutil.iter_modules(package.__path__))
-    return sorted(n.replace("_", "-") for n in found if not n.startswith("_"))
+    return tuple(sorted(n.replace("_", "-") for n in found if not n.startswith("_")))
 
 
 def _get(kind: str, name: str) -> object:
