@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """A real kernel for the tests.
 
+One guest serves all tests that ask for the fixture `lab`. Those that boot guests of
+their own come after them.
+
 On a user's machine they are skipped, with the reason, where the lab root is missing. In
 CI (the variable CI is set) a reason to skip is a failure.
 """
@@ -23,7 +26,7 @@ from experiments.errors import ExperimentError
 from experiments.kernel_image import Kernel
 from experiments.knobs import KNOBS
 from experiments.labroot import LabRoot
-from experiments.model import BuiltObject, Job, RunSpec
+from experiments.model import BuiltObject, Job, RunSpec, digest
 from experiments.qemu import Guest, Shape
 
 OWN_WORKLOADS = Path(__file__).parent / "guest"
@@ -31,9 +34,24 @@ FAULT = "/lab/src/tests/integration/fault.bpf.c"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if Path(__file__).parent in item.path.parents:
-            item.add_marker(pytest.mark.vm)
+    places = [n for n, i in enumerate(items) if Path(__file__).parent in i.path.parents]
+    ours = [items[n] for n in places]
+    for place, item in zip(
+        places, sorted(ours, key=_uses_lab, reverse=True), strict=True
+    ):
+        items[place] = item
+        item.add_marker(pytest.mark.vm)
+
+
+def _uses_lab(item: pytest.Item) -> bool:
+    return "lab" in getattr(item, "fixturenames", ())
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Two guests at a time would take the CPUs from each other."""
+    lab = item.config.stash.get(_LAB, None)
+    if lab is not None and not _uses_lab(item):
+        lab.close()
 
 
 @pytest.fixture(scope="session")
@@ -85,13 +103,13 @@ class Lab:
         """The object of scx_simple; with the strategy kfunc its module, too."""
         if cleanup == "kfunc":
             self.builder.module()
-        variant = f"itest-{cleanup}"
+        variant = f"itest-{cleanup}-{digest(knobs)[:8]}"
         settings = {n: k.default for n, k in KNOBS.items()} | knobs
         return self.builder.scheduler("scx_simple", variant, cleanup, settings)
 
     def residue(self) -> str:
-        """What is pinned, loaded and grouped in the guest while control runs."""
-        result, out_dir = self.run("misbehave", self.scheduler(), 1, 1.0, how="list")
+        """What is pinned, loaded and grouped in the guest between runs."""
+        result, out_dir = self.run("misbehave", None, 1, 1.0, how="list")
         assert result["outcome"] == "OK", result["reason"]
         return (out_dir / "workload.log").read_text()
 
@@ -110,8 +128,7 @@ class Lab:
         interval_s: float = 1.0,
         samplers: tuple[str, ...] | None = None,
         **params: Any,
-    ) -> tuple[dict[str, Any], Path]:
-        """The result as the guest wrote it, and the directory of the run's files."""
+    ) -> Ran:
         self._jobs += 1
         out_dir = self.share / f"job{self._jobs}"
         out_dir.mkdir(parents=True)
@@ -140,13 +157,32 @@ class Lab:
             self._guest = None
 
 
-@pytest.fixture(scope="module")
+#: A result as the guest wrote it, and the directory of the run's files.
+Ran = tuple[dict[str, Any], Path]
+
+_LAB = pytest.StashKey[Lab]()
+
+
+@pytest.fixture(scope="session")
 def lab(
+    request: pytest.FixtureRequest,
     builder: Builder,
     root: LabRoot,
     kernel: Kernel,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Lab]:
     lab = Lab(builder, root, kernel, tmp_path_factory.mktemp("lab"))
+    request.config.stash[_LAB] = lab
     yield lab
     lab.close()
+
+
+@pytest.fixture(scope="session")
+def control_run(lab: Lab) -> Ran:
+    """Control under custom-churn with the default samplers: 150 processes a second.
+
+    The kernel brings the memory of a cgroup up to date every 2 s, so it takes some time
+    until that can be seen to follow the map.
+    """
+    churn = {"rate": 150, "burst": 10, "lifetime_ms": 50}
+    return lab.run("custom-churn", lab.scheduler(), 8, 0.5, **churn)

@@ -12,7 +12,7 @@ import pytest
 from experiments.config import default_samplers
 
 if TYPE_CHECKING:
-    from tests.integration.conftest import Lab
+    from tests.integration.conftest import Lab, Ran
 
 CHURN = {"rate": 100, "burst": 5, "lifetime_ms": 100}
 
@@ -21,8 +21,8 @@ def samples(out_dir: Path) -> pd.DataFrame:
     return pd.read_csv(out_dir / "samples.csv")
 
 
-def test_the_default_samplers_measure_a_control_run(lab: Lab) -> None:
-    result, out_dir = lab.run("custom-churn", lab.scheduler(), 8, 0.5, **CHURN)
+def test_the_default_samplers_measure_a_control_run(control_run: Ran) -> None:
+    result, out_dir = control_run
     assert result["outcome"] == "OK", result["reason"]
     facts = result["facts"]
     assert facts["not_sampled"] == {}
@@ -37,7 +37,7 @@ def test_the_default_samplers_measure_a_control_run(lab: Lab) -> None:
 
     # Tasks: all that were created but a burst of sleepers have exited
     assert 0.8 * last["forks"] < last["exits"] <= last["forks"]
-    assert 600 < last["forks"] < 1200
+    assert 900 < last["forks"] < 1800
 
     # CPU: the workload used some, and not more than there is
     assert 0 < last["load_cpu_s"] <= 2 * 8
@@ -60,13 +60,13 @@ def test_the_default_samplers_measure_a_control_run(lab: Lab) -> None:
 
 def test_waits_are_as_long_as_the_scheduler_makes_them(lab: Lab) -> None:
     """Six tasks that never sleep on two CPUs wait for two slices of 20 ms, not less."""
-    result, _ = lab.run("misbehave", lab.scheduler(), 5, 1.0, how="spin")
+    result, _ = lab.run("misbehave", lab.scheduler(), 2, 1.0, how="spin")
     found = {m["name"]: m["value"] for m in result["metrics"]}
     assert 20_000 < found["run_queue_latency_p50"] < 120_000, found
 
 
 def test_the_agent_stays_out_of_what_it_measures(lab: Lab) -> None:
-    result, out_dir = lab.run("map-keys", lab.scheduler(), 6, 0.5)
+    result, out_dir = lab.run("map-keys", lab.scheduler(), 3, 0.25)
     assert result["outcome"] == "OK", result["reason"]
     agent = result["proof"]["agent"]
     assert agent["is_sched_fifo"]
@@ -81,7 +81,7 @@ def test_the_agent_stays_out_of_what_it_measures(lab: Lab) -> None:
 
 def test_life_times_by_the_proc_connector(lab: Lab) -> None:
     chosen = ("forks", "proc-events")
-    result, out_dir = lab.run("custom-churn", lab.scheduler(), 5, 1.0, chosen, **CHURN)
+    result, out_dir = lab.run("custom-churn", lab.scheduler(), 2, 1.0, chosen, **CHURN)
     assert result["outcome"] == "OK", result["reason"]
     events = result["facts"]["proc_events"]
     assert events["lost"] == events["overflows"] == 0
@@ -91,31 +91,31 @@ def test_life_times_by_the_proc_connector(lab: Lab) -> None:
 
 def test_wake_ups_by_a_timer(lab: Lab) -> None:
     chosen = ("wakeup-latency",)
-    result, _ = lab.run("custom-churn", lab.scheduler(), 5, 1.0, chosen, **CHURN)
+    result, _ = lab.run("custom-churn", lab.scheduler(), 3, 1.0, chosen, **CHURN)
     assert result["outcome"] == "OK", result["reason"]
     cycles = result["facts"]["wakeup_latency"]["cycles"]
-    assert 1000 < cycles < 6000
+    assert 200 < cycles / 3 < 1200
     found = {m["name"]: m["value"] for m in result["metrics"]}
     assert 0 < found["wakeup_latency_p50"] <= found["wakeup_latency_max"] < 5e6
 
 
 def test_without_samplers_there_are_only_deadlines(lab: Lab) -> None:
-    result, out_dir = lab.run("custom-churn", lab.scheduler(), 3, 1.0, (), **CHURN)
+    result, out_dir = lab.run("custom-churn", lab.scheduler(), 2, 1.0, (), **CHURN)
     assert result["outcome"] == "OK", result["reason"]
     table = samples(out_dir)
-    assert list(table["timestamp"].round()) == [0, 1, 2, 3]
+    assert list(table["timestamp"].round()) == [0, 1, 2]
     assert table.drop(columns="timestamp").isna().all(axis=None)
     assert result["facts"]["load_cpu_s"] > 0
 
 
 def test_an_interval_shorter_than_a_sample_misses_deadlines(lab: Lab) -> None:
-    result, out_dir = lab.run("misbehave", lab.scheduler(), 3, 0.0002, how="well")
+    result, out_dir = lab.run("misbehave", lab.scheduler(), 1, 0.0002, how="well")
     assert result["outcome"] == "OK", result["reason"]
     table = samples(out_dir)
     missed = result["facts"]["missed_deadlines"]
     assert missed > 100
-    assert len(table) + missed == pytest.approx(3 / 0.0002 + 1, abs=1)
-    assert table["timestamp"].iloc[-1] == pytest.approx(3, abs=0.2)
+    assert len(table) + missed == pytest.approx(1 / 0.0002 + 1, abs=1)
+    assert table["timestamp"].iloc[-1] == pytest.approx(1, abs=0.2)
 
 
 def test_an_ejection_between_samples_ends_the_run_and_nothing_else(lab: Lab) -> None:

@@ -20,7 +20,7 @@ from experiments.model import Metric, Parameter, Round, RunSpec
 FORKS = 60
 MOMENTS = 3
 #: Longer than the interval of the samples, so that one falls into every pause.
-PAUSE_S = 1.5
+PAUSE_S = 0.6
 
 
 class CountCheck:
