@@ -9,10 +9,7 @@ kept in a file; its second, QEMU's own stdin and stdout, is the line to the agen
 from __future__ import annotations
 
 import contextlib
-import json
-import os
 import re
-import select
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,12 +20,12 @@ from typing import Any
 from experiments.errors import BackendLost
 from experiments.kernel_image import Kernel
 from experiments.labroot import LabRoot, enter, inside_env
+from experiments.line import Line
 from experiments.proc import end, last_lines, start
 
 BOOT_TIMEOUT_S = 120.0
 _SOCKET_TIMEOUT_S = 15.0
 _POLL_S = 0.02
-_READ_BYTES = 1 << 16
 _CONSOLE = "console.log"
 
 _CMDLINE = (
@@ -96,14 +93,15 @@ class Guest:
         self._root = root.path
         self._run_dir = run_dir
         self._stack = contextlib.ExitStack()
-        self._buffer = b""
         run_dir.mkdir(parents=True, exist_ok=True)
         began = time.monotonic()
         try:
             self._serve("rootfs", root.path, "--cache=always", "--readonly")
             self._serve("share", share, "--cache=auto")
-            self._qemu = self._start_qemu(shape, kernel)
-            hello = self._event(time.monotonic() + boot_timeout_s)
+            qemu = self._start_qemu(shape, kernel)
+            self.line = Line(qemu, "guest", self.last_words)
+            self._stack.callback(self.line.close)
+            hello = self.line.event(boot_timeout_s)
         except BaseException:
             self.close()
             raise
@@ -161,51 +159,11 @@ class Guest:
         text = path.read_text(errors="replace") if path.exists() else ""
         return last_lines(text, 3) or "it left no message"
 
-    def _line(self, deadline: float) -> bytes:
-        assert self._qemu.stdout is not None
-        fd = self._qemu.stdout.fileno()
-        while b"\n" not in self._buffer:
-            left = deadline - time.monotonic()
-            if left <= 0 or not select.select([fd], [], [], left)[0]:
-                raise BackendLost(f"the guest went silent: {self.last_words()}")
-            chunk = os.read(fd, _READ_BYTES)
-            if not chunk:
-                raise BackendLost(f"the guest died: {self.last_words()}")
-            self._buffer += chunk
-        line, _, self._buffer = self._buffer.partition(b"\n")
-        return line
-
-    def _event(self, deadline: float) -> dict[str, Any]:
-        """The next event; what is no event is noise that firmware left on the line."""
-        while True:
-            line = self._line(deadline)
-            with contextlib.suppress(ValueError):
-                event = json.loads(line)
-                if isinstance(event, dict) and "event" in event:
-                    return event
-
     def serve(
         self, job: str, silence_s: float, word: str = "run"
     ) -> Iterator[dict[str, Any]]:
-        """Hand the agent a job file (a path in the guest); its events, the last `done`.
-
-        `word` is "run", or "check" to hear what is missing for it.
-
-        Raises BackendLost when the guest dies, or says nothing for `silence_s`.
-        """
-        assert self._qemu.stdin is not None
-        try:
-            self._qemu.stdin.write(f"{word} {job}\n".encode())
-            self._qemu.stdin.flush()
-        except BrokenPipeError:
-            raise BackendLost(f"the guest died: {self.last_words()}") from None
-        while True:
-            event = self._event(time.monotonic() + silence_s)
-            if event["event"] == "crashed":
-                raise BackendLost(f"the agent crashed:\n{event['text']}")
-            yield event
-            if event["event"] == "done":
-                return
+        """As Line.serve; the job file is a path in the guest."""
+        return self.line.serve(job, silence_s, word)
 
     def last_words(self) -> str:
         """Why it died, as far as its console or QEMU says."""
@@ -222,7 +180,3 @@ class Guest:
         its writes go through to the machine one by one.
         """
         self._stack.close()
-        qemu = getattr(self, "_qemu", None)
-        for stream in (qemu.stdin, qemu.stdout) if qemu else ():
-            with contextlib.suppress(BrokenPipeError):
-                stream.close()

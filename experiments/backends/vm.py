@@ -4,31 +4,24 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
-import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments import accel, agent_code, faults
+from experiments import accel, faults
+from experiments.backends._handing import Share
 from experiments.config import Config
-from experiments.drive import END_GRACE_S
-from experiments.errors import BackendLost, ConfigError, MissingRequirement
-from experiments.files import atomic_write
+from experiments.errors import BackendLost, MissingRequirement
 from experiments.kernel_image import Kernel
 from experiments.labroot import LabRoot
-from experiments.model import BuiltObject, Job, Metric, Outcome, RunResult
+from experiments.model import Job, Outcome, RunResult
 from experiments.qemu import Guest, Shape
 from experiments.results import Experiment
 
-#: Longest silence of the agent: loading and unloading under a busy emulator included.
-_SILENCE_S = 120.0
 #: Of the run that follows each boot and is thrown away.
 _WARM_UP_S = 5
-_SHARE = Path("/lab/share")
-_STAGE = Path(".stage")
+_INSIDE = Path("/lab/share")
 
 
 class VmBackend:
@@ -46,10 +39,8 @@ class VmBackend:
     def begin(self, experiment: Experiment) -> None:
         """What follows is done for this experiment."""
         self._experiment = experiment
-        self._share = experiment.path / "attempts"
+        self._share = Share(experiment.path / "attempts", _INSIDE)
         self._run_dir = experiment.path / ".vm"
-        # What a killed run has left
-        shutil.rmtree(self._share / _STAGE, ignore_errors=True)
 
     def facts(self) -> Mapping[str, Any]:
         accel_name, why = self._choose_accel()
@@ -77,12 +68,13 @@ class VmBackend:
         return self._accel
 
     def _boot(self) -> Guest:
-        self._share.mkdir(parents=True, exist_ok=True)
-        agent_code.stage(self._share)
+        self._share.stage_code()
         vm = self._config.vm
         shape = Shape(vm.cpus, vm.memory_mb, self._choose_accel()[0])
         try:
-            guest = Guest(self._root, self._kernel, shape, self._share, self._run_dir)
+            guest = Guest(
+                self._root, self._kernel, shape, self._share.path, self._run_dir
+            )
         except BackendLost as error:
             self._keep_console()
             if not self._experiment.manifest().boots:
@@ -114,15 +106,7 @@ class VmBackend:
     def missing(self, jobs: Sequence[Job]) -> Mapping[str, Sequence[str]]:
         if self._guest is None:
             self._guest = self._boot()
-        found = {}
-        for job in jobs:
-            out_dir = self._experiment.new_attempt(job.spec)
-            path = self._hand_over(dataclasses.replace(job, out_dir=out_dir))
-            answer = [*self._guest.serve(path, _SILENCE_S, "check")][-1]
-            shutil.rmtree(out_dir)
-            if answer["missing"]:
-                found[job.spec.label] = answer["missing"]
-        return found
+        return self._share.missing(self._guest.line, self._experiment, jobs)
 
     def _warm_up(self, guest: Guest, job: Job, tick: Callable[[str], None]) -> bool:
         """Do the run once for a short time and throw it away; False if it went wrong.
@@ -151,49 +135,8 @@ class VmBackend:
     def _execute(
         self, guest: Guest, job: Job, tick: Callable[[str], None]
     ) -> RunResult:
-        path = self._hand_over(job)
-        silence = _SILENCE_S + END_GRACE_S + job.spec.sample_interval_s
-        for event in guest.serve(path, silence):
-            if event["event"] == "tick":
-                tick(event["text"])
-        said = json.loads((job.out_dir / "result.json").read_text())
-        return RunResult(
-            job.spec,
-            job.spec.run_id,
-            Outcome(said["outcome"]),
-            said["reason"],
-            tuple(Metric(**m) for m in said["metrics"]),
-            said["proof"],
-            {**said["facts"], "boot": self._boot_number},
-        )
-
-    def _hand_over(self, job: Job) -> str:
-        """Write the job's file; its path in the guest."""
-        inside = self._inside(job)
-        raw = json.dumps(dataclasses.asdict(inside), default=os.fspath)
-        atomic_write(job.out_dir / "job.json", raw)
-        faults.step("job handed over")
-        return str(inside.out_dir / "job.json")
-
-    def _inside(self, job: Job) -> Job:
-        """The job as the guest sees it, its artefacts copied to the share."""
-        stage = self._share / _STAGE
-        if not (stage / "bin").exists():
-            shutil.copytree(job.bin_dir, stage / "bin")
-        built: BuiltObject | None = None
-        if job.built is not None and not job.built.path.is_file():
-            built = job.built  # a program that the lab root has
-        elif job.built is not None:
-            name = f"{job.built.sha256[:12]}-{job.built.path.name}"
-            _stage_object(job.built, stage / name)
-            path = _SHARE / _STAGE / name
-            built = dataclasses.replace(job.built, path=path)
-        return Job(
-            spec=job.spec,
-            built=built,
-            bin_dir=_SHARE / _STAGE / "bin",
-            out_dir=_SHARE / job.out_dir.name,
-        )
+        boot = {"boot": self._boot_number}
+        return self._share.execute(guest.line, job, tick, boot)
 
     def renew(self) -> None:
         """The next run gets a fresh boot."""
@@ -206,7 +149,7 @@ class VmBackend:
     def close(self) -> None:
         self.renew()
         shutil.rmtree(self._run_dir, ignore_errors=True)
-        shutil.rmtree(self._share / _STAGE, ignore_errors=True)
+        self._share.clear()
 
     def _keep_console(self) -> None:
         console = self._run_dir / "console.log"
@@ -215,19 +158,6 @@ class VmBackend:
             folder.mkdir(exist_ok=True)
             count = len(list(folder.iterdir()))  # boots that failed have one, too
             console.replace(folder / f"boot{count + 1}_console.log")
-
-
-def _stage_object(built: BuiltObject, target: Path) -> None:
-    """Copy an object once; afterwards a build by somebody else changes nothing."""
-    if target.exists():
-        return
-    shutil.copy(built.path, target)
-    if hashlib.sha256(target.read_bytes()).hexdigest() != built.sha256:
-        target.unlink()
-        raise ConfigError(
-            f"{built.path} was built anew, by another invoke, since this experiment "
-            "began: the same command again goes on, if the sources are the same"
-        )
 
 
 BACKEND = VmBackend

@@ -49,7 +49,7 @@ LAYERS = [
     },
     {"experiments.config", "experiments.kernel_image"},
     {"experiments.plan", "experiments.build", "experiments.agent"},
-    {"experiments.agent_code", "experiments.sampling_probe"},
+    {"experiments.agent_code", "experiments.line", "experiments.sampling_probe"},
     {"experiments.qemu"},
     {"experiments.accel"},
     {"experiments.backends."},

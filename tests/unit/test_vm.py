@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from experiments import accel, agent_code
-from experiments.backends.vm import _stage_object
+from experiments.backends._handing import stage_object
 from experiments.errors import BackendLost, ConfigError
 from experiments.kernel_image import Kernel
 from experiments.labroot import LabRoot
@@ -27,9 +27,9 @@ def test_an_object_is_staged_once(tmp_path: Path) -> None:
     source, target = tmp_path / "x.bpf.o", tmp_path / "staged"
     source.write_text("one")
     known = built(source)
-    _stage_object(known, target)
+    stage_object(known, target)
     source.write_text("built anew")
-    _stage_object(known, target)
+    stage_object(known, target)
     assert target.read_text() == "one"
 
 
@@ -39,7 +39,7 @@ def test_an_object_built_anew_is_not_taken_for_the_old_one(tmp_path: Path) -> No
     known = built(source)
     source.write_text("built anew")
     with pytest.raises(ConfigError, match="built anew"):
-        _stage_object(known, target)
+        stage_object(known, target)
     assert not target.exists()
 
 

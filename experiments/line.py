@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The line to an agent: words go in, events come out, and silence has an end.
+
+In a guest it is a serial port, which is QEMU's own stdin and stdout; on this machine it
+is the agent's. `experiments.agent` says what goes over it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from experiments.errors import BackendLost
+
+_READ_BYTES = 1 << 16
+
+
+class Line:
+    """Over stdin and stdout of `process`, which were started as pipes.
+
+    `who` is at the other end, for messages; `last_words` says why it died.
+    """
+
+    def __init__(
+        self,
+        process: subprocess.Popen[bytes],
+        who: str,
+        last_words: Callable[[], str],
+    ) -> None:
+        assert process.stdin is not None and process.stdout is not None
+        self._in, self._out = process.stdin, process.stdout
+        self._who = who
+        self._last_words = last_words
+        self._buffer = b""
+
+    def _lost(self, what: str) -> BackendLost:
+        return BackendLost(f"the {self._who} {what}: {self._last_words()}")
+
+    def _line(self, deadline: float) -> bytes:
+        fd = self._out.fileno()
+        while b"\n" not in self._buffer:
+            left = deadline - time.monotonic()
+            if left <= 0 or not select.select([fd], [], [], left)[0]:
+                raise self._lost("went silent")
+            chunk = os.read(fd, _READ_BYTES)
+            if not chunk:
+                raise self._lost("died")
+            self._buffer += chunk
+        line, _, self._buffer = self._buffer.partition(b"\n")
+        return line
+
+    def event(self, timeout_s: float) -> dict[str, Any]:
+        """The next event; what is no event is noise, as firmware leaves on the line.
+
+        Raises BackendLost when none comes in time.
+        """
+        deadline = time.monotonic() + timeout_s
+        while True:
+            line = self._line(deadline)
+            with contextlib.suppress(ValueError):
+                event = json.loads(line)
+                if isinstance(event, dict) and "event" in event:
+                    return event
+
+    def serve(
+        self, job: str, silence_s: float, word: str = "run"
+    ) -> Iterator[dict[str, Any]]:
+        """Hand the agent a job file (a path as it sees it); its events, last `done`.
+
+        `word` is "run", or "check" to hear what is missing for it.
+
+        Raises BackendLost when the agent dies, or says nothing for `silence_s`.
+        """
+        try:
+            self._in.write(f"{word} {job}\n".encode())
+            self._in.flush()
+        except BrokenPipeError:
+            raise self._lost("died") from None
+        while True:
+            event = self.event(silence_s)
+            if event["event"] == "crashed":
+                raise BackendLost(f"the agent crashed:\n{event['text']}")
+            yield event
+            if event["event"] == "done":
+                return
+
+    def close(self) -> None:
+        for stream in (self._in, self._out):
+            with contextlib.suppress(BrokenPipeError):
+                stream.close()
