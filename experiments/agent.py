@@ -6,7 +6,8 @@ is forked for a sample and no sample waits for a lock. It runs at SCHED_FIFO 1, 
 keeps it on time, and out of the scheduler under test and its maps.
 
 As a program (`python3 -m experiments.agent DEVICE`) it serves jobs until its input
-ends: lines `run PATH` and `check PATH` of a job file come in, lines of JSON go out.
+ends: lines `run PATH` and `check PATH` of a job file come in, lines of JSON go out. The
+device `-` stands for stdin and stdout. On SIGTERM it unloads what it has loaded.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import io
 import json
 import os
 import platform
+import signal
 import sys
 import termios
 import time
@@ -25,7 +27,7 @@ import traceback
 import tty
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, NoReturn
 
 from experiments import books, registry
 from experiments.costs import SamplingCosts
@@ -299,35 +301,54 @@ def be_on_time() -> None:
     os.sched_setscheduler(0, policy, os.sched_param(1))
 
 
-def serve(device: Path) -> None:
-    """Serve jobs over a terminal device or any stream that can be read and written."""
-    stream = device.open("r+b", buffering=0)
-    with contextlib.suppress(termios.error):  # a pipe or a socket needs no raw mode
+def _streams(device: str) -> tuple[IO[bytes], IO[bytes]]:
+    """Where lines come from, and where they go."""
+    if device == "-":
+        return sys.stdin.buffer, os.fdopen(sys.stdout.fileno(), "wb", buffering=0)
+    stream = os.fdopen(os.open(device, os.O_RDWR), "r+b", buffering=0)
+    with contextlib.suppress(termios.error):  # not every device needs a raw mode
         tty.setraw(stream.fileno())
+    return io.BufferedReader(stream), stream
+
+
+def _give_up(signum: int, frame: object) -> NoReturn:
+    """The blocks that are open clean up on the way out; no second signal stops them."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise SystemExit(128 + signum)
+
+
+def serve(device: str) -> None:
+    """Serve jobs over a terminal device, or over stdin and stdout."""
+    signal.signal(signal.SIGTERM, _give_up)
+    lines, out = _streams(device)
 
     def say(**event: object) -> None:
-        stream.write(json.dumps(event).encode() + b"\n")
+        out.write(json.dumps(event).encode() + b"\n")
 
     be_on_time()
     say(event="hello", facts=facts())
-    lines = io.BufferedReader(stream)
-    while line := lines.readline().decode().strip():
-        word, _, path = line.partition(" ")
-        job = read_job(Path(path))
-        if word == "check":
-            say(event="done", missing=missing(job))
-            continue
-        try:
-            result = execute(job, lambda text: say(event="tick", text=text))
-        except Exception:
-            # A defect of ours: it must not look like a silent guest
-            say(event="crashed", text=traceback.format_exc())
-            raise
-        stored = job.out_dir / "result.json"
-        stored.write_text(json.dumps(dataclasses.asdict(result)))
-        say(event="done", path=str(stored))
-    _release()
+    try:
+        while line := lines.readline().decode().strip():
+            word, _, path = line.partition(" ")
+            _answer(word, read_job(Path(path)), say)
+    finally:
+        _release()
+
+
+def _answer(word: str, job: Job, say: Callable[..., None]) -> None:
+    if word == "check":
+        say(event="done", missing=missing(job))
+        return
+    try:
+        result = execute(job, lambda text: say(event="tick", text=text))
+    except Exception:
+        # A defect of ours: it must not look like a silent agent
+        say(event="crashed", text=traceback.format_exc())
+        raise
+    stored = job.out_dir / "result.json"
+    stored.write_text(json.dumps(dataclasses.asdict(result)))
+    say(event="done", path=str(stored))
 
 
 if __name__ == "__main__":
-    serve(Path(sys.argv[1]))
+    serve(sys.argv[1])

@@ -2,7 +2,8 @@
 """Starting and ending processes: the only user of subprocess.
 
 Every process leads a session of its own, so that a group can be ended as a whole, and
-gets SIGKILL when the thread that started it dies, so that nothing outlives us.
+gets a signal, SIGKILL if nothing else was asked for, when the thread that started it
+dies, so that nothing outlives us.
 """
 
 from __future__ import annotations
@@ -47,13 +48,13 @@ exec "$@"
 """
 
 
-def _launcher(argv: Sequence[str], cgroup: Path | None) -> list[str]:
+def _launcher(argv: Sequence[str], cgroup: Path | None, death_signal: str) -> list[str]:
     """`argv` with what has to happen before it in the same process.
 
     By programs and not by preexec_fn, which forks an interpreter that has threads.
     """
     return [
-        *("setpriv", "--pdeathsig", "KILL", "--"),
+        *("setpriv", "--pdeathsig", death_signal, "--"),
         *("sh", "-ec", _LAUNCH, "launch", str(os.getpid()), str(cgroup or "")),
         *argv,
     ]
@@ -68,8 +69,11 @@ def start(
     cgroup: Path | None = None,
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
+    death_signal: str = "KILL",
 ) -> subprocess.Popen[bytes]:
     """Start a process, in `cgroup` from its first instruction on.
+
+    `death_signal` is what it gets when we die: TERM for one that has to clean up.
 
     Raises FileNotFoundError when there is no such program.
     """
@@ -78,7 +82,7 @@ def start(
     if shutil.which(words[0], path=path) is None:
         raise FileNotFoundError(f"no program {words[0]}")
     return subprocess.Popen(
-        _launcher(words, cgroup),
+        _launcher(words, cgroup, death_signal),
         stdin=stdin,
         stdout=stdout,
         stderr=stderr,

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A sched_ext object file, loaded by bpftool and held by the pin of its link.
+"""A sched_ext object file, loaded by bpftool and held by its link.
 
-A pin alone proves nothing: the link outlives a scheduler that the kernel has thrown
-out. What counts is /sys/kernel/sched_ext, asked after loading and by the agent again.
+bpftool pins the link; we open it and take the pin away, so that the scheduler goes with
+this process, even one that is killed. The link alone proves nothing: it outlives a
+scheduler that the kernel has thrown out. What counts is /sys/kernel/sched_ext, asked
+after loading and by the agent again.
 """
 
 from __future__ import annotations
@@ -42,13 +44,34 @@ def _register(built: BuiltObject, pin: Path, group: Path | None, log: Path) -> N
         )
 
 
-def _unregister(pin: Path) -> None:
-    """Removing the link's pin unloads; EBUSY and the like cannot happen here."""
+@contextlib.contextmanager
+def _held(pin: Path) -> Iterator[list[int]]:
+    """The links below `pin` and, last, a timer's map, without their pins.
+
+    Closing the last descriptor of its link unloads a scheduler; a timer is cancelled
+    when nobody holds its map.
+    """
+    with contextlib.ExitStack() as stack:
+        fds = []
+        for path in (*sorted(pin.iterdir()), _TIMER_PIN):
+            if path.exists():
+                fds.append(bpf.open_pinned(path))
+                stack.callback(os.close, fds[-1])
+        _unpin(pin)
+        yield fds
+
+
+def _unpin(pin: Path) -> None:
     for path in pin.iterdir() if pin.exists() else ():
         path.unlink()
     if pin.exists():
         pin.rmdir()
     _TIMER_PIN.unlink(missing_ok=True)
+
+
+def _unloaded(pin: Path) -> None:
+    """Raises LoadError unless the kernel says so some time soon."""
+    _unpin(pin)  # those of a load that went wrong halfway
     status = sched_ext.wait_for(lambda s: s.state == "disabled", _STATE_TIMEOUT_S)
     if status.state != "disabled":
         raise LoadError(f"{status.ops!r} does not unload: state is {status.state!r}")
@@ -76,14 +99,13 @@ def _remove(module: str) -> None:
         time.sleep(_POLL_S)
 
 
-def _own_maps(pin: Path) -> dict[str, int]:
-    """The maps of the programs that were loaded together with the pinned link.
+def _own_maps(link: int) -> dict[str, int]:
+    """The maps of the programs that were loaded together with this link.
 
     All objects of one load share the id of its BTF, so no name is compared.
     """
     fds = []
     try:
-        fds.append(link := bpf.open_pinned(next(pin.iterdir())))
         fds.append(struct_ops := bpf.open_map(bpf.link_map_id(link)))
         btf_id = bpf.map_info(struct_ops).btf_id
         ids = {i for p in bpf.progs_of_object(btf_id) for i in p.map_ids}
@@ -103,9 +125,10 @@ class ScxLoader:
         module = job.built.module if job.built else ""
         if module and not (job.bin_dir / module).exists():
             reasons.append(
-                "the strategy kfunc needs a kernel with scx_bpf_map_scan_timeout(), "
-                f"or {module}, which is built only for the lab root's own kernel: "
-                "leave --kernel away, or take another strategy"
+                "the strategy kfunc needs a kernel with scx_bpf_map_scan_timeout(), or "
+                f"{module}, which is built where the kernel's headers are: leave "
+                "--kernel away, install them (and make and gcc) for --backend host, or "
+                "take another strategy"
             )
         if not sched_ext.available():
             reasons.append("this kernel has no sched_ext (CONFIG_SCHED_CLASS_EXT)")
@@ -134,8 +157,9 @@ class ScxLoader:
                 stack.enter_context(_module(job.bin_dir / built.module))
             # A pin that a killed run has left would be taken for this run's map
             _TIMER_PIN.unlink(missing_ok=True)
-            stack.callback(_unregister, pin)
+            stack.callback(_unloaded, pin)
             _register(built, pin, group, job.out_dir / "load.log")
+            links = stack.enter_context(_held(pin))
 
             def is_ours(status: sched_ext.Status) -> bool:
                 named = status.ops == built.ops_name or not built.ops_name
@@ -148,7 +172,7 @@ class ScxLoader:
                     f"{built.ops_name or built.path.name!r} was registered but is not "
                     f"in charge: state {status.state!r}, ops {status.ops!r}"
                 )
-            yield Loaded(status.ops, _own_maps(pin), group)
+            yield Loaded(status.ops, _own_maps(links[0]), group)
 
 
 LOADER = ScxLoader()
