@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Change settings of the machine, and put back exactly what was changed.
+
+What was there is written to a file before anything is changed, so that whoever comes
+next can restore it, however we end. There are two layers: what the user tuned, until
+`invoke system reset`, and upon it what a running experiment changes for its time. The
+file is in /run, as it is about this machine and this boot; one of another boot, which a
+/run on disk may have kept, is about settings that are gone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import fcntl
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from experiments.errors import ConfigError, MissingRequirement
+from experiments.results import atomic_write
+from experiments.settings import Place, Setting, first_word
+
+#: What is known of this machine while it is up.
+RUN_DIR = Path("/run/scxlab")
+#: The layers, the lowest first: they are restored from the top.
+TUNED, OF_RUN = "tuned", "run"
+_LAYERS = (TUNED, OF_RUN)
+_BOOT_ID = Path("proc/sys/kernel/random/boot_id")
+
+
+@dataclass(frozen=True)
+class Change:
+    """Of the file at `path`: what its first word was, and what we write there."""
+
+    setting: str
+    path: str
+    was: str
+    made: str
+
+    def apply(self) -> str:
+        """Make it; what went wrong, or nothing."""
+        try:
+            Path(self.path).write_text(f"{self.made}\n")
+            now = first_word(Path(self.path))
+        except OSError as error:
+            return f"{self.setting}: {self.path}: {error.strerror}"
+        return "" if now == self.made else f"{self.setting}: {self.path} stays {now}"
+
+    def revert(self) -> str:
+        """Put back what was there, unless somebody else has changed it since.
+
+        What was done, or nothing. Raises OSError.
+        """
+        now = first_word(Path(self.path))
+        if now == self.was:
+            return ""
+        if now != self.made:
+            return f"{self.setting}: {self.path} is {now}, which is not ours: left so"
+        Path(self.path).write_text(f"{self.was}\n")
+        return f"{self.setting}: {self.path} is {self.was} again"
+
+
+Layers = dict[str, list[Change]]
+
+
+class Tuning:
+    """Settings below `root`, remembered in `folder`."""
+
+    def __init__(self, root: Path = Path("/"), folder: Path = RUN_DIR) -> None:
+        self._root = root
+        self._file = folder / "settings.json"
+        self._lock = folder / "lock"
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Nobody else changes settings meanwhile; ConfigError when somebody does.
+
+        The kernel drops the lock of one that died.
+        """
+        try:
+            self._lock.parent.mkdir(parents=True, exist_ok=True)
+            file = self._lock.open("w")
+        except OSError as error:
+            raise MissingRequirement(
+                f"{self._lock} cannot be written ({error.strerror}): this needs root"
+            ) from None
+        with file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise ConfigError(
+                    "another experiment is running on this machine's own kernel: "
+                    "wait for it, or stop it"
+                ) from None
+            yield
+
+    def apply(self, layer: str, settings: Sequence[Setting]) -> list[str]:
+        """Give these settings their wanted values; what could not be done.
+
+        Those that have them already are not touched, nor restored later.
+        """
+        changes, refused = [], []
+        for setting in settings:
+            for place in setting.found(self._root):
+                if not place.wanted:
+                    continue
+                if reason := _refusal(place):
+                    refused.append(f"{setting.name}: {reason}")
+                elif (now := place.now()) != place.wanted:
+                    path = str(place.path)
+                    changes.append(Change(setting.name, path, now, place.wanted))
+        layers = self._read()
+        known = {change.path for change in layers[layer]}
+        # What was there before us is what we met the first time
+        layers[layer] += [c for c in changes if c.path not in known]
+        self._write(layers)
+        return refused + [words for change in changes if (words := change.apply())]
+
+    def restore(self, layer: str) -> list[str]:
+        """Put back what `layer` and those above it changed; what was done.
+
+        What cannot be put back now stays remembered.
+        """
+        said, layers = [], self._read()
+        for name in reversed(_LAYERS[_LAYERS.index(layer) :]):
+            kept: list[Change] = []
+            for change in reversed(layers[name]):
+                try:
+                    words = change.revert()
+                except FileNotFoundError:
+                    words = f"{change.setting}: {change.path} is gone"
+                except OSError as error:
+                    words = f"{change.setting}: {change.path}: {error.strerror}"
+                    kept.insert(0, change)
+                said += [words] if words else []
+            layers[name] = kept
+        self._write(layers)
+        return said
+
+    def changes(self, layer: str) -> list[Change]:
+        """What is changed now in this layer."""
+        return self._read()[layer]
+
+    def _boot(self) -> str:
+        return (self._root / _BOOT_ID).read_text().strip()
+
+    def _read(self) -> Layers:
+        said: dict[str, Any] = {}
+        try:
+            said = json.loads(self._file.read_text())
+        except FileNotFoundError:
+            pass
+        except ValueError as error:
+            raise ConfigError(
+                f"{self._file} is damaged ({error}): see in it what was changed, put "
+                "that back, and remove the file"
+            ) from None
+        if said.get("boot_id") != self._boot():
+            said = {}
+        return {n: [Change(**c) for c in said.get(n, ())] for n in _LAYERS}
+
+    def _write(self, layers: Layers) -> None:
+        if not any(layers.values()):
+            self._file.unlink(missing_ok=True)
+            return
+        stored = {n: [dataclasses.asdict(c) for c in layers[n]] for n in _LAYERS}
+        said = {"boot_id": self._boot(), **stored}
+        atomic_write(self._file, json.dumps(said, indent=1))
+
+
+def _refusal(place: Place) -> str:
+    try:
+        place.now()
+    except OSError as error:
+        return f"{place.path} cannot be read ({error.strerror})"
+    return place.refusal()
