@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments import enums, knobs
+from experiments import enums, knobs, labroot
 from experiments.config import PROJECT
 from experiments.errors import BuildError
 from experiments.files import atomic_write
@@ -55,6 +55,10 @@ _BPF_FLAGS = (
     *("-I/lab/kernels", "-I/lab/src/schedulers/include"),
     "-I/usr/include/x86_64-linux-gnu",
 )
+
+
+#: Static, as it also runs beside an older libc, that of the machine.
+_C_FLAGS = ("-O2", "-static", "-Wall", "-Wextra", "-Werror")
 
 
 class Builder:
@@ -162,7 +166,6 @@ class Builder:
 
         Runs that need it are then skipped, with the reason.
         """
-        headers = Path("usr/lib/modules") / self._kernel.version / "build"
         target = BIN / MODULE
         stamp = _stamp(target)
         key = self._key([], _MODULE_SOURCE)
@@ -170,15 +173,25 @@ class Builder:
             return
         target.unlink(missing_ok=True)
         stamp.unlink(missing_ok=True)
-        if not os.path.lexists(self._root.path / headers):
+        if (root := self._with_headers()) is None:
             return
         folder = BUILD / "module"
         shutil.rmtree(folder, ignore_errors=True)
         shutil.copytree(_MODULE_SOURCE, folder)
-        make = ["make", "-C", f"/{headers}", "M=/lab/build/module", "modules"]
-        self._run(make, target)
+        headers = f"/lib/modules/{self._kernel.version}/build"
+        make = ["make", "-C", headers, "M=/lab/build/module", "modules"]
+        self._run(make, target, root)
         shutil.copyfile(folder / MODULE, target)
         atomic_write(stamp, json.dumps({"key": key}))
+
+    def _with_headers(self) -> Path | None:
+        """The root with the kernel's headers, and the compiler that belongs to them."""
+        headers = f"lib/modules/{self._kernel.version}/build"
+        if os.path.lexists(self._root.path / headers):
+            return self._root.path
+        if not self._kernel.is_running or not (Path("/") / headers).exists():
+            return None
+        return labroot.machine() if all(map(shutil.which, ("make", "gcc"))) else None
 
     def tools(self) -> Path:
         """The directory with what runs beside the schedulers."""
@@ -189,16 +202,16 @@ class Builder:
         return BIN
 
     def _tool(self, target: Path, source: Path) -> None:
-        key = self._key([], source)
+        is_bpf = source.name.endswith(".bpf.c")
+        key = self._key([] if is_bpf else _C_FLAGS, source)
         stamp = _stamp(target)
         if _read(stamp, key) is not None and target.exists():
             return
         inside = f"/lab/src/{source.relative_to(PROJECT)}"
-        if source.name.endswith(".bpf.c"):
+        if is_bpf:
             self.bpf_object(inside, target, [])
         else:
-            flags = ("-O2", "-Wall", "-Wextra", "-Werror")
-            self._compile(["gcc", *flags, inside], target)
+            self._compile(["gcc", *_C_FLAGS, inside], target)
         atomic_write(stamp, json.dumps({"key": key}))
 
     def _key(self, defines: Sequence[str], sources: Path) -> str:
@@ -218,10 +231,9 @@ class Builder:
         _stamp(target).unlink(missing_ok=True)
         self._run([*argv, "-o", _inside(target)], target)
 
-    def _run(self, argv: Sequence[str], target: Path) -> str:
-        done = run_inside(
-            self._root.path, argv, timeout_s=300, binds=self._binds, check=False
-        )
+    def _run(self, argv: Sequence[str], target: Path, root: Path | None = None) -> str:
+        place = root or self._root.path
+        done = run_inside(place, argv, timeout_s=300, binds=self._binds, check=False)
         if done.returncode:
             log = target.with_suffix(".log")
             log.write_text(f"{' '.join(argv)}\n{done.stdout}{done.stderr}")

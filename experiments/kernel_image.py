@@ -10,6 +10,7 @@ import bz2
 import hashlib
 import json
 import lzma
+import platform
 import re
 import shutil
 import struct
@@ -25,6 +26,7 @@ import zstandard
 from experiments.errors import ConfigError, MissingRequirement
 from experiments.files import atomic_write
 from experiments.labroot import LabRoot, cache_dir, run_inside
+from experiments.model import digest
 
 _ELF = b"\x7fELF"
 _SMALLEST = 0x250  # of an image with a whole boot header
@@ -96,12 +98,17 @@ _DAMAGED = (
 
 @dataclass(frozen=True)
 class Kernel:
-    """``image`` is what QEMU boots; ``folder`` holds vmlinux and vmlinux.h."""
+    """``image`` is what QEMU boots; ``folder`` holds vmlinux and vmlinux.h.
+
+    The image of the kernel that runs here is not known: there it is its BTF, and
+    ``sha256`` is that of what it says of itself.
+    """
 
     version: str
     sha256: str
     image: Path
     folder: Path
+    is_running: bool = False
 
 
 def vmlinux_of(image: bytes, name: str) -> bytes:
@@ -157,24 +164,56 @@ def prepare(root: LabRoot, path: Path | None = None) -> Kernel:
     return Kernel(said["version"], sha256, path or folder / "vmlinux", folder)
 
 
+def running(root: LabRoot, sysfs: Path = Path("/sys")) -> Kernel:
+    """The kernel of this machine, ready to build against.
+
+    Raises MissingRequirement when it cannot run sched_ext programs.
+    """
+    release, version = platform.release(), platform.version()
+    try:
+        btf = (sysfs / "kernel/btf/vmlinux").read_bytes()
+        notes = (sysfs / "kernel/notes").read_bytes()  # the build id is among them
+    except FileNotFoundError as error:
+        raise MissingRequirement(
+            f"the running kernel {release} has no {error.filename} "
+            "(CONFIG_DEBUG_INFO_BTF): boot another one, or leave --backend host away"
+        ) from None
+    identity = [
+        release,
+        version,
+        *(hashlib.sha256(b).hexdigest() for b in (btf, notes)),
+    ]
+    sha256 = digest(identity)
+    folder = cache_dir() / "kernels" / f"{sha256[:12]}-{root.key}"
+    if not (folder / "kernel.json").exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        atomic_write(folder / "btf", btf)
+        _finish(folder, release, _header(root, folder, "btf"))
+    said = json.loads((folder / "kernel.json").read_text())
+    if said["broken"]:
+        raise MissingRequirement(f"the running kernel {release}: {said['broken']}")
+    return Kernel(release, sha256, folder / "btf", folder, is_running=True)
+
+
 def _prepare(root: LabRoot, source: Path, image: bytes, folder: Path) -> None:
     vmlinux = vmlinux_of(image, str(source))
     version = _VERSION.search(vmlinux)
     shutil.rmtree(folder, ignore_errors=True)
     atomic_write(folder / "vmlinux", vmlinux)
-    header = ""
-    if _BTF_SECTION in vmlinux:
-        header = run_inside(
-            root.path,
-            ["bpftool", "btf", "dump", "file", "/lab/kernels/vmlinux", "format", "c"],
-            timeout_s=300,
-            binds={"/lab/kernels": folder},
-        ).stdout
+    header = _header(root, folder, "vmlinux") if _BTF_SECTION in vmlinux else ""
+    _finish(folder, version[1].decode() if version else "unknown", header)
+
+
+def _header(root: LabRoot, folder: Path, file: str) -> str:
+    """Of the types in a file in `folder`, which is an ELF file or bare BTF."""
+    dump = ("bpftool", "btf", "dump", "file", f"/lab/kernels/{file}", "format", "c")
+    binds = {"/lab/kernels": folder}
+    return run_inside(root.path, dump, timeout_s=300, binds=binds).stdout
+
+
+def _finish(folder: Path, version: str, header: str) -> None:
     atomic_write(folder / "vmlinux.h", header)
-    said = {
-        "version": version[1].decode() if version else "unknown",
-        "broken": unfit(header),
-    }
+    said = {"version": version, "broken": unfit(header)}
     atomic_write(folder / "kernel.json", json.dumps(said))
 
 
@@ -185,7 +224,7 @@ def unfit(header: str) -> str:
     were deduplicated; every load then fails with "func_proto incompatible with
     vmlinux".
     """
-    remedy = "take another kernel, or leave --kernel away for the lab root's"
+    remedy = "take another kernel: without --kernel and --backend it is the lab root's"
     if not header:
         return f"it has no BTF (CONFIG_DEBUG_INFO_BTF): {remedy}"
     if "struct sched_ext_ops {" not in header:

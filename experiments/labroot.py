@@ -74,6 +74,21 @@ echo "scxlab: the agent ended with status $?"
 exec python3 -c 'import ctypes; ctypes.CDLL(None).reboot(0x4321FEDC)'
 """
 
+#: For the machine's own tools: its directories are seen in the root, too, which is
+#: made up in memory.
+_MIRROR = """\
+mkdir -p "$1"
+mount -t tmpfs -o mode=755 tmpfs "$1"
+for entry in /*; do
+	if [ -L "$entry" ]; then
+		cp -P "$entry" "$1/"
+	elif [ -d "$entry" ] && [ "$entry" != /lab ]; then
+		mkdir "$1$entry"
+		mount --rbind "$entry" "$1$entry"
+	fi
+done
+"""
+
 _ENTER = """\
 root=$1; shift
 while [ "$1" != -- ]; do
@@ -115,6 +130,15 @@ def key() -> str:
 
 def place() -> Path:
     return cache_dir() / f"labroot-{key()}"
+
+
+def machine() -> Path:
+    """Where the machine's own directories are entered as if they were a lab root."""
+    return cache_dir() / "machine"
+
+
+def is_made() -> bool:
+    return (place() / _STAMP).exists()
 
 
 def require_root() -> None:
@@ -179,15 +203,16 @@ def read_root() -> LabRoot:
 def enter(
     root: Path, argv: Sequence[str | Path], binds: Mapping[str, Path] | None = None
 ) -> list[str]:
-    """The command that runs `argv` inside the root.
+    """The command that runs `argv` inside the root, or with the machine's own tools.
 
     `binds` maps directories of the root to those of the machine seen there.
     """
     pairs = [str(p) for place, seen in (binds or {}).items() for p in (seen, place)]
+    script = _MIRROR + _ENTER if root == machine() else _ENTER
     return [
         *("unshare", "--mount", "--pid", "--fork", "--kill-child"),
         *("--propagation", "private", "--"),
-        *("sh", "-ec", _ENTER, "enter", str(root), *pairs, "--"),
+        *("sh", "-ec", script, "enter", str(root), *pairs, "--"),
         *(str(a) for a in argv),
     ]
 

@@ -7,6 +7,7 @@ import lzma
 import os
 import struct
 from collections.abc import Callable
+from pathlib import Path
 
 import lz4.block
 import pytest
@@ -15,8 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from experiments import kernel_image
-from experiments.errors import ConfigError
+from experiments.errors import ConfigError, MissingRequirement
+from experiments.labroot import LabRoot
 
+FIT = "struct sched_ext_ops {\n};\nextern s32 scx_bpf_create_dsq(u64, s32)"
 ELF = b"\x7fELF" + b"a kernel " * 500
 PACK: dict[str, Callable[[bytes], bytes]] = {
     "zstd": zstandard.ZstdCompressor().compress,
@@ -108,5 +111,27 @@ def test_kernels_that_will_not_do(header: str, words: str) -> None:
 
 
 def test_a_kernel_that_will_do() -> None:
-    header = "struct sched_ext_ops {\n};\nextern s32 scx_bpf_create_dsq(u64, s32)"
-    assert kernel_image.unfit(header) == ""
+    assert kernel_image.unfit(FIT) == ""
+
+
+def test_a_running_kernel_without_btf_is_told(tmp_path: Path) -> None:
+    root = LabRoot(tmp_path, "key", "suite", {})
+    with pytest.raises(MissingRequirement, match="CONFIG_DEBUG_INFO_BTF"):
+        kernel_image.running(root, tmp_path)
+
+
+def test_the_running_kernel_is_known_by_what_it_says_of_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(kernel_image, "_header", lambda *args: FIT)
+    root = LabRoot(tmp_path, "key", "suite", {})
+    (tmp_path / "kernel/btf").mkdir(parents=True)
+    (tmp_path / "kernel/btf/vmlinux").write_bytes(b"types")
+    (tmp_path / "kernel/notes").write_bytes(b"build id 1")
+    one = kernel_image.running(root, tmp_path)
+    assert one.is_running
+    assert (one.folder / "vmlinux.h").read_text() == FIT
+    assert kernel_image.running(root, tmp_path) == one
+    (tmp_path / "kernel/notes").write_bytes(b"build id 2")
+    assert kernel_image.running(root, tmp_path).sha256 != one.sha256

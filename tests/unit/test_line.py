@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What comes over the line to an agent, and what does not."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+
+from experiments.errors import BackendLost
+from experiments.line import Line
+
+
+class End:
+    """The agent's end of the line."""
+
+    def __init__(self) -> None:
+        read_in, write_in = os.pipe()
+        read_out, write_out = os.pipe()
+        self.jobs = os.fdopen(read_in, "rb")
+        self.events = os.fdopen(write_out, "wb", buffering=0)
+        process = SimpleNamespace(
+            stdin=os.fdopen(write_in, "wb"), stdout=os.fdopen(read_out, "rb")
+        )
+        self.line = Line(
+            cast("subprocess.Popen[bytes]", process), "agent", lambda: "it got SIGKILL"
+        )
+
+    def close(self) -> None:
+        self.line.close()
+        for stream in (self.jobs, self.events):
+            stream.close()
+
+
+@pytest.fixture
+def end() -> Iterator[End]:
+    end = End()
+    yield end
+    end.close()
+
+
+def test_events_come_whole_and_noise_is_skipped(end: End) -> None:
+    end.events.write(b'SeaBIOS\n7\n{"no": "event"}\n{"event": "tick", "te')
+    end.events.write(b'xt": "1 s"}\n{"event": "done"}\n{"event": "next"}\n')
+    heard = [*end.line.serve("/x/job.json", 5)]
+    assert heard == [{"event": "tick", "text": "1 s"}, {"event": "done"}]
+    assert end.jobs.readline() == b"run /x/job.json\n"
+    assert end.line.event(5) == {"event": "next"}
+
+
+def test_silence_has_an_end(end: End) -> None:
+    with pytest.raises(BackendLost, match="the agent went silent: it got SIGKILL"):
+        [*end.line.serve("/x", 0.05)]
+
+
+def test_a_dead_agent_is_told_in_its_last_words(end: End) -> None:
+    end.events.write(b'{"event": "ti')
+    end.events.close()
+    with pytest.raises(BackendLost, match="the agent died: it got SIGKILL"):
+        end.line.event(5)
+    end.jobs.close()
+    with pytest.raises(BackendLost, match="died"):
+        [*end.line.serve("/x", 5)]
+
+
+def test_a_crash_is_no_silence(end: End) -> None:
+    end.events.write(b'{"event": "crashed", "text": "ZeroDivisionError"}\n')
+    with pytest.raises(BackendLost, match="ZeroDivisionError"):
+        [*end.line.serve("/x", 5)]
