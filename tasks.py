@@ -9,6 +9,7 @@ from invoke.tasks import task
 
 try:
     from experiments import analyses, benches, cli, studies
+    from experiments import system as machine
     from experiments.cli import guarded
 except ModuleNotFoundError as absent:  # nothing can be shown, not even by doctor
     raise Exit(
@@ -26,7 +27,8 @@ _RUN_HELP = {
     "sampler": "samplers, separated by commas; default, all or none",
     "duration": "seconds of each run",
     "iterations": "blocks of one control and one test run",
-    "backend": "where it runs: vm",
+    "backend": "where it runs: vm, or host, this machine's own kernel",
+    "yes": "with --backend host: you agree, and are not asked",
     "kernel": "a bzImage or vmlinux of your own to boot",
     "seed": "of the order of runs and of the workloads",
     "sweep": "settings of the clean-up, as max_age_ms=1000,2000; may be repeated",
@@ -89,6 +91,7 @@ def run(
     max_blocks: str | None = None,
     detect: str | None = None,
     dry_run: bool = False,
+    yes: bool = False,
 ) -> None:
     """Run an experiment, or go on with it where it was stopped."""
     cli.run(
@@ -103,6 +106,7 @@ def run(
         until_decided=until_decided,
         max_blocks=max_blocks,
         detect=detect,
+        yes=yes,
         schedulers=sched,
         workloads=workload,
         cleanups=cleanup,
@@ -256,6 +260,13 @@ def noise(
         seed=seed,
         kernel=kernel,
     )
+
+
+@task(positional=["action"], help={"action": "show, tune or reset"})
+@guarded
+def system(c: Context, action: str) -> None:
+    """Settings of this machine that disturb measurements: show, change, restore."""
+    machine.act(action)
 
 
 @task

@@ -16,6 +16,7 @@ from rich.table import Table
 
 from experiments import (
     analyses,
+    consent,
     kernel_image,
     knobs,
     labroot,
@@ -140,8 +141,7 @@ def _policy(name: str) -> str:
 
 def build(sched: str, kernel: str | None) -> None:
     config = configs.load(schedulers=_names(sched), kernel=kernel)
-    root = labroot.open_root()
-    image = kernel_image.prepare(root, config.vm.kernel)
+    root, image = runner.target(config)
     for (name, variant), built in runner.build_all(config, root, image).items():
         if built.is_program:
             continue
@@ -160,6 +160,7 @@ def run(
     until_decided: bool = False,
     max_blocks: str | None = None,
     detect: str | None = None,
+    yes: bool = False,
     **flags: str | None,
 ) -> Experiment:
     if max_blocks is not None and not until_decided:
@@ -186,6 +187,8 @@ def run(
         runner.checked_name(experiment)
     if dry_run:
         return _show_plan(loaded)
+    if loaded.backend == "host" and yes:
+        consent.obtain(yes)
     return _run(loaded, experiment)
 
 

@@ -339,6 +339,13 @@ class Backend(Protocol):
 
     name: str
 
+    @classmethod
+    def target(cls, config: Any) -> tuple[Any, Any]:
+        """The LabRoot to build with and the Kernel to build for.
+
+        Raises MissingRequirement or ConfigError where nothing can be run.
+        """
+
     def __init__(self, config: Any, root: Any, kernel: Any) -> None: ...
 
     def begin(self, experiment: Any) -> None: ...

@@ -51,6 +51,11 @@ def checked_name(name: str) -> str:
     return name
 
 
+def target(config: Config) -> tuple[labroot.LabRoot, kernel_image.Kernel]:
+    """What to build with, and the kernel to build for: its backend knows."""
+    return registry.backend(config.backend).target(config)
+
+
 def build_all(
     config: Config, root: labroot.LabRoot, kernel: kernel_image.Kernel
 ) -> Built:
@@ -86,8 +91,7 @@ def run(
     """
     planned = plan.build(config)
     faults.step("planned")
-    root = labroot.open_root()
-    kernel = kernel_image.prepare(root, config.vm.kernel)
+    root, kernel = target(config)
     built = build_all(config, root, kernel)
     faults.step("built")
     backend = registry.backend(config.backend)(config, root, kernel)

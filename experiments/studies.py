@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from experiments import config as configs
-from experiments import kernel_image, labroot, plan, run
+from experiments import plan, run
 from experiments.config import Config
 from experiments.errors import ConfigError
 from experiments.watch import estimate_s
@@ -90,8 +90,7 @@ def _ratio(effect: str) -> float:
 def _noise(config: Config) -> Noise:
     from analysis.noise import newest_noise
 
-    root = labroot.open_root()
-    kernel = kernel_image.prepare(root, config.vm.kernel)
+    root, kernel = run.target(config)
     known = run.machine_facts(config, root, kernel)
     if (noise := newest_noise(run.RESULTS, known)) is None:
         raise ConfigError("--detect needs the noise of this machine: invoke noise")

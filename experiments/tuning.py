@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.errors import ConfigError, MissingRequirement
-from experiments.results import atomic_write
+from experiments.files import atomic_write
 from experiments.settings import Place, Setting, first_word
 
 #: What is known of this machine while it is up.

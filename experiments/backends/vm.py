@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments import accel, faults
+from experiments import accel, faults, kernel_image, labroot
 from experiments.backends._handing import Share
 from experiments.config import Config
 from experiments.errors import BackendLost, MissingRequirement
@@ -26,6 +26,11 @@ _INSIDE = Path("/lab/share")
 
 class VmBackend:
     name = "vm"
+
+    @classmethod
+    def target(cls, config: Config) -> tuple[LabRoot, Kernel]:
+        root = labroot.open_root()
+        return root, kernel_image.prepare(root, config.vm.kernel)
 
     def __init__(self, config: Config, root: LabRoot, kernel: Kernel) -> None:
         self._config = config

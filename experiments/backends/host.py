@@ -1,0 +1,247 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Runs on this machine's own kernel, with its own tools, after asking once.
+
+The agent is a process of its own. When it dies its scheduler goes with it; the run is
+LOST, and the next one gets a new agent. Settings that runs change are restored at the
+end, or by whoever comes next (tuning.py).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from experiments import consent, host_leftovers, kernel_image, settings, tools, tuning
+from experiments.backends._handing import Share
+from experiments.config import Config
+from experiments.console import say
+from experiments.errors import ConfigError, MissingRequirement
+from experiments.kernel import sched_ext
+from experiments.kernel_image import Kernel
+from experiments.labroot import LabRoot, require_root
+from experiments.line import Line
+from experiments.model import Job, RunResult
+from experiments.proc import end, last_lines, start
+from experiments.results import Experiment
+
+_HELLO_TIMEOUT_S = 60.0
+_DROP_CACHES = Path("/proc/sys/vm/drop_caches")
+#: Page cache, dentries and inodes.
+_EVERYTHING = "3\n"
+#: Settings whose values before and during the runs are facts.
+_RECORDED = (*settings.SHOWN, settings.CONSOLE)
+_SBIN = "/usr/local/sbin:/usr/sbin:/sbin"
+
+
+class HostBackend:
+    name = "host"
+
+    @classmethod
+    def target(cls, config: Config) -> tuple[LabRoot, Kernel]:
+        if config.vm.kernel is not None:
+            raise ConfigError(
+                "--kernel is booted in a VM; --backend host runs on the kernel there is"
+            )
+        require_root()
+        if not sched_ext.available():
+            raise MissingRequirement(
+                f"this kernel ({platform.release()}) has no sched_ext: boot Linux 6.12 "
+                "or later with CONFIG_SCHED_CLASS_EXT, or leave --backend host away"
+            )
+        _check_free()
+        consent.obtain(yes=False)  # before anything that takes long
+        root = tools.open_tools()
+        return root, kernel_image.running(root)
+
+    def __init__(self, config: Config, root: LabRoot, kernel: Kernel) -> None:
+        self._root = root
+        self._kernel = kernel
+        self._agent: _Agent | None = None
+        self._share: Share | None = None
+        self._tuning = tuning.Tuning()
+        self._stack = contextlib.ExitStack()
+
+    def begin(self, experiment: Experiment) -> None:
+        """What follows is done for this experiment, and for none other here.
+
+        Raises ConfigError while another one runs, MissingRequirement while another
+        scheduler is in charge.
+        """
+        self._stack.enter_context(_hang_up_is_interrupt())
+        self._stack.enter_context(self._tuning.held())
+        for words in (*host_leftovers.clean(), *self._tuning.restore(tuning.OF_RUN)):
+            say(f"  left by an invoke that was killed: {words}")
+        _check_free()
+        self._experiment = experiment
+        self._share = Share(experiment.path / "attempts", experiment.path / "attempts")
+        self._boots: list[Mapping[str, Any]] = [*experiment.manifest().boots]
+        self._set()
+
+    def _set(self) -> None:
+        before = settings.values(_RECORDED)
+        self._stack.callback(self._restore)
+        for words in self._tuning.apply(tuning.OF_RUN, settings.OF_RUNS):
+            say(f"  not as it should be: {words}")
+        during = settings.values(_RECORDED)
+        self._settings = {
+            name: {"before": before[name], "during": during[name]} for name in before
+        }
+        known = self._experiment.manifest().facts
+        self._experiment.update(facts={**known, "settings": self._settings})
+
+    def _restore(self) -> None:
+        for words in self._tuning.restore(tuning.OF_RUN):
+            say(f"  {words}")
+
+    def facts(self) -> Mapping[str, Any]:
+        return {
+            "backend": self.name,
+            "kernel": self._kernel.version,
+            "kernel_sha256": self._kernel.sha256,
+            "accel": "none",
+            "accel_because": "runs on the machine itself",
+            "labroot": {
+                "key": self._root.key,
+                "suite": self._root.suite,
+                "packages": dict(self._root.packages),
+            },
+        }
+
+    def _ready(self) -> tuple[Share, _Agent]:
+        assert self._share is not None
+        if self._agent is None:
+            log = self._experiment.path / f"boots/agent{len(self._boots) + 1}.log"
+            self._agent = agent = _Agent(self._share.stage_code(), log)
+            self._boots.append(
+                {
+                    "boot": len(self._boots) + 1,
+                    "boot_s": round(agent.boot_s, 2),
+                    "agent": dict(agent.facts),
+                    "settings": self._settings,
+                }
+            )
+            self._experiment.update(boots=tuple(self._boots))
+        return self._share, self._agent
+
+    def missing(self, jobs: Sequence[Job]) -> Mapping[str, Sequence[str]]:
+        share, agent = self._ready()
+        return share.missing(agent.line, self._experiment, jobs)
+
+    def execute(self, job: Job, tick: Callable[[str], None]) -> RunResult:
+        """Raises BackendLost when the agent dies under the run."""
+        share, agent = self._ready()
+        facts = {"boot": len(self._boots), "caches_dropped": _drop_caches()}
+        return share.execute(agent.line, job, tick, facts)
+
+    def renew(self) -> None:
+        """The next run gets a new agent, and nothing of this one stays."""
+        if self._agent is not None:
+            self._agent.close()
+            self._agent = None
+            host_leftovers.clean()
+
+    def close(self) -> None:
+        try:
+            self.renew()
+        finally:
+            self._stack.close()
+            if self._share is not None:
+                self._share.clear()
+
+
+class _Agent:
+    """The agent as a process; its words that are no events go to `log`."""
+
+    def __init__(self, code: Path, log: Path) -> None:
+        self._log = log
+        log.parent.mkdir(exist_ok=True)
+        began = time.monotonic()
+        with log.open("wb") as stderr:
+            self._process = start(
+                [sys.executable, "-B", "-m", "experiments.agent", "-"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                cwd=code,
+                env=_env(),
+                # It has a scheduler to unload, and a workload to end
+                death_signal="TERM",
+            )
+        try:
+            host_leftovers.remember(self._process.pid)
+            self.line = Line(self._process, "agent", self._last_words)
+            self.facts: Mapping[str, Any] = self.line.event(_HELLO_TIMEOUT_S)["facts"]
+        except BaseException:
+            self.close()
+            raise
+        self.boot_s = time.monotonic() - began
+
+    def _last_words(self) -> str:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(1)  # it may be about to end
+        code = self._process.poll()
+        if code is not None and code < 0:
+            return f"it got {signal.Signals(-code).name}"
+        return last_lines(self._log.read_text(errors="replace"), 3) or "no message"
+
+    def close(self) -> None:
+        end(self._process, host_leftovers.END_S)
+        for stream in (self._process.stdin, self._process.stdout):
+            if stream is not None:
+                with contextlib.suppress(BrokenPipeError):
+                    stream.close()
+        if not self._log.stat().st_size:
+            self._log.unlink()
+
+
+def _check_free() -> None:
+    """Raises MissingRequirement while somebody's scheduler is in charge."""
+    status = sched_ext.status()
+    if status.state not in ("disabled", ""):
+        raise MissingRequirement(
+            f"the scheduler {status.ops or '(without a name)'!r} is in charge here "
+            f"({status.state}): stop the program or service that loaded it first"
+        )
+
+
+def _drop_caches() -> bool:
+    """Every run begins with files on disk, not only the first; whether it worked."""
+    try:
+        _DROP_CACHES.write_text(_EVERYTHING)
+    except OSError:
+        return False
+    return True
+
+
+def _env() -> dict[str, str]:
+    """Programs as the user has them, their output as we can read it."""
+    path = f"{os.environ.get('PATH', '/usr/bin:/bin')}:{_SBIN}"
+    return {**os.environ, "PATH": path, "LC_ALL": "C.UTF-8"}
+
+
+@contextlib.contextmanager
+def _hang_up_is_interrupt() -> Iterator[None]:
+    """A terminal that is closed must not leave the machine changed.
+
+    Under nohup SIGHUP is ignored, and stays so.
+    """
+    before = signal.getsignal(signal.SIGHUP)
+    if before is not signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGHUP, signal.getsignal(signal.SIGTERM))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+BACKEND = HostBackend

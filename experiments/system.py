@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""`invoke system`: what of this machine disturbs measurements, and its remedy."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+from experiments import host_leftovers, settings
+from experiments.console import Rows, say, show_rows
+from experiments.errors import MissingRequirement, unknown_name
+from experiments.labroot import require_root
+from experiments.tuning import OF_RUN, TUNED, Tuning
+
+_ROOT = Path("/")
+
+
+def rows(root: Path = _ROOT) -> Rows:
+    """A row of each setting: what it is, what would be better, and why."""
+    found = [dataclasses.asdict(settings.describe(s, root)) for s in settings.SHOWN]
+    for row in found:
+        if row["setting"] == settings.IRQ.name and settings.irqbalance(root):
+            row["now"] += ", and irqbalance moves them about"
+    return found
+
+
+def show() -> None:
+    show_rows(rows())
+    for change in Tuning().changes(TUNED):
+        say(f"{change.setting}: tuned, {change.was} before ({change.path})")
+
+
+def tune() -> None:
+    """Give every setting the wanted value, until reset. Raises MissingRequirement."""
+    require_root()
+    tuning = Tuning()
+    with tuning.held():
+        _clean(tuning)
+        refused = tuning.apply(TUNED, settings.SHOWN)
+        changes = tuning.changes(TUNED)
+    for change in changes:
+        say(f"{change.setting}: {change.was} -> {change.made} ({change.path})")
+    for words in refused:
+        say(f"not changed: {words}")
+    say("invoke system reset restores it" if changes else "there was nothing to change")
+
+
+def reset() -> None:
+    """Restore what tune, or an experiment that was killed, has changed."""
+    require_root()
+    tuning = Tuning()
+    with tuning.held():
+        _clean(tuning)
+        said = tuning.restore(TUNED)
+        left = tuning.changes(TUNED)
+    for words in said or ["nothing was changed"]:
+        say(words)
+    if left:
+        raise MissingRequirement(
+            f"{len(left)} settings could not be restored: see above; the same again "
+            "tries once more"
+        )
+
+
+def _clean(tuning: Tuning) -> None:
+    """Put away what an experiment that was killed has left."""
+    for words in (*host_leftovers.clean(), *tuning.restore(OF_RUN)):
+        say(f"left by an invoke that was killed: {words}")
+
+
+_ACTIONS: dict[str, Callable[[], None]] = {"show": show, "tune": tune, "reset": reset}
+
+
+def act(name: str) -> None:
+    """Raises ConfigError naming the nearest action when there is none of that name."""
+    if name not in _ACTIONS:
+        raise unknown_name("action", name, _ACTIONS)
+    _ACTIONS[name]()

@@ -1,0 +1,278 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The host backend, on a machine that may be hurt: a guest plays the user's machine.
+
+It has the checkout, the Python of these tests with its packages, and objects that were
+built outside, as compilers take long under an emulator.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from experiments import accel, agent_code, build, config, labroot
+from experiments import run as runner
+from experiments.build import Builder
+from experiments.config import PROJECT
+from experiments.kernel_image import Kernel
+from experiments.labroot import LabRoot
+from experiments.model import CSV_COLUMNS, Outcome
+from experiments.qemu import Guest, Shape
+from experiments.results import Experiment
+from tests.integration.conftest import FAULT
+
+HERE = Path(__file__).parent / "host"
+IN_GUEST = Path("/lab/share")
+VERSION = f"python{sys.version_info.major}.{sys.version_info.minor}"
+SHORT: dict[str, Any] = {
+    "workloads": ["custom-churn"],
+    "iterations": 1,
+    "duration_s": 3,
+    "sample_interval_s": 1,
+}
+#: Where it is not about what is measured.
+SHORTER = {**SHORT, "cleanups": ["none"], "samplers": ["bpf-map"]}
+
+
+class UsersMachine(Guest):
+    """A guest that also sees the Python that runs this."""
+
+    def _spawn(
+        self,
+        name: str,
+        argv: Sequence[str],
+        binds: Mapping[str, Path],
+        stdio: int = subprocess.DEVNULL,
+    ) -> subprocess.Popen[bytes]:
+        if name == "virtiofsd-share":
+            packages = f"{IN_GUEST}/venv/lib/{VERSION}/site-packages"
+            binds = {
+                **binds,
+                f"{IN_GUEST}/python": Path(sys.base_prefix),
+                packages: Path(sysconfig.get_path("purelib")),
+            }
+        return super()._spawn(name, argv, binds, stdio)
+
+    def do(self, action: str, *arguments: Any) -> Any:
+        asked = json.dumps({"do": action, "with": arguments})
+        return [*self.serve(asked, 120)][-1]["value"]
+
+
+class Host:
+    """The machine, its checkout, and what a user does there."""
+
+    def __init__(self, root: LabRoot, kernel: Kernel, path: Path) -> None:
+        self._root, self._kernel = root, kernel
+        self.share = path / "share"
+        self._stage()
+        shape = Shape(2, 1536, accel.choose(root, kernel)[0])
+        self.machine = UsersMachine(root, kernel, shape, self.share, path / "run")
+
+    def _stage(self) -> None:
+        checkout = self.share / "checkout"
+        for name in ("experiments", "workloads", "schedulers"):
+            shutil.copytree(PROJECT / name, checkout / name)
+        shutil.copy(PROJECT / "config.yaml", checkout)
+        cache = self.share / "cache/scxlab"
+        cache.mkdir(parents=True)
+        # The machine is one that has a lab root, in that it is one
+        (cache / labroot.place().name).symlink_to("/")
+        code = self.share / agent_code.CODE / "experiments"
+        code.mkdir(parents=True)
+        (code / "__init__.py").touch()
+        shutil.copy(HERE / "starter.py", code / "agent.py")
+        shutil.copy(HERE / "driver.py", self.share)
+        (self.share / "python").mkdir()
+        (self.share / "venv/bin").mkdir(parents=True)
+        (self.share / "venv/bin/python").symlink_to(f"../../python/bin/{VERSION}")
+        (self.share / "venv/pyvenv.cfg").write_text(
+            f"home = {IN_GUEST}/python/bin\ninclude-system-site-packages = false\n"
+        )
+
+    def build(self) -> None:
+        """As the guest would, and faster; its stamps make it believe so."""
+        version, sha256 = self.machine.do("kernel")
+        kernel = dataclasses.replace(self._kernel, version=version, sha256=sha256)
+        where = self.share / "checkout/build"
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(build, "BUILD", where)
+            patch.setattr(build, "BIN", where / "bin")
+            runner.build_all(config.load(None, **SHORT), self._root, kernel)
+            defines = ["-DFAULT=1", '-DOPS_NAME="fault_1"']
+            target = where / "faulty.bpf.o"
+            Builder(self._root, kernel).bpf_object(FAULT, target, defines)
+
+    def start(self, command: str, *arguments: Any) -> int:
+        said = f"{IN_GUEST}/said"
+        return int(self.machine.do("start", said, command, *arguments))
+
+    def wait(self, pid: int) -> tuple[int, str]:
+        return self.machine.do("wait", pid), (self.share / "said").read_text()
+
+    def run(self, name: str, **flags: Any) -> tuple[int, str]:
+        return self.wait(self.start("run", name, True, {**SHORT, **flags}))
+
+    def shell(self, script: str) -> str:
+        return str(self.machine.do("shell", script)).strip()
+
+    def kill(self, pid: int, number: int = signal.SIGKILL) -> None:
+        self.machine.do("kill", pid, number)
+
+    def console_level(self) -> int:
+        return int(self.shell("cat /proc/sys/kernel/printk").split()[0])
+
+    def experiment(self, name: str) -> Experiment:
+        return Experiment(self.share / "checkout/results" / name)
+
+    def until_in_charge(self, ops: str) -> None:
+        assert self.machine.do("until_in_charge", ops) == ops
+
+
+@pytest.fixture(scope="module")
+def host(
+    root: LabRoot, kernel: Kernel, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Host]:
+    host = Host(root, kernel, tmp_path_factory.mktemp("host"))
+    host.build()
+    yield host
+    host.machine.close()
+
+
+CONTROL = "scx_simple_control"
+STATE = "cat /sys/kernel/sched_ext/state"
+#: What an experiment could leave behind.
+RESIDUE = (
+    "ls -d /sys/fs/bpf/scxlab* /sys/fs/cgroup/scxlab*/ /run/scxlab/*.json 2>/dev/null"
+)
+AGENT = "cut -d: -f2 /run/scxlab/agent.json | cut -d, -f1"
+
+
+def clean(host: Host) -> None:
+    assert host.shell(STATE) == "disabled"
+    assert host.shell(RESIDUE) == ""
+    assert host.console_level() == 4
+
+
+def test_nobody_agreed(host: Host) -> None:
+    """Before any other test: consent is remembered."""
+    code, said = host.wait(host.start("run", "x", False, SHORT))
+    assert code == 2
+    assert "--yes" in said
+    assert not host.experiment("x").path.exists()
+
+
+def test_results_are_those_of_any_backend(host: Host) -> None:
+    code, said = host.run("ok")
+    assert code == 0, said
+    results = list(host.experiment("ok").results())
+    assert {r.spec.variant for r in results} == {"control", "test"}
+    for result in results:
+        assert result.outcome is Outcome.OK, result.reason
+        assert result.proof["before"] == result.proof["after"]
+        assert result.proof["share_of_threads_in_sched_ext"] == 1.0
+        assert result.facts["caches_dropped"] is True
+        files = host.experiment("ok").files(result.spec)
+        table = pd.read_csv(files.csv)
+        assert tuple(table.columns) == CSV_COLUMNS
+        assert table["map_entries"].iloc[-1] > 100
+        assert "scx_simple" in files.dmesg.read_text()
+    manifest = host.experiment("ok").manifest()
+    assert manifest.facts["backend"] == "host"
+    assert manifest.facts["kernel"] == host.shell("uname -r")
+    settings = manifest.facts["settings"]
+    assert settings["console-level"] == {"before": "4", "during": "1"}
+    assert settings["governor"]["before"] == "not on this machine"
+    assert [b["boot"] for b in manifest.boots] == [1]
+    clean(host)
+
+
+def test_an_ejection_is_told_and_the_machine_goes_on(host: Host) -> None:
+    path = f"{IN_GUEST}/checkout/build/faulty.bpf.o"
+    code, said = host.run("ejected", schedulers=[path], samplers=["bpf-map"])
+    assert code == 0, said
+    (result,) = host.experiment("ejected").results()
+    assert result.outcome is Outcome.EJECTED
+    assert "the fault that was asked for" in result.reason
+    clean(host)
+
+
+def test_another_scheduler_in_charge_is_named(host: Host) -> None:
+    built = f"{IN_GUEST}/checkout/build/scx_simple_control.bpf.o"
+    host.shell(f"bpftool struct_ops register {built} /sys/fs/bpf/theirs")
+    try:
+        host.until_in_charge(CONTROL)
+        code, said = host.run("refused")
+        assert code == 4
+        assert f"the scheduler {CONTROL!r} is in charge" in said
+        assert host.shell(STATE) == "enabled", "it is not ours to unload"
+    finally:
+        host.shell("rm -r /sys/fs/bpf/theirs")
+    host.until_in_charge("")
+
+
+def test_after_sigkill_of_runner_and_agent_all_is_restored(host: Host) -> None:
+    """The runner, then the agent of the one that goes on where that stopped."""
+    first = host.start("run", "killed", True, SHORTER)
+    host.until_in_charge(CONTROL)
+    assert host.console_level() == 1
+    code, said = host.wait(host.start("system", "reset"))
+    assert code == 2, "not under a running experiment"
+    assert "is running" in said
+    host.kill(first)
+    assert host.machine.do("wait", first) == -signal.SIGKILL
+    host.until_in_charge("")
+    assert host.console_level() == 1, "nobody was left to restore it"
+
+    second = host.start("run", "killed", True, SHORTER)
+    host.until_in_charge(CONTROL)
+    said = (host.share / "said").read_text()
+    assert "killed: console-level: /proc/sys/kernel/printk is 4 again" in said
+    host.kill(int(host.shell(AGENT)))
+    code, said = host.wait(second)
+    assert code == 0, said
+    assert "LOST: the agent died: it got SIGKILL" in said
+    manifest = host.experiment("killed").manifest()
+    assert manifest.outcomes == {"OK": 1}
+    assert manifest.retries == 1
+    assert [b["boot"] for b in manifest.boots] == [1, 2, 3]
+    assert manifest.facts["settings"]["console-level"]["before"] == "4"
+    clean(host)
+
+
+def test_an_interrupted_runner_leaves_nothing(host: Host) -> None:
+    pid = host.start("run", "stopped", True, SHORTER)
+    host.until_in_charge(CONTROL)
+    host.kill(pid, signal.SIGTERM)
+    code, said = host.wait(pid)
+    assert code == 130, said
+    clean(host)
+
+
+def test_the_machine_is_tuned_until_it_is_reset(host: Host) -> None:
+    aslr = "cat /proc/sys/kernel/randomize_va_space"
+    assert host.shell(aslr) == "2"
+    code, said = host.wait(host.start("system", "tune"))
+    assert code == 0, said
+    assert host.shell(aslr) == "0"
+    code, said = host.wait(host.start("system", "reset"))
+    assert "randomize_va_space is 2 again" in said
+    assert host.shell(aslr) == "2"
+    clean(host)
+
+
+def test_without_a_lab_root_the_machines_tools_build(host: Host) -> None:
+    said = host.machine.do("own_tools")
+    assert "bpftool" in said
+    assert "experiments" in said, "binds are seen"
+    assert host.shell("grep -c scxlab/machine /proc/mounts") == "0"
