@@ -20,6 +20,7 @@ from experiments import (
     kernel_image,
     knobs,
     labroot,
+    namespaces,
     plan,
     registry,
     sources,
@@ -90,7 +91,7 @@ ParseMachine.error = _usage_error  # type: ignore[method-assign,assignment]
 
 
 def setup(refresh: bool) -> labroot.LabRoot:
-    labroot.require_root()
+    namespaces.require()
     if (labroot.place() / "lab/labroot.json").exists() and not refresh:
         root = labroot.open_root()
         say(f"the lab root is ready: {root.path}")

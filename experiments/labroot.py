@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from experiments import namespaces
 from experiments.console import Report
 from experiments.errors import LabRootError, MissingRequirement
 from experiments.model import Completed, digest
@@ -98,7 +99,7 @@ while [ "$1" != -- ]; do
 done
 shift
 mount -t proc proc "$root/proc"
-mount --bind /dev "$root/dev"
+mount --rbind /dev "$root/dev"
 exec chroot "$root" "$@"
 """
 
@@ -141,14 +142,6 @@ def is_made() -> bool:
     return (place() / _STAMP).exists()
 
 
-def require_root() -> None:
-    if os.geteuid() != 0:
-        raise MissingRequirement(
-            "this needs root, for chroot and mount namespaces: run it with sudo "
-            "(sudo -E keeps your cache directory)"
-        )
-
-
 def _lock(how: int) -> int:
     """Take the lock of the cache; it is held until the descriptor is closed, or we end.
 
@@ -169,7 +162,7 @@ def open_root() -> LabRoot:
 
     It cannot be replaced until this process ends.
     """
-    require_root()
+    namespaces.require()
     try:
         _lock(fcntl.LOCK_SH)
     except BlockingIOError:
@@ -210,8 +203,7 @@ def enter(
     pairs = [str(p) for place, seen in (binds or {}).items() for p in (seen, place)]
     script = _MIRROR + _ENTER if root == machine() else _ENTER
     return [
-        *("unshare", "--mount", "--pid", "--fork", "--kill-child"),
-        *("--propagation", "private", "--"),
+        *namespaces.unshare("--propagation", "private"),
         *("sh", "-ec", script, "enter", str(root), *pairs, "--"),
         *(str(a) for a in argv),
     ]
@@ -244,7 +236,7 @@ def make(report: Report, refresh: bool = False) -> LabRoot:
     The old one stays in use until the new one is complete. Raises MissingRequirement
     when the machine lacks something, LabRootError when making fails.
     """
-    require_root()
+    namespaces.require()
     try:
         lock = _lock(fcntl.LOCK_EX)
     except BlockingIOError:
@@ -262,7 +254,7 @@ def _make(report: Report, refresh: bool) -> LabRoot:
     if (path / _STAMP).exists() and not refresh:
         return read_root()
     for stale in cache_dir().glob(".labroot-*"):
-        shutil.rmtree(stale)
+        namespaces.remove(stale)
     _check_disk(cache_dir())
     _require_mmdebstrap(report)
     beside = cache_dir() / f".labroot-{key()}.{os.getpid()}"
@@ -278,9 +270,9 @@ def _make(report: Report, refresh: bool) -> LabRoot:
             if old.exists():
                 old.rename(path)
             raise
-        shutil.rmtree(old, ignore_errors=True)
+        namespaces.remove(old)
     finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        namespaces.remove(beside)
     return read_root()
 
 
@@ -298,12 +290,14 @@ def _require_mmdebstrap(report: Report) -> None:
     """mmdebstrap is one package of Debian and Ubuntu; install it where apt is."""
     if shutil.which("mmdebstrap"):
         return
-    missing = MissingRequirement("no mmdebstrap: apt-get install mmdebstrap")
+    missing = MissingRequirement("no mmdebstrap: as root, apt-get install mmdebstrap")
     if shutil.which("apt-get") is None:
         raise MissingRequirement(
             "no mmdebstrap, and no apt-get to install it with: the lab root is made "
             "on Debian or a distribution derived from it"
         )
+    if os.geteuid():
+        raise missing
     report("mmdebstrap is missing: apt-get install mmdebstrap")
     env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     try:
@@ -349,7 +343,7 @@ def _debootstrap(target: Path, report: Report) -> None:
     passed = [s for line in settings.splitlines() if (s := _apt_setting(line))]
     site = _apt_site()
     argv = [
-        *("unshare", "--mount", "--pid", "--fork", "--kill-child", "--"),
+        *namespaces.unshare(),
         *("mmdebstrap", "--mode=root", "--variant=minbase"),
         '--aptopt=Apt::Install-Recommends "false"',
         '--aptopt=Acquire::Retries "3"',

@@ -10,8 +10,7 @@ from pathlib import Path
 from experiments import host_leftovers, settings
 from experiments.console import Rows, say, show_rows
 from experiments.errors import MissingRequirement, unknown_name
-from experiments.labroot import require_root
-from experiments.tuning import OF_RUN, TUNED, Tuning
+from experiments.tuning import OF_RUN, TUNED, Tuning, require_root
 
 _ROOT = Path("/")
 

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 from experiments.errors import MissingRequirement
-from experiments.labroot import LabRoot, is_made, machine, open_root, require_root
+from experiments.labroot import LabRoot, is_made, machine, open_root
 from experiments.model import digest
 from experiments.proc import CommandFailed, run
 
@@ -28,7 +28,6 @@ def open_tools() -> LabRoot:
 
     Raises MissingRequirement naming what both lack.
     """
-    require_root()
     return open_root() if is_made() else _own()
 
 

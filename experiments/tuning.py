@@ -14,6 +14,7 @@ import contextlib
 import dataclasses
 import fcntl
 import json
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,6 +62,14 @@ class Change:
             return f"{self.setting}: {self.path} is {now}, which is not ours: left so"
         Path(self.path).write_text(f"{self.was}\n")
         return f"{self.setting}: {self.path} is {self.was} again"
+
+
+def require_root() -> None:
+    """For what concerns the machine itself, root in a namespace is none."""
+    if os.geteuid() != 0:
+        raise MissingRequirement(
+            "this changes the machine itself, which takes root: sudo -E"
+        )
 
 
 Layers = dict[str, list[Change]]

@@ -26,7 +26,7 @@ from experiments.console import say
 from experiments.errors import ConfigError, MissingRequirement
 from experiments.kernel import sched_ext
 from experiments.kernel_image import Kernel
-from experiments.labroot import LabRoot, require_root
+from experiments.labroot import LabRoot
 from experiments.line import Line
 from experiments.model import Job, RunResult
 from experiments.proc import end, last_lines, start
@@ -50,7 +50,7 @@ class HostBackend:
             raise ConfigError(
                 "--kernel is booted in a VM; --backend host runs on the kernel there is"
             )
-        require_root()
+        tuning.require_root()
         if not sched_ext.available():
             raise MissingRequirement(
                 f"this kernel ({platform.release()}) has no sched_ext: boot Linux 6.12 "
@@ -65,6 +65,7 @@ class HostBackend:
         self._root = root
         self._kernel = kernel
         self._agent: _Agent | None = None
+        self._boot_number = 0
         self._share: Share | None = None
         self._tuning = tuning.Tuning()
         self._stack = contextlib.ExitStack()
@@ -82,7 +83,6 @@ class HostBackend:
         _check_free()
         self._experiment = experiment
         self._share = Share(experiment.path / "attempts", experiment.path / "attempts")
-        self._boots: list[Mapping[str, Any]] = [*experiment.manifest().boots]
         self._set()
 
     def _set(self) -> None:
@@ -118,17 +118,12 @@ class HostBackend:
     def _ready(self) -> tuple[Share, _Agent]:
         assert self._share is not None
         if self._agent is None:
-            log = self._experiment.path / f"boots/agent{len(self._boots) + 1}.log"
+            number = len(self._experiment.manifest().boots) + 1
+            log = self._experiment.path / f"boots/agent{number}.log"
             self._agent = agent = _Agent(self._share.stage_code(), log)
-            self._boots.append(
-                {
-                    "boot": len(self._boots) + 1,
-                    "boot_s": round(agent.boot_s, 2),
-                    "agent": dict(agent.facts),
-                    "settings": self._settings,
-                }
-            )
-            self._experiment.update(boots=tuple(self._boots))
+            said = {"boot_s": round(agent.boot_s, 2), "agent": dict(agent.facts)}
+            said |= {"settings": self._settings}
+            self._boot_number = self._experiment.add_boot(said)
         return self._share, self._agent
 
     def missing(self, jobs: Sequence[Job]) -> Mapping[str, Sequence[str]]:
@@ -138,7 +133,7 @@ class HostBackend:
     def execute(self, job: Job, tick: Callable[[str], None]) -> RunResult:
         """Raises BackendLost when the agent dies under the run."""
         share, agent = self._ready()
-        facts = {"boot": len(self._boots), "caches_dropped": _drop_caches()}
+        facts = {"boot": self._boot_number, "caches_dropped": _drop_caches()}
         return share.execute(agent.line, job, tick, facts)
 
     def renew(self) -> None:

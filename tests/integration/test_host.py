@@ -23,14 +23,12 @@ import pytest
 
 from experiments import accel, agent_code, build, config, labroot
 from experiments import run as runner
-from experiments.build import Builder
 from experiments.config import PROJECT
 from experiments.kernel_image import Kernel
 from experiments.labroot import LabRoot
 from experiments.model import CSV_COLUMNS, Outcome
 from experiments.qemu import Guest, Shape
 from experiments.results import Experiment
-from tests.integration.conftest import FAULT
 
 HERE = Path(__file__).parent / "host"
 IN_GUEST = Path("/lab/share")
@@ -42,7 +40,7 @@ SHORT: dict[str, Any] = {
     "sample_interval_s": 1,
 }
 #: Where it is not about what is measured.
-SHORTER = {**SHORT, "cleanups": ["none"], "samplers": ["bpf-map"]}
+SHORTER = {**SHORT, "duration_s": 2, "cleanups": ["none"], "samplers": ["bpf-map"]}
 
 
 class UsersMachine(Guest):
@@ -109,9 +107,6 @@ class Host:
             patch.setattr(build, "BUILD", where)
             patch.setattr(build, "BIN", where / "bin")
             runner.build_all(config.load(None, **SHORT), self._root, kernel)
-            defines = ["-DFAULT=1", '-DOPS_NAME="fault_1"']
-            target = where / "faulty.bpf.o"
-            Builder(self._root, kernel).bpf_object(FAULT, target, defines)
 
     def start(self, command: str, *arguments: Any) -> int:
         said = f"{IN_GUEST}/said"
@@ -197,16 +192,6 @@ def test_results_are_those_of_any_backend(host: Host) -> None:
     clean(host)
 
 
-def test_an_ejection_is_told_and_the_machine_goes_on(host: Host) -> None:
-    path = f"{IN_GUEST}/checkout/build/faulty.bpf.o"
-    code, said = host.run("ejected", schedulers=[path], samplers=["bpf-map"])
-    assert code == 0, said
-    (result,) = host.experiment("ejected").results()
-    assert result.outcome is Outcome.EJECTED
-    assert "the fault that was asked for" in result.reason
-    clean(host)
-
-
 def test_another_scheduler_in_charge_is_named(host: Host) -> None:
     built = f"{IN_GUEST}/checkout/build/scx_simple_control.bpf.o"
     host.shell(f"bpftool struct_ops register {built} /sys/fs/bpf/theirs")
@@ -250,12 +235,21 @@ def test_after_sigkill_of_runner_and_agent_all_is_restored(host: Host) -> None:
     clean(host)
 
 
-def test_an_interrupted_runner_leaves_nothing(host: Host) -> None:
-    pid = host.start("run", "stopped", True, SHORTER)
+def test_an_ejection_is_told_and_an_interrupt_leaves_nothing(host: Host) -> None:
+    """SysRq-S throws a scheduler out. The experiment goes on, and is stopped."""
+    two = {**SHORTER, "iterations": 2}
+    pid = host.start("run", "stopped", True, two)
+    host.until_in_charge(CONTROL)
+    host.shell("sleep 1; echo S > /proc/sysrq-trigger")
+    host.until_in_charge("")
     host.until_in_charge(CONTROL)
     host.kill(pid, signal.SIGTERM)
     code, said = host.wait(pid)
     assert code == 130, said
+    (result,) = host.experiment("stopped").results()
+    assert result.outcome is Outcome.EJECTED
+    assert "sysrq" in result.reason.lower()
+    assert CONTROL in result.reason
     clean(host)
 
 

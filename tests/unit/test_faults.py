@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from experiments import config, faults, kernel_image, labroot, registry, run
+from experiments import config, faults, registry, run
 from experiments.config import Config
 from experiments.model import CSV_COLUMNS, Job, Outcome, RunResult
 from experiments.results import Experiment
@@ -38,6 +38,10 @@ class Recording(FakeBackend):
     def __init__(self, *made_from: object) -> None:
         super().__init__(always(Outcome.OK))
 
+    @staticmethod
+    def target(config: Config) -> tuple[None, None]:
+        return None, None
+
     def facts(self) -> Mapping[str, Any]:
         return {"kernel_sha256": "k", "accel": "none", "vm": {}, "labroot": {}}
 
@@ -50,9 +54,7 @@ class Recording(FakeBackend):
 
 
 @pytest.fixture(autouse=True)
-def no_lab_root(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(labroot, "open_root", lambda: None)
-    monkeypatch.setattr(kernel_image, "prepare", lambda root, own: None)
+def nothing_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run, "build_all", lambda *made_from: {})
     monkeypatch.setattr(run.facts, "machine", lambda project: {})
     monkeypatch.setattr(run, "BIN", Path(__file__).parent)

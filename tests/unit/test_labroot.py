@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 from __future__ import annotations
 
+import getpass
 import json
 import os
 import shutil
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments import labroot
+from experiments import labroot, namespaces
 from experiments.errors import LabRootError, MissingRequirement
 
 
@@ -60,12 +61,37 @@ def test_a_damaged_root_is_named() -> None:
         labroot.open_root()
 
 
-def test_without_root_the_remedy_is_sudo(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_root_it_takes_a_user_namespace(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    for use in (labroot.open_root, lambda: labroot.make(print)):
-        with pytest.raises(MissingRequirement, match="sudo") as caught:
-            use()
-        assert caught.value.exit_code == 4
+    monkeypatch.setattr(getpass, "getuser", lambda: "somebody")
+    uses = (labroot.open_root, lambda: labroot.make(print))
+    for found, words in ((None, "install uidmap"), ("x", "usermod .* somebody")):
+        monkeypatch.setattr(shutil, "which", lambda name, found=found: found)
+        monkeypatch.setattr(namespaces, "_SUBUID", (tmp_path / "absent",))
+        for use in uses:
+            namespaces._refusal.cache_clear()
+            with pytest.raises(MissingRequirement, match=f"{words}.*sudo") as caught:
+                use()
+            assert caught.value.exit_code == 4
+    namespaces._refusal.cache_clear()
+
+
+def test_a_users_ids_are_found_by_name_and_number() -> None:
+    assert namespaces._has_ids("root:1:2\nme:100000:65536\n", "me")
+    assert namespaces._has_ids(f"{os.getuid()}:100000:65536\n", "me")
+    assert not namespaces._has_ids("meg:100000:65536\n", "me")
+
+
+def test_a_user_is_root_in_a_namespace(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "--user" not in namespaces.unshare()
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert namespaces.unshare("--propagation", "private") == [
+        *("unshare", "--user", "--map-root-user", "--map-auto"),
+        *("--mount", "--pid", "--fork", "--kill-child"),
+        *("--propagation", "private", "--"),
+    ]
 
 
 def test_a_full_disk_is_said_before_anything_is_made(

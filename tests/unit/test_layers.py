@@ -45,6 +45,7 @@ LAYERS = [
         "experiments.enums",
         "experiments.knobs",
         "experiments.labroot",
+        "experiments.namespaces",
         "experiments.sources",
     },
     {
