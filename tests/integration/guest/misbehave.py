@@ -51,7 +51,7 @@ class Misbehave:
 
     def argv(self, spec: RunSpec, bin_dir: Path) -> Sequence[str]:
         how = str(spec.workload_params["how"])
-        # The time the agent allows is what the test would take
+        # The time the agent allows is what the test would take; until the next run
         drive.END_GRACE_S = 1.0 if how == "late" else PATIENCE_S
         script = SCRIPTS[how]
         return ("sh", "-c", script.format(duration=spec.duration_s))
