@@ -42,6 +42,7 @@ class VmSettings(_Section):
 
     cpus: int = Field(default=2, ge=1, le=64)
     memory_mb: int = Field(default=2048, ge=512, le=1 << 20)
+    jobs: int = Field(default=1, ge=1, le=256)  # guests side by side
     accel: Literal["auto", "kvm", "tcg"] = "auto"
     kernel: Path | None = None
 

@@ -330,6 +330,20 @@ class Loader(Protocol):
     def loaded(self, job: Job) -> AbstractContextManager[Loaded]: ...
 
 
+@dataclass(frozen=True)
+class Lane:
+    """One of several places side by side: its number from 0, and the CPUs it alone has.
+
+    Without CPUs it is the only one, and runs wherever the machine lets it.
+    """
+
+    number: int = 0
+    cpus: tuple[int, ...] = ()
+
+
+ALONE = Lane()
+
+
 class Backend(Protocol):
     """A place where the agent runs; one module each exposes such a class as BACKEND.
 
@@ -348,7 +362,7 @@ class Backend(Protocol):
 
     def __init__(self, config: Any, root: Any, kernel: Any) -> None: ...
 
-    def begin(self, experiment: Any) -> None: ...
+    def begin(self, experiment: Any, lane: Lane = ALONE) -> None: ...
 
     def missing(self, jobs: Sequence[Job]) -> Mapping[str, Sequence[str]]:
         """Of the jobs that cannot run here, their labels and the reasons."""

@@ -75,10 +75,16 @@ def qemu_argv(shape: Shape, image: str) -> list[str]:
     ]
 
 
+def _taskset(cpus: Sequence[int]) -> list[str]:
+    """What keeps a command on `cpus`."""
+    return ["taskset", "--cpu-list", ",".join(map(str, cpus))] if cpus else []
+
+
 class Guest:
     """A booted guest; `facts` are the agent's own of its kernel.
 
-    `run_dir` gets the sockets, the console and the logs of QEMU and virtiofsd.
+    `run_dir` gets the sockets, the console and the logs of QEMU and virtiofsd. With
+    `cpus` all three run on those alone.
     """
 
     def __init__(
@@ -89,7 +95,9 @@ class Guest:
         share: Path,
         run_dir: Path,
         boot_timeout_s: float = BOOT_TIMEOUT_S,
+        cpus: Sequence[int] = (),
     ) -> None:
+        self._pin = _taskset(cpus)
         self._root = root.path
         self._run_dir = run_dir
         self._stack = contextlib.ExitStack()
@@ -120,9 +128,14 @@ class Guest:
         stdio: int = subprocess.DEVNULL,
     ) -> subprocess.Popen[bytes]:
         log = self._stack.enter_context((self._run_dir / f"{name}.log").open("wb"))
-        command = enter(self._root, argv, {"/lab/run": self._run_dir, **binds})
+        inside = enter(self._root, argv, {"/lab/run": self._run_dir, **binds})
+        command = [*self._pin, *inside]
         process = start(
-            command, stdin=stdio, stdout=stdio, stderr=log, env=inside_env()
+            [*self._pin, *command],
+            stdin=stdio,
+            stdout=stdio,
+            stderr=log,
+            env=inside_env(),
         )
         self._stack.callback(end, process)
         return process

@@ -20,7 +20,7 @@ from experiments.config import PROJECT, Config
 from experiments.console import say
 from experiments.errors import ConfigError
 from experiments.execute import Built, IsDecided, execute, never
-from experiments.model import Backend, Plan, RunSpec, digest
+from experiments.model import ALONE, Backend, Lane, Plan, RunSpec, digest
 from experiments.results import LOCK, Experiment
 from experiments.watch import duration, estimate_s
 
@@ -90,6 +90,7 @@ def run(
     wrong in a run is its outcome.
     """
     planned = plan.build(config)
+    places = lanes(config)
     faults.step("planned")
     root, kernel = target(config)
     built = build_all(config, root, kernel)
@@ -105,23 +106,49 @@ def run(
     with _locked(experiment):
         experiment.settle()
         pending = experiment.pending(planned.specs)
-        say(_announce(experiment, planned, pending))
+        say(_announce(experiment, planned, pending, len(places)))
         if pending:
-            with contextlib.closing(backend):
-                backend.begin(experiment)
-                execute(experiment, [backend], built, pending, is_decided)
+            others = [type(backend)(config, root, kernel) for _ in places[1:]]
+            with contextlib.ExitStack() as stack:
+                for each, lane in zip((backend, *others), places, strict=True):
+                    stack.callback(each.close)
+                    each.begin(experiment, lane)
+                execute(experiment, [backend, *others], built, pending, is_decided)
             faults.step("guest ended")
     faults.step("experiment done")
     return experiment
 
 
-def _announce(experiment: Experiment, planned: Plan, pending: Sequence[RunSpec]) -> str:
+def lanes(config: Config) -> list[Lane]:
+    """Where runs are done side by side, each place with CPUs of its own.
+
+    Raises ConfigError where there are too few: two guests on the same CPUs measure
+    each other.
+    """
+    jobs, each = config.vm.jobs, config.vm.cpus
+    if jobs == 1:
+        return [ALONE]
+    if config.backend != "vm":
+        raise ConfigError(f"vm.jobs is {jobs}: the backend {config.backend} is one")
+    cpus = sorted(os.sched_getaffinity(0))
+    if jobs * each > len(cpus):
+        raise ConfigError(
+            f"vm.jobs {jobs} with vm.cpus {each} takes {jobs * each} CPUs, here are "
+            f"{len(cpus)}: guests that share CPUs measure each other; at most "
+            f"{max(len(cpus) // each, 1)} of them fit"
+        )
+    return [Lane(i, tuple(cpus[i * each : (i + 1) * each])) for i in range(jobs)]
+
+
+def _announce(
+    experiment: Experiment, planned: Plan, pending: Sequence[RunSpec], side_by_side: int
+) -> str:
     done = len(planned.specs) - len(pending)
     where = os.path.relpath(experiment.path)
     if not pending:
         return f"{where}: all {done} runs are done (another --seed makes a new one)"
     kept = f", {done} done before" if done else ""
-    about = duration(estimate_s(pending))
+    about = duration(estimate_s(pending) / side_by_side)
     return f"{where}: {len(pending)} runs to do{kept}, about {about}"
 
 

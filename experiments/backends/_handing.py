@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import shutil
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,34 +18,41 @@ from experiments.drive import END_GRACE_S
 from experiments.errors import ConfigError
 from experiments.files import atomic_write
 from experiments.line import Line
-from experiments.model import BuiltObject, Job, Metric, Outcome, RunResult
+from experiments.model import BuiltObject, Job, Lane, Metric, Outcome, RunResult
 from experiments.results import Experiment
 
 #: Longest silence of the agent: loading and unloading under a busy emulator included.
 SILENCE_S = 120.0
 _STAGE = Path(".stage")
+#: Held by the lane that copies something to the share.
+_STAGING = threading.Lock()
 
 
 class Share:
     """A directory for the files of runs, `inside` being where the agent sees it.
 
-    The agent's code, objects and tools are copied to it, so that nothing changes under
-    a running experiment.
+    The agent's code, objects and tools are copied to it, once, so that nothing changes
+    under a running experiment. All lanes have it together; the first one makes it anew,
+    and takes it away.
     """
 
-    def __init__(self, path: Path, inside: Path) -> None:
+    def __init__(self, path: Path, inside: Path, lane: Lane) -> None:
         self.path = path
         self._inside = inside
+        self._is_first = lane.number == 0
         # What a killed run has left
-        self.clear()
+        self.close()
 
-    def clear(self) -> None:
-        shutil.rmtree(self.path / _STAGE, ignore_errors=True)
+    def close(self) -> None:
+        if self._is_first:
+            shutil.rmtree(self.path / _STAGE, ignore_errors=True)
 
     def stage_code(self) -> Path:
-        """A fresh copy of the agent's code; its directory here."""
+        """The agent's code as it was when the experiment was begun here."""
         self.path.mkdir(parents=True, exist_ok=True)
-        agent_code.stage(self.path)
+        with _STAGING:
+            if not (self.path / agent_code.CODE).exists():
+                agent_code.stage(self.path)
         return self.path / agent_code.CODE
 
     def missing(
@@ -87,7 +95,8 @@ class Share:
 
     def _hand_over(self, job: Job) -> str:
         """Write the job's file; its path as the agent sees it."""
-        inside = self._seen(job)
+        with _STAGING:
+            inside = self._seen(job)
         raw = json.dumps(dataclasses.asdict(inside), default=os.fspath)
         atomic_write(job.out_dir / "job.json", raw)
         faults.step("job handed over")

@@ -28,7 +28,7 @@ from experiments.kernel import sched_ext
 from experiments.kernel_image import Kernel
 from experiments.labroot import LabRoot
 from experiments.line import Line
-from experiments.model import Job, RunResult
+from experiments.model import ALONE, Job, Lane, RunResult
 from experiments.proc import end, last_lines, start
 from experiments.results import Experiment
 
@@ -70,7 +70,7 @@ class HostBackend:
         self._tuning = tuning.Tuning()
         self._stack = contextlib.ExitStack()
 
-    def begin(self, experiment: Experiment) -> None:
+    def begin(self, experiment: Experiment, lane: Lane = ALONE) -> None:
         """What follows is done for this experiment, and for none other here.
 
         Raises ConfigError while another one runs, MissingRequirement while another
@@ -82,7 +82,9 @@ class HostBackend:
             say(f"  left by an invoke that was killed: {words}")
         _check_free()
         self._experiment = experiment
-        self._share = Share(experiment.path / "attempts", experiment.path / "attempts")
+        self._share = Share(
+            experiment.path / "attempts", experiment.path / "attempts", lane
+        )
         self._set()
 
     def _set(self) -> None:
@@ -149,7 +151,7 @@ class HostBackend:
         finally:
             self._stack.close()
             if self._share is not None:
-                self._share.clear()
+                self._share.close()
 
 
 class _Agent:

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import datetime
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -15,7 +17,7 @@ from experiments.config import Config
 from experiments.errors import BackendLost, MissingRequirement
 from experiments.kernel_image import Kernel
 from experiments.labroot import LabRoot
-from experiments.model import Job, Outcome, RunResult
+from experiments.model import ALONE, Job, Lane, Outcome, RunResult
 from experiments.qemu import Guest, Shape
 from experiments.results import Experiment
 
@@ -41,11 +43,12 @@ class VmBackend:
         self._boot_number = 0
         self._accel = ("", "")
 
-    def begin(self, experiment: Experiment) -> None:
+    def begin(self, experiment: Experiment, lane: Lane = ALONE) -> None:
         """What follows is done for this experiment."""
         self._experiment = experiment
-        self._share = Share(experiment.path / "attempts", _INSIDE)
-        self._run_dir = experiment.path / ".vm"
+        self._lane = lane
+        self._share = Share(experiment.path / "attempts", _INSIDE, lane)
+        self._run_dir = experiment.path / ".vm" / str(lane.number)
 
     def facts(self) -> Mapping[str, Any]:
         accel_name, why = self._choose_accel()
@@ -55,13 +58,20 @@ class VmBackend:
             "kernel_sha256": self._kernel.sha256,
             "accel": accel_name,
             "accel_because": why,
-            "vm": self._config.vm.model_dump(mode="json"),
+            "vm": self._shape(),
             "labroot": {
                 "key": self._root.key,
                 "suite": self._root.suite,
                 "packages": dict(self._root.packages),
             },
         }
+
+    def _shape(self) -> Mapping[str, Any]:
+        """As before there were several guests at once, where there is one."""
+        shape = self._config.vm.model_dump(mode="json")
+        if shape["jobs"] == 1:
+            del shape["jobs"]
+        return shape
 
     def _choose_accel(self) -> tuple[str, str]:
         if not self._accel[0]:
@@ -78,7 +88,12 @@ class VmBackend:
         shape = Shape(vm.cpus, vm.memory_mb, self._choose_accel()[0])
         try:
             guest = Guest(
-                self._root, self._kernel, shape, self._share.path, self._run_dir
+                self._root,
+                self._kernel,
+                shape,
+                self._share.path,
+                self._run_dir,
+                cpus=self._lane.cpus,
             )
         except BackendLost as error:
             self._keep_console()
@@ -90,6 +105,8 @@ class VmBackend:
                 ) from error
             raise
         said = {"boot_s": round(guest.boot_s, 2), "agent": dict(guest.facts)}
+        if self._lane.cpus:
+            said |= {"lane": self._lane.number, "cpus": list(self._lane.cpus)}
         self._boot_number = self._experiment.add_boot(said)
         faults.step("booted")
         return guest
@@ -154,15 +171,23 @@ class VmBackend:
     def close(self) -> None:
         self.renew()
         shutil.rmtree(self._run_dir, ignore_errors=True)
-        self._share.clear()
+        with contextlib.suppress(OSError):  # another lane has its own there
+            self._run_dir.parent.rmdir()
+        self._share.close()
 
     def _keep_console(self) -> None:
         console = self._run_dir / "console.log"
         if console.exists():
             folder = self._experiment.path / "boots"
             folder.mkdir(exist_ok=True)
-            count = len(list(folder.iterdir()))  # boots that failed have one, too
-            console.replace(folder / f"boot{count + 1}_console.log")
+            name = f"boot{self._boot_number}" if self._boot_number else self._failed()
+            console.replace(folder / f"{name}_console.log")
+        self._boot_number = 0
+
+    def _failed(self) -> str:
+        """For the console of a guest that did not come up, and has no number."""
+        now = datetime.datetime.now(datetime.UTC)
+        return f"failed_{now:%Y%m%dT%H%M%S.%f}"
 
 
 BACKEND = VmBackend

@@ -7,6 +7,7 @@ The backend here is a fake; the real one has tests of its own on a real kernel.
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import pytest
 
 from experiments import config, execute, plan, run
 from experiments.errors import BackendLost, ConfigError
-from experiments.model import Job, Outcome, RunResult, RunSpec
+from experiments.model import ALONE, Job, Lane, Outcome, RunResult, RunSpec
 from experiments.results import Experiment
 
 Behaviour = Callable[[int, RunSpec], Outcome]
@@ -38,7 +39,7 @@ class FakeBackend:
         }
         return no_module
 
-    def begin(self, experiment: Experiment) -> None:
+    def begin(self, experiment: Experiment, lane: Lane = ALONE) -> None:
         pass
 
     def facts(self) -> Mapping[str, Any]:
@@ -213,3 +214,90 @@ def test_a_block_that_was_begun_is_done_to_its_end(experiment: Experiment) -> No
     pending = experiment.pending(specs)
     execute.execute(experiment, [backend], {}, pending, lambda found, spec: True)
     assert backend.done == [specs[1].label]
+
+
+# --- several lanes --------------------------------------------------------------------
+
+
+class LaneBackend(FakeBackend):
+    """Waits in its first run until the other lane has begun one, too."""
+
+    def __init__(self, together: threading.Barrier, behaviour: Behaviour) -> None:
+        super().__init__(behaviour)
+        self._together = together
+
+    def execute(self, job: Job, tick: Callable[[str], None]) -> RunResult:
+        if not self.done:
+            self._together.wait(10)
+        return super().execute(job, tick)
+
+
+def test_lanes_share_the_blocks_and_split_none(experiment: Experiment) -> None:
+    together = threading.Barrier(2)
+    lanes = [LaneBackend(together, always(Outcome.OK)) for _ in range(2)]
+    specs = experiment.manifest().specs
+    execute.execute(experiment, lanes, {}, specs)
+    block = {spec.label: spec.block for spec in specs}
+    of_lanes = [{block[label] for label in lane.done} for lane in lanes]
+    assert [len(lane.done) for lane in lanes] == [2, 2]
+    assert [len(blocks) for blocks in of_lanes] == [1, 1]
+    assert of_lanes[0] != of_lanes[1]
+    manifest = experiment.manifest()
+    assert manifest.outcomes == {"OK": 4}
+    assert set(manifest.results) == {spec.run_id for spec in specs}
+
+
+def test_what_ends_a_lane_ends_them_all(experiment: Experiment) -> None:
+    together = threading.Barrier(2)
+    closed = threading.Event()
+
+    class Waiting(LaneBackend):
+        """Its guest answers nothing, and dies when it is closed."""
+
+        def execute(self, job: Job, tick: Callable[[str], None]) -> RunResult:
+            self._together.wait(10)
+            assert closed.wait(10)
+            raise BackendLost("the guest was ended")
+
+        def close(self) -> None:
+            closed.set()
+
+    class Broken(LaneBackend):
+        def execute(self, job: Job, tick: Callable[[str], None]) -> RunResult:
+            self._together.wait(10)
+            raise ConfigError("built anew")
+
+    lanes = [
+        Waiting(together, always(Outcome.OK)),
+        Broken(together, always(Outcome.OK)),
+    ]
+    with pytest.raises(ConfigError, match="built anew"):
+        execute.execute(experiment, lanes, {}, experiment.manifest().specs)
+    assert experiment.manifest().outcomes == {}
+
+
+@pytest.mark.parametrize(
+    ("jobs", "cpus", "expected"),
+    [(1, 2, [()]), (2, 1, [(4,), (6,)]), (2, 2, [(4, 6), (8, 9)])],
+)
+def test_every_lane_has_cpus_of_its_own(
+    jobs: int,
+    cpus: int,
+    expected: list[tuple[int, ...]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {9, 4, 8, 6})
+    asked = config.parse({"schema": 1, "vm": {"jobs": jobs, "cpus": cpus}}, "test")
+    assert [lane.cpus for lane in run.lanes(asked)] == expected
+
+
+def test_lanes_that_would_share_cpus_are_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1, 2})
+    asked = config.parse({"schema": 1, "vm": {"jobs": 2, "cpus": 2}}, "test")
+    with pytest.raises(ConfigError, match="measure each other; at most 1"):
+        run.lanes(asked)
+    asked = config.parse({"schema": 1, "vm": {"jobs": 2}, "backend": "host"}, "test")
+    with pytest.raises(ConfigError, match="host is one"):
+        run.lanes(asked)
