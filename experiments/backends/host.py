@@ -82,9 +82,8 @@ class HostBackend:
             say(f"  left by an invoke that was killed: {words}")
         _check_free()
         self._experiment = experiment
-        self._share = Share(
-            experiment.path / "attempts", experiment.path / "attempts", lane
-        )
+        share = experiment.path.resolve() / "attempts"
+        self._share = Share(share, share, lane)
         self._set()
 
     def _set(self) -> None:

@@ -43,6 +43,8 @@ def invoke(monkeypatch: pytest.MonkeyPatch, line: str) -> int:
         ("import", 2, "directory"),
         ("bench everything", 2, "unknown bench 'everything'"),
         ("run --duration", 2, "--duration needs a value"),
+        ("system", 2, "action"),
+        ("system tuen", 2, "unknown action 'tuen'; did you mean 'tune'"),
     ],
 )
 def test_mistakes(
@@ -72,7 +74,15 @@ def test_the_list_names_everything(
 ) -> None:
     assert invoke(monkeypatch, "list") == 0
     said = capsys.readouterr().out
-    for name in ("scx_simple", "scan", "hackbench", "stress-ng", "custom-churn", "vm"):
+    for name in (
+        "scx_simple",
+        "scan",
+        "hackbench",
+        "stress-ng",
+        "custom-churn",
+        "vm",
+        "host",
+    ):
         assert name in said
 
 

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import io
+import os
+import signal
 import sys
 from pathlib import Path
 
@@ -158,6 +160,48 @@ def test_the_machines_own_root_is_made_up_in_memory(tmp_path: Path) -> None:
     made_up = " ".join(labroot.enter(labroot.machine(), ["true"]))
     assert "mount -t tmpfs" in made_up
     assert "mount -t tmpfs" not in " ".join(labroot.enter(tmp_path, ["true"]))
+
+
+def test_a_closed_terminal_is_an_interrupt() -> None:
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt), host._hang_up_is_interrupt():
+            os.kill(os.getpid(), signal.SIGHUP)
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_DFL
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_under_nohup_a_closed_terminal_is_nothing() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with host._hang_up_is_interrupt():
+            os.kill(os.getpid(), signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_caches_that_cannot_be_dropped_are_a_fact(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(host, "_DROP_CACHES", tmp_path / "absent/drop_caches")
+    assert host._drop_caches() is False
+    monkeypatch.setattr(host, "_DROP_CACHES", tmp_path / "drop_caches")
+    assert host._drop_caches() is True
+    assert (tmp_path / "drop_caches").read_text() == "3\n"
+
+
+def test_an_agent_that_was_of_another_invoke_is_no_longer_looked_for(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The number is ours, the time is not: a process that came later."""
+    monkeypatch.setattr(leftovers, "_AGENT", tmp_path / "agent.json")
+    leftovers.remember(os.getpid())
+    assert leftovers._agent() is not None
+    (tmp_path / "agent.json").write_text(f'{{"pid": {os.getpid()}, "created": 1.0}}')
+    assert leftovers._agent() is None
+    (tmp_path / "agent.json").write_text("{")
+    assert leftovers._agent() is None
 
 
 @pytest.fixture
