@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from pathlib import Path
 
 import psutil
@@ -27,6 +28,7 @@ _AGENT = RUN_DIR / "agent.json"
 #: An agent that was asked to end unloads its scheduler first.
 END_S = 15.0
 _RMMOD_TIMEOUT_S = 30.0
+_POLL_S = 0.1
 
 
 def remember(pid: int) -> None:
@@ -80,10 +82,15 @@ def _agent() -> psutil.Process | None:
 def _remove_module() -> list[str]:
     if not (Path("/sys/module") / _MODULE).exists():
         return []
-    done = run(["rmmod", _MODULE], timeout_s=_RMMOD_TIMEOUT_S, check=False)
-    if done.returncode:
-        raise MissingRequirement(
-            f"the module {_MODULE} of a run that was killed does not go: "
-            f"{done.stderr.strip()}"
-        )
-    return [f"removed the module {_MODULE}"]
+    # The programs that hold it are freed some time after their agent died
+    deadline = time.monotonic() + END_S
+    while True:
+        done = run(["rmmod", _MODULE], timeout_s=_RMMOD_TIMEOUT_S, check=False)
+        if not done.returncode:
+            return [f"removed the module {_MODULE}"]
+        if time.monotonic() > deadline:
+            raise MissingRequirement(
+                f"the module {_MODULE} of a run that was killed does not go: "
+                f"{done.stderr.strip()}"
+            )
+        time.sleep(_POLL_S)

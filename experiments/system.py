@@ -50,10 +50,10 @@ def reset() -> None:
     require_root()
     tuning = Tuning()
     with tuning.held():
-        _clean(tuning)
+        cleaned = _clean(tuning)
         said = tuning.restore(TUNED)
         left = tuning.changes(TUNED)
-    for words in said or ["nothing was changed"]:
+    for words in said if said or cleaned else ["there was nothing to restore"]:
         say(words)
     if left:
         raise MissingRequirement(
@@ -62,10 +62,12 @@ def reset() -> None:
         )
 
 
-def _clean(tuning: Tuning) -> None:
-    """Put away what an experiment that was killed has left."""
-    for words in (*host_leftovers.clean(), *tuning.restore(OF_RUN)):
+def _clean(tuning: Tuning) -> list[str]:
+    """Put away what an experiment that was killed has left, and say so."""
+    found = [*host_leftovers.clean(), *tuning.restore(OF_RUN)]
+    for words in found:
         say(f"left by an invoke that was killed: {words}")
+    return found
 
 
 _ACTIONS: dict[str, Callable[[], None]] = {"show": show, "tune": tune, "reset": reset}

@@ -195,13 +195,13 @@ def test_an_agent_that_was_of_another_invoke_is_no_longer_looked_for(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """The number is ours, the time is not: a process that came later."""
-    monkeypatch.setattr(leftovers, "_AGENT", tmp_path / "agent.json")
-    leftovers.remember(os.getpid())
-    assert leftovers._agent() is not None
+    monkeypatch.setattr(host_leftovers, "_AGENT", tmp_path / "agent.json")
+    host_leftovers.remember(os.getpid())
+    assert host_leftovers._agent() is not None
     (tmp_path / "agent.json").write_text(f'{{"pid": {os.getpid()}, "created": 1.0}}')
-    assert leftovers._agent() is None
+    assert host_leftovers._agent() is None
     (tmp_path / "agent.json").write_text("{")
-    assert leftovers._agent() is None
+    assert host_leftovers._agent() is None
 
 
 @pytest.fixture
@@ -224,7 +224,7 @@ def test_reset_restores_what_was_tuned_and_what_a_killed_run_left(
     assert "aslr: 2 -> 0" in said
     assert "left by an invoke that was killed: console-level: " in said
     system.act("reset")
-    assert "nothing was changed" in capsys.readouterr().out
+    assert "nothing to restore" in capsys.readouterr().out
     assert Tuning(machine.root, tmp_path / "run").changes(TUNED) == []
 
 
