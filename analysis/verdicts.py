@@ -13,6 +13,7 @@ for independent, which a sawtooth is not, so the sentence says where it is from.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -181,6 +182,11 @@ def _levels_off(e: Evidence) -> _Judgement:
     tail, method = _over_runs(
         e.test, "tail_entries_per_s", ("tail_low", "tail_high"), 0.90, e.looked_at
     )
+    if not math.isfinite(tail.estimate):
+        return UNDECIDED, (
+            "Too few samples: the last half of a run needs 3 for a slope. Longer runs, "
+            "or a shorter sample_interval_s, have them."
+        )
     said = (
         f"Over the last half of its runs test's map changes by {number(tail.estimate)} "
         f"entries/s ({method}: {_ends(tail)})"

@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -37,21 +38,25 @@ def cells(c: Change) -> list[str]:
     return [c.metric, runs, *medians, estimate, interval, p, c.direction]
 
 
-def rich_table(found: Versus, share: float | None) -> Table:
-    """A section for each arm; with `share` as the threshold, a column says of it."""
-    shown = Table(title=f"A = {found.a}, B = {found.b}", title_justify="left")
-    for name in (*HEADING, *_gate_heading(share)):
-        shown.add_column(Text(name))
+def rich_table(found: Versus, share: float | None) -> Group:
+    """A table for each arm; with `share` as the threshold, a column says of it."""
+    shown: list[RenderableType] = [Text(f"A = {found.a}, B = {found.b}")]
     for arm, changes in _by_arm(found):
-        shown.add_row(Text(arm, style="bold"))
-        for c in changes:
-            row = [Text(cell) for cell in cells(c)]
-            row[-1].stylize(DIRECTION_STYLE[c.direction])
-            if share is not None:
-                said = judge(c, share)
-                row.append(Text(said, style=GATE_STYLE[said]))
-            shown.add_row(*row)
-        shown.add_section()
+        shown += [Text(f"\n{arm}", style="bold"), _arm_table(changes, share)]
+    return Group(*shown)
+
+
+def _arm_table(changes: Sequence[Change], share: float | None) -> Table:
+    shown = Table(box=None, pad_edge=False)
+    for i, name in enumerate((*HEADING, *_gate_heading(share))):
+        shown.add_column(Text(name), no_wrap=i == 0)
+    for c in changes:
+        row = [Text(cell) for cell in cells(c)]
+        row[-1].stylize(DIRECTION_STYLE[c.direction])
+        if share is not None:
+            said = judge(c, share)
+            row.append(Text(said, style=GATE_STYLE[said]))
+        shown.add_row(*row)
     return shown
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -24,7 +26,17 @@ Rows = list[dict[str, Any]]
 #: No table is wider; where the terminal is narrower, it is that which folds lines.
 _WIDEST = 1000
 
-console = Console(highlight=False, soft_wrap=True)
+#: Of tables where nobody has said how wide the place is: a file, a pipe, a CI's log.
+_IN_LOGS = 120
+
+
+def _width() -> int | None:
+    """None leaves it to rich, which asks the terminal or COLUMNS."""
+    known = sys.stdout.isatty() or "COLUMNS" in os.environ
+    return None if known else _IN_LOGS
+
+
+console = Console(highlight=False, soft_wrap=True, width=_width())
 
 
 def say(text: str) -> None:

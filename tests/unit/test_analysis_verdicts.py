@@ -289,3 +289,18 @@ def test_levelling_off_is_rarely_granted_to_a_drift_at_the_margin() -> None:
         )
         granted += within_margin(above, below, "")[0] == HOLDS
     assert granted / 1000 < 0.07
+
+
+def test_runs_with_too_few_samples_say_so(tmp_path: Path) -> None:
+    """The map was counted in the first half of each run only."""
+
+    def counted_early(
+        t: np.ndarray, rng: np.random.Generator
+    ) -> Mapping[str, np.ndarray]:
+        values = dict(fx.plateau()(t, rng))
+        values["map_entries"] = np.where(t < t[-1] / 2, values["map_entries"], np.nan)
+        return values
+
+    found = of(tmp_path, test=counted_early)[LEVELS_OFF]
+    assert found.status == UNDECIDED
+    assert "Too few samples" in found.sentence
