@@ -15,7 +15,7 @@ from pathlib import Path
 
 import psutil
 
-from experiments import config, labroot, packages, proc
+from experiments import config, labroot, namespaces, packages, proc
 from experiments import run as runner
 from experiments.checks import Answer, Check, broken, found, missing
 from experiments.kernel import clock
@@ -87,7 +87,10 @@ def _user() -> Answer:
     name = getpass.getuser()
     if os.geteuid() == 0:
         return found("root")
-    return missing(f"{name}, not root", 'sudo -E env PATH="$PATH" invoke ...')
+    if reason := namespaces.refusal():
+        words = f"{name}, who cannot be root in a user namespace: {reason}"
+        return missing(words, 'sudo -E env PATH="$PATH" invoke ...')
+    return found(f"{name}, root in a user namespace")
 
 
 def _tools() -> Answer:

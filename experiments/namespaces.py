@@ -33,7 +33,7 @@ def unshare(*options: str) -> list[str]:
 
 def require() -> None:
     """Raises MissingRequirement naming what keeps a user from being root in there."""
-    if os.geteuid() and (reason := _refusal()):
+    if os.geteuid() and (reason := refusal()):
         raise MissingRequirement(
             f"this needs root, or a user namespace with ids of your own; {reason}. Or "
             "run it with sudo (sudo -E keeps your cache directory)"
@@ -41,7 +41,8 @@ def require() -> None:
 
 
 @functools.cache
-def _refusal() -> str:
+def refusal() -> str:
+    """Why a user cannot be root in a namespace, and the remedy; empty when it works."""
     if shutil.which("newuidmap") is None:
         return "there is no newuidmap: as root, apt-get install uidmap"
     user = getpass.getuser()

@@ -26,6 +26,7 @@ from experiments import (
     config,
     kernel_image,
     labroot,
+    namespaces,
     packages,
     proc,
 )
@@ -193,7 +194,10 @@ def test_machine(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_user(monkeypatch: pytest.MonkeyPatch) -> None:
     says(checks_machine._user(), Status.FOUND, "root")
     as_user(monkeypatch, 1000)
-    says(checks_machine._user(), Status.MISSING, "not root", "sudo")
+    monkeypatch.setattr(namespaces, "refusal", lambda: "there is no newuidmap")
+    says(checks_machine._user(), Status.MISSING, "no newuidmap", "sudo")
+    monkeypatch.setattr(namespaces, "refusal", lambda: "")
+    says(checks_machine._user(), Status.FOUND, "root in a user namespace")
 
 
 def test_tools(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -71,11 +71,11 @@ def test_without_root_it_takes_a_user_namespace(
         monkeypatch.setattr(shutil, "which", lambda name, found=found: found)
         monkeypatch.setattr(namespaces, "_SUBUID", (tmp_path / "absent",))
         for use in uses:
-            namespaces._refusal.cache_clear()
+            namespaces.refusal.cache_clear()
             with pytest.raises(MissingRequirement, match=f"{words}.*sudo") as caught:
                 use()
             assert caught.value.exit_code == 4
-    namespaces._refusal.cache_clear()
+    namespaces.refusal.cache_clear()
 
 
 def test_a_users_ids_are_found_by_name_and_number() -> None:
