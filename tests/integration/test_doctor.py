@@ -131,7 +131,8 @@ def killed() -> list[str]:
     """Kill a run with SIGKILL; what the doctor told of leftovers while it lived."""
     with started(sys.executable, "-m", "invoke", *RUN) as run:
         stage = PLACE / "attempts/.stage/code"
-        wait_until(lambda: stage.exists() and (PLACE / ".vm/console.log").exists(), 120)
+        console = PLACE / ".vm/0/console.log"
+        wait_until(lambda: stage.exists() and console.exists(), 120)
         children = psutil.Process(run.pid).children(recursive=True)
         left: str = findings()[1]["leftovers"]["found"]
         assert run.poll() is None

@@ -18,6 +18,7 @@ import pandas as pd
 import psutil
 import pytest
 
+from experiments import faults
 from experiments.labroot import LabRoot
 from experiments.model import Outcome
 from experiments.results import Experiment
@@ -39,11 +40,12 @@ def fresh(root: LabRoot) -> Iterator[None]:
     shutil.rmtree(RESULTS / NAME, ignore_errors=True)
 
 
-def start(*words: str) -> subprocess.Popen[str]:
+def start(*words: str, kill_at: str = "") -> subprocess.Popen[str]:
     return subprocess.Popen(
         # A shell's background job, as these tests may be run, ignores SIGINT
         ["env", "--default-signal=INT", sys.executable, "-m", "invoke", *words],
         cwd=PROJECT,
+        env={**os.environ, faults.ENVIRONMENT: kill_at},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -115,6 +117,17 @@ def test_stopped_in_the_middle_nothing_is_left_and_nothing_lost(
     assert "labroot" not in mounts
 
 
+@pytest.mark.parametrize("step", ["booted", "warmed up", "job handed over"])
+def test_killed_at_a_step_of_the_guest_nothing_is_left_and_nothing_lost(
+    step: str,
+) -> None:
+    before = hashes()
+    process = start(*RUN, kill_at=step)
+    said = process.communicate(timeout=60)[0]
+    assert process.returncode == -signal.SIGKILL, said
+    assert hashes() == before
+
+
 def test_the_same_command_goes_on_and_aggregate_tells(root: LabRoot) -> None:
     before = hashes()
     code, said = invoke(*RUN)
@@ -134,9 +147,20 @@ def test_the_same_command_goes_on_and_aggregate_tells(root: LabRoot) -> None:
     assert len(summary) == 2
     assert set(summary["n_ok"]) == {2}
 
-    code, said = invoke(*RUN)
+    code, said = invoke("resume", NAME)
     assert code == 0
     assert "all 4 runs are done" in said
+
+    code, said = invoke("status", "--experiment", NAME)
+    assert code == 0
+    assert said.startswith(f"{NAME}: 4 of 4 runs done: OK 4\n")
+    code, said = invoke("verify", NAME)
+    assert code == 0, said
+    csv = next((RESULTS / NAME).rglob("*_run1.csv"))
+    csv.write_text(csv.read_text().replace(",", ",1", 1))
+    code, said = invoke("verify", NAME)
+    assert code == 1
+    assert csv.name in said
 
 
 def test_a_second_runner_is_refused() -> None:
@@ -149,7 +173,10 @@ def test_a_second_runner_is_refused() -> None:
             time.sleep(0.1)
         code, said = invoke(*RUN)
         assert code == 2
-        assert "another invoke is running" in said
+        assert f"is being run by process {first.pid} " in said
+        code, said = invoke("status", "--experiment", NAME)
+        assert code == 0
+        assert f"being run by process {first.pid} " in said
     finally:
         first.send_signal(signal.SIGTERM)
         said = first.communicate(timeout=30)[0]
