@@ -42,7 +42,7 @@ _RUN_S = 2
 #: A session takes so long at the most: a boot, a warm-up and all runs.
 _SESSION_S = 300.0
 #: Within so many seconds after its start a runner is killed at random.
-_UP_TO_S = 24.0
+_UP_TO_S = 18.0
 _GONE_WITHIN_S = 5.0
 _POLL_S = 0.05
 
