@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import signal
 import sys
@@ -34,6 +35,7 @@ from experiments.console import console, say, steps
 from experiments.errors import (
     ConfigError,
     ExperimentError,
+    MissingRequirement,
     RunFailed,
     unknown_name,
 )
@@ -59,6 +61,14 @@ def guarded(command: Callable[_P, None]) -> Callable[_P, None]:
             command(*args, **kwargs)
         except ExperimentError as error:
             raise Exit(f"error: {error}", error.exit_code) from None
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise Exit(
+                f"error: {error.filename or 'a disk'}: {error.strerror}: make room, "
+                "and the same command goes on",
+                MissingRequirement.exit_code,
+            ) from None
         except KeyboardInterrupt:
             raise Exit(
                 "interrupted: finished runs are kept, the same command goes on",
@@ -236,7 +246,7 @@ def _show_plan(config: Config) -> Experiment:
     planned = plan.build(config)
     for spec in planned.specs:
         say(f"block {spec.block:3}  {spec.label}  {spec.duration_s} s  {spec.run_id}")
-    about = duration(estimate_s(planned.specs))
+    about = duration(estimate_s(planned.specs) / len(runner.lanes(config)))
     say(f"{len(planned.specs)} runs, about {about}; nothing was run")
     return Experiment(runner.RESULTS)
 

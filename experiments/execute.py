@@ -66,6 +66,7 @@ def execute(
                 _run_one(experiment, backend, built, spec, watch, blocks)
 
     with watch.showing():
+        watch.doing("booting, and asking what is missing")
         announce_missing(lanes[0], built, pending)
         if len(lanes) == 1:
             lane(lanes[0])

@@ -10,6 +10,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import matplotlib.font_manager  # noqa: F401 - asks fc-list when it is imported
 import pytest
 from hypothesis import settings
 

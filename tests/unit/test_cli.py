@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -43,6 +45,8 @@ def invoke(monkeypatch: pytest.MonkeyPatch, line: str) -> int:
         ("import", 2, "directory"),
         ("bench everything", 2, "unknown bench 'everything'"),
         ("run --duration", 2, "--duration needs a value"),
+        ("resume", 2, "experiment"),
+        ("verify", 2, "experiment"),
         ("system", 2, "action"),
         ("system tuen", 2, "unknown action 'tuen'; did you mean 'tune'"),
     ],
@@ -86,13 +90,15 @@ def test_the_list_names_everything(
         assert name in said
 
 
+@pytest.mark.parametrize("line", ["aggregate", "status", "verify e", "resume e"])
 def test_no_experiment_yet(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
+    line: str,
 ) -> None:
     monkeypatch.setattr(runner, "RESULTS", tmp_path)
-    assert invoke(monkeypatch, "aggregate") == 2
+    assert invoke(monkeypatch, line) == 2
     assert "invoke run" in capsys.readouterr().err
 
 
@@ -154,6 +160,20 @@ def test_all_parts_of_the_tests_are_run_and_all_must_pass(
     assert "tests failed" in capsys.readouterr().err
     assert invoke(monkeypatch, "test --unit") == int(failing == "tests/unit")
     assert ran[2:] == ["tests/unit"]
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_named_with_the_remedy(
+    number: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full() -> None:
+        raise OSError(number, os.strerror(number), "/results/e/manifest.json")
+
+    monkeypatch.setattr(cli, "show_list", full)
+    assert invoke(monkeypatch, "list") == 4
+    said = capsys.readouterr().err
+    assert "/results/e/manifest.json" in said
+    assert "make room" in said
 
 
 def test_an_interrupt_is_130(monkeypatch: pytest.MonkeyPatch) -> None:
