@@ -11,7 +11,7 @@ import pandas as pd
 
 from analysis import effect_figures, latency, plots
 from analysis.compare import BETTER, WORSE, Comparison
-from analysis.load import Data
+from analysis.load import EVICTION_RATE, Data
 from analysis.measures import KEYS, TIMES, number, plural, quantity, slug
 from analysis.noise import Noise
 from experiments.model import CONTROL
@@ -36,10 +36,17 @@ _OVER_TIME = {
 }
 #: What fluctuates is told by its median, not by where it ends.
 _FLUCTUATES = {
+    EVICTION_RATE: (
+        "eviction_rate",
+        "entries evicted per second",
+        "Evictions between two samples",
+        "1/s",
+    ),
     "latency_p99_us": (
         "latency_p99",
         "p99 run-queue latency (us)",
         "p99 of the wait between two samples",
+        "us",
     ),
 }
 
@@ -88,12 +95,12 @@ def _over_time(
 def _fluctuating(
     data: Data, where: tuple[str, str], samples: pd.DataFrame
 ) -> Iterator[Drawn]:
-    for column, (stem, label, noun) in _FLUCTUATES.items():
+    for column, (stem, label, noun, unit) in _FLUCTUATES.items():
         there = samples.dropna(subset=[column])
-        if there.empty:
+        if not there[column].any():
             continue
         middle = there.groupby(["variant", "run"])[column].median()
-        finding = _medians(middle.groupby("variant").median(), noun, "us")
+        finding = _medians(middle.groupby("variant").median(), noun, unit)
         text = plots.Text(finding, _basis(data, where, there))
         series = plots.Series(column, label)
         yield _drawn(where, stem, text, plots.over_time(there, series, text))

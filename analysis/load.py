@@ -55,7 +55,9 @@ RUN_COLUMNS = [
     "used",
     "max_entries",
 ]
-CURVE_COLUMNS = [*KEYS, *CURVE]
+#: Of a curve, since its previous row; NaN in the first.
+EVICTION_RATE = "evictions_per_s"
+CURVE_COLUMNS = [*KEYS, *CURVE, EVICTION_RATE]
 METRIC_COLUMNS = [*KEYS, "name", "value", "unit", "lower_is_better"]
 
 
@@ -228,7 +230,8 @@ def _metrics(used: Iterable[tuple[RunSpec, Said]]) -> pd.DataFrame:
 def _curves(runs: pd.DataFrame, drawables: Mapping[str, Drawable]) -> pd.DataFrame:
     frames = list(_frames(runs[runs["drawn"]], drawables))
     if not frames:
-        return pd.DataFrame(columns=CURVE_COLUMNS).astype(dict.fromkeys(CURVE, float))
+        numbers = dict.fromkeys((*CURVE, EVICTION_RATE), float)
+        return pd.DataFrame(columns=CURVE_COLUMNS).astype(numbers)
     return pd.concat(frames, ignore_index=True)
 
 
@@ -237,4 +240,7 @@ def _frames(
 ) -> Iterator[pd.DataFrame]:
     for row in drawn.to_dict("records"):
         curve = pd.DataFrame(drawables[row["run_id"]].curve, columns=CURVE)
-        yield curve.assign(**{k: row[k] for k in KEYS})[CURVE_COLUMNS]
+        passed_s = curve["timestamp"].diff()
+        rate = curve["evictions"].diff() / passed_s.where(passed_s > 0)
+        keys = {k: row[k] for k in KEYS}
+        yield curve.assign(**keys, **{EVICTION_RATE: rate})[CURVE_COLUMNS]

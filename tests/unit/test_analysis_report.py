@@ -122,7 +122,10 @@ def test_everything_promised_is_written(full: Aggregated) -> None:
     plots = sorted(p.name for p in (folder / "plots").iterdir())
     assert plots == [
         f"scx_simple_hackbench_{kind}.svg"
-        for kind in ("effects", "entries", "evictions", "memory", "metrics")
+        for kind in (
+            *("effects", "entries", "eviction_rate", "evictions", "memory"),
+            "metrics",
+        )
     ]
     assert not list(folder.rglob("*.tmp"))
 
