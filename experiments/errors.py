@@ -45,6 +45,10 @@ class BackendLost(ExperimentError):
     """The place where the agent ran died: panic, Oops, hang, no end marker."""
 
 
+class HelperLost(BackendLost):
+    """Not the place itself died, but a process that it cannot live without."""
+
+
 class FormatError(ExperimentError):
     """A file is not what its name promises."""
 

@@ -106,10 +106,21 @@ def announce_missing(
     cells = {(s.scheduler, s.variant, s.workload): s for s in reversed(pending)}
     jobs = [job(spec, built, Path()) for spec in cells.values()]
     by_reason: dict[str, list[str]] = {}
-    for label, reasons in backend.missing(jobs).items():
+    for label, reasons in _missing(backend, jobs).items():
         by_reason.setdefault("; ".join(reasons), []).append(label.rpartition("_")[0])
     for reason, labels in by_reason.items():
         say(f"  will be SKIPPED: {', '.join(sorted(labels))}: {reason}")
+
+
+def _missing(backend: Backend, jobs: Sequence[Job]) -> Mapping[str, Sequence[str]]:
+    """A guest that dies while it is asked is followed by another, as in a run."""
+    for attempt in range(1, MAX_ATTEMPTS):
+        try:
+            return backend.missing(jobs)
+        except BackendLost as error:
+            say(f"  boot {attempt} LOST: {error}")
+            backend.renew()
+    return backend.missing(jobs)
 
 
 class _Blocks:

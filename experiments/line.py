@@ -13,10 +13,10 @@ import os
 import select
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from experiments.errors import BackendLost
+from experiments.errors import BackendLost, HelperLost
 
 _READ_BYTES = 1 << 16
 
@@ -24,7 +24,8 @@ _READ_BYTES = 1 << 16
 class Line:
     """Over stdin and stdout of `process`, which were started as pipes.
 
-    `who` is at the other end, for messages; `last_words` says why it died.
+    `who` is at the other end, for messages; `last_words` says why it died. It cannot
+    live without `needed`, processes by name: when one of them ends, the line is dead.
     """
 
     def __init__(
@@ -32,12 +33,16 @@ class Line:
         process: subprocess.Popen[bytes],
         who: str,
         last_words: Callable[[], str],
+        needed: Mapping[str, subprocess.Popen[bytes]] | None = None,
     ) -> None:
         assert process.stdin is not None and process.stdout is not None
         self._in, self._out = process.stdin, process.stdout
         self._who = who
         self._last_words = last_words
         self._buffer = b""
+        self._needed = {
+            os.pidfd_open(each.pid): name for name, each in (needed or {}).items()
+        }
 
     def _lost(self, what: str) -> BackendLost:
         return BackendLost(f"the {self._who} {what}: {self._last_words()}")
@@ -45,9 +50,14 @@ class Line:
     def _line(self, deadline: float) -> bytes:
         fd = self._out.fileno()
         while b"\n" not in self._buffer:
-            left = deadline - time.monotonic()
-            if left <= 0 or not select.select([fd], [], [], left)[0]:
+            left = max(0.0, deadline - time.monotonic())
+            ready = select.select([fd, *self._needed], [], [], left)[0]
+            if not ready:
                 raise self._lost("went silent")
+            if fd not in ready:
+                raise HelperLost(
+                    f"the {self._who} lost its {self._needed[ready[0]]}, which ended"
+                )
             chunk = os.read(fd, _READ_BYTES)
             if not chunk:
                 raise self._lost("died")
@@ -58,7 +68,7 @@ class Line:
     def event(self, timeout_s: float) -> dict[str, Any]:
         """The next event; what is no event is noise, as firmware leaves on the line.
 
-        Raises BackendLost when none comes in time.
+        Raises BackendLost when none comes in time, HelperLost when none can.
         """
         deadline = time.monotonic() + timeout_s
         while True:
@@ -94,3 +104,5 @@ class Line:
         for stream in (self._in, self._out):
             with contextlib.suppress(BrokenPipeError):
                 stream.close()
+        while self._needed:
+            os.close(self._needed.popitem()[0])

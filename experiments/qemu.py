@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments.errors import BackendLost
+from experiments.errors import HelperLost
 from experiments.kernel_image import Kernel
 from experiments.labroot import LabRoot, enter, inside_env
 from experiments.line import Line
@@ -104,10 +104,14 @@ class Guest:
         run_dir.mkdir(parents=True, exist_ok=True)
         began = time.monotonic()
         try:
-            self._serve("rootfs", root.path, "--cache=always", "--readonly")
-            self._serve("share", share, "--cache=auto")
+            servers = {
+                "file server of the root": self._serve(
+                    "rootfs", root.path, "--cache=always", "--readonly"
+                ),
+                "file server of the share": self._serve("share", share, "--cache=auto"),
+            }
             qemu = self._start_qemu(shape, kernel)
-            self.line = Line(qemu, "guest", self.last_words)
+            self.line = Line(qemu, "guest", self.last_words, servers)
             self._stack.callback(self.line.close)
             hello = self.line.event(boot_timeout_s)
         except BaseException:
@@ -131,16 +135,14 @@ class Guest:
         inside = enter(self._root, argv, {"/lab/run": self._run_dir, **binds})
         command = [*self._pin, *inside]
         process = start(
-            [*self._pin, *command],
-            stdin=stdio,
-            stdout=stdio,
-            stderr=log,
-            env=inside_env(),
+            command, stdin=stdio, stdout=stdio, stderr=log, env=inside_env()
         )
         self._stack.callback(end, process)
         return process
 
-    def _serve(self, tag: str, directory: Path, *options: str) -> None:
+    def _serve(
+        self, tag: str, directory: Path, *options: str
+    ) -> subprocess.Popen[bytes]:
         inside = {"rootfs": "/lab/guestroot", "share": "/lab/share"}[tag]
         socket = self._run_dir / f"{tag}.sock"
         socket.unlink(missing_ok=True)
@@ -153,10 +155,11 @@ class Guest:
         deadline = time.monotonic() + _SOCKET_TIMEOUT_S
         while not socket.exists():
             if process.poll() is not None or time.monotonic() > deadline:
-                raise BackendLost(
+                raise HelperLost(
                     f"virtiofsd did not start: {self._log(f'virtiofsd-{tag}')}"
                 )
             time.sleep(_POLL_S)
+        return process
 
     def _start_qemu(self, shape: Shape, kernel: Kernel) -> subprocess.Popen[bytes]:
         inside = f"/lab/kernels/{kernel.image.name}"

@@ -14,7 +14,7 @@ from typing import Any
 from experiments import accel, faults, kernel_image, labroot
 from experiments.backends._handing import Share
 from experiments.config import Config
-from experiments.errors import BackendLost, MissingRequirement
+from experiments.errors import BackendLost, HelperLost, MissingRequirement
 from experiments.kernel_image import Kernel
 from experiments.labroot import LabRoot
 from experiments.model import ALONE, Job, Lane, Outcome, RunResult
@@ -97,7 +97,8 @@ class VmBackend:
             )
         except BackendLost as error:
             self._keep_console()
-            if not self._experiment.manifest().boots:
+            is_first = not self._experiment.manifest().boots
+            if is_first and not isinstance(error, HelperLost):
                 raise MissingRequirement(
                     f"kernel {self._kernel.version} does not boot: {error}. It needs "
                     "VIRTIO_FS, VIRTIO_PCI and SERIAL_8250 built in; its console is "

@@ -4,21 +4,23 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import cast
 
 import pytest
 
-from experiments.errors import BackendLost
+from experiments.errors import BackendLost, HelperLost
 from experiments.line import Line
 
 
 class End:
     """The agent's end of the line."""
 
-    def __init__(self) -> None:
+    def __init__(self, needed: int | None = None) -> None:
         read_in, write_in = os.pipe()
         read_out, write_out = os.pipe()
         self.jobs = os.fdopen(read_in, "rb")
@@ -26,8 +28,12 @@ class End:
         process = SimpleNamespace(
             stdin=os.fdopen(write_in, "wb"), stdout=os.fdopen(read_out, "rb")
         )
+        needs = {} if needed is None else {"file server": SimpleNamespace(pid=needed)}
         self.line = Line(
-            cast("subprocess.Popen[bytes]", process), "agent", lambda: "it got SIGKILL"
+            cast("subprocess.Popen[bytes]", process),
+            "agent",
+            lambda: "it got SIGKILL",
+            cast("dict[str, subprocess.Popen[bytes]]", needs),
         )
 
     def close(self) -> None:
@@ -65,6 +71,24 @@ def test_a_dead_agent_is_told_in_its_last_words(end: End) -> None:
     end.jobs.close()
     with pytest.raises(BackendLost, match="died"):
         [*end.line.serve("/x", 5)]
+
+
+def test_without_what_it_needs_the_line_is_dead_at_once() -> None:
+    """Long before the silence would tell; what was said before is still heard."""
+    pid = os.fork()
+    if pid == 0:
+        os.read(os.pipe()[0], 1)  # until it is killed
+        os._exit(0)
+    end = End(needed=pid)
+    end.events.write(b'{"event": "tick"}\n')
+    assert end.line.event(5) == {"event": "tick"}
+    os.kill(pid, signal.SIGKILL)
+    began = time.monotonic()
+    with pytest.raises(HelperLost, match="the agent lost its file server"):
+        end.line.event(60)
+    assert time.monotonic() - began < 30
+    os.waitpid(pid, 0)
+    end.close()
 
 
 def test_a_crash_is_no_silence(end: End) -> None:

@@ -216,6 +216,31 @@ def test_a_block_that_was_begun_is_done_to_its_end(experiment: Experiment) -> No
     assert backend.done == [specs[1].label]
 
 
+@pytest.mark.parametrize(("deaths", "ends"), [(2, False), (3, True)])
+def test_a_guest_that_dies_before_the_first_run_is_followed_by_another(
+    experiment: Experiment, deaths: int, ends: bool
+) -> None:
+    class Dying(FakeBackend):
+        asked = 0
+
+        def missing(self, jobs: Sequence[Job]) -> Mapping[str, Sequence[str]]:
+            self.asked += 1
+            if self.asked <= deaths:
+                raise BackendLost("it lost its file server")
+            return super().missing(jobs)
+
+    backend = Dying(always(Outcome.OK))
+    specs = experiment.manifest().specs
+    if ends:
+        with pytest.raises(BackendLost):
+            execute.execute(experiment, [backend], {}, specs)
+        assert backend.done == []
+        return
+    execute.execute(experiment, [backend], {}, specs)
+    assert backend.renewed == deaths
+    assert experiment.manifest().outcomes == {"OK": 4}
+
+
 # --- several lanes --------------------------------------------------------------------
 
 
