@@ -230,7 +230,7 @@ def correlation(x: Array, y: Array) -> float:
     if len(x) < 3 or np.ptp(x) == 0 or np.ptp(y) == 0:
         return np.nan
     # Not by np.corrcoef(): for so few numbers its BLAS wakes a thread on every CPU
-    dx, dy = x - np.mean(x), y - np.mean(y)
+    dx, dy = ((v - np.mean(v)) / np.ptp(v) for v in (x, y))
     return float(np.sum(dx * dy) / np.sqrt(np.sum(dx * dx) * np.sum(dy * dy)))
 
 

@@ -304,3 +304,11 @@ def test_columns_carry_their_unit_once() -> None:
     assert column("p99", "us") == "p99_us"
     assert column("score", "") == "score"
     assert slug("../stress-ng x") == "stress-ng_x"
+
+
+def test_correlation_of_tiny_and_of_huge_numbers() -> None:
+    x = np.array([1.0, 2.0, 3.0, 5.0])
+    y = np.array([2.0, 1.0, 4.0, 6.0])
+    expected = float(np.corrcoef(x, y)[0, 1])
+    for factor in (1e-300, 1e-258, 1.0, 1e150):
+        assert stats.correlation(x * factor, y) == pytest.approx(expected)
