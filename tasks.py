@@ -8,7 +8,7 @@ from invoke.exceptions import Exit
 from invoke.tasks import task
 
 try:
-    from experiments import analyses, benches, cli, studies
+    from experiments import analyses, benches, cli, clusters, studies
     from experiments import system as machine
     from experiments.cli import guarded
 except ModuleNotFoundError as absent:  # nothing can be shown, not even by doctor
@@ -29,6 +29,7 @@ _RUN_HELP = {
     "iterations": "blocks of one control and one test run",
     "backend": "where it runs: vm, or host, this machine's own kernel",
     "yes": "with --backend host: you agree, and are not asked",
+    "on": "here, or a cluster: dask, or the address of its scheduler",
     "kernel": "a bzImage or vmlinux of your own to boot",
     "seed": "of the order of runs and of the workloads",
     "sweep": "settings of the clean-up, as max_age_ms=1000,2000; may be repeated",
@@ -90,6 +91,7 @@ def run(
     until_decided: bool = False,
     max_blocks: str | None = None,
     detect: str | None = None,
+    on: str | None = None,
     dry_run: bool = False,
     yes: bool = False,
 ) -> None:
@@ -114,16 +116,38 @@ def run(
         duration_s=duration,
         iterations=iterations,
         backend=backend,
+        where=on,
         kernel=kernel,
         seed=seed,
     )
 
 
-@task(positional=["experiment"], help={"experiment": "name in results/"})
+@task(
+    positional=["experiment"],
+    help={"experiment": "name in results/", "on": "elsewhere than it was begun"},
+)
 @guarded
-def resume(c: Context, experiment: str) -> None:
+def resume(c: Context, experiment: str, on: str | None = None) -> None:
     """Go on with an experiment where it was stopped, whatever its flags were."""
-    cli.resume(experiment)
+    cli.resume(experiment, on)
+
+
+@task(
+    help={
+        "scheduler": "its address, as tcp://10.0.0.1:8786; or Dask's configuration",
+        "name": "of this host; the machine's own if left away",
+        "directory": "for what is measured, until it is handed over",
+    }
+)
+@guarded
+def worker(
+    c: Context,
+    scheduler: str | None = None,
+    name: str | None = None,
+    directory: str | None = None,
+) -> None:
+    """Be a host of a cluster: do blocks for `invoke run --on`, until it is ended."""
+    clusters.worker(scheduler, name, directory)
 
 
 @task(help={"experiment": "name in results/; the newest if left away", **_JSON})

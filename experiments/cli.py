@@ -17,6 +17,7 @@ from rich.table import Table
 
 from experiments import (
     analyses,
+    clusters,
     consent,
     kernel_image,
     knobs,
@@ -39,6 +40,7 @@ from experiments.errors import (
     RunFailed,
     unknown_name,
 )
+from experiments.execute import never
 from experiments.model import NO_CLEANUP, Outcome
 from experiments.proc import foreground
 from experiments.results import Experiment
@@ -203,20 +205,25 @@ def run(
     return _run(loaded, experiment)
 
 
-def resume(name: str) -> Experiment:
+def resume(name: str, on: str | None = None) -> Experiment:
     """Go on with an experiment by what its manifest says, whatever the flags were."""
     stopped = analyses.experiment(name)
-    recorded = configs.parse(stopped.manifest().config, str(stopped.manifest_path))
+    said = dict(stopped.manifest().config)
+    if on is not None:
+        said["where"] = on
+    path = str(stopped.manifest_path)
+    recorded = configs.parse(said, path, ("where",) if on is not None else ())
     return _run(recorded, stopped.path.name)
 
 
 def _run(config: Config, name: str | None) -> Experiment:
+    decided = never
     if config.until_decided:
-        from analysis.decided import is_decided
-
-        done = runner.run(config, name, is_decided=is_decided)
+        from analysis.decided import is_decided as decided
+    if config.where == configs.HERE:
+        done = runner.run(config, name, is_decided=decided)
     else:
-        done = runner.run(config, name)
+        done = clusters.run(config, name, decided)
     counts = done.manifest().outcomes
     say(f"outcomes: {', '.join(f'{k} {v}' for k, v in sorted(counts.items()))}")
     if set(counts) != {Outcome.OK}:

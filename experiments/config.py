@@ -28,7 +28,11 @@ _FLAG = {
     "samplers": "--sampler",
     "duration_s": "--duration",
     "commands": "--sched-cmd",
+    "where": "--on",
 }
+
+#: The runs are done on this machine.
+HERE = "here"
 
 Names = Annotated[tuple[str, ...], Field(min_length=1)]
 
@@ -66,6 +70,8 @@ class Config(_Section):
     until_decided: bool = False  # iterations are then the most blocks, not all
     seed: int = Field(default=1, ge=0, lt=1 << 63)
     backend: str = "vm"
+    #: here, dask (the cluster that Dask's own configuration names), or its address.
+    where: str = Field(default=HERE, pattern=r"^(here|dask|[a-z]+://\S+)$")
     vm: VmSettings = VmSettings()
     knobs: Mapping[str, Scalar] = Field(default_factory=dict)
     sweep: Mapping[str, tuple[Scalar, ...]] = Field(default_factory=dict)

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
+from typing import Protocol
 
 from experiments import faults
 from experiments.build import BIN
@@ -30,6 +31,18 @@ Built = Mapping[tuple[str, str], BuiltObject]
 
 #: Whether a spec's scheduler and workload need no further block.
 IsDecided = Callable[[Experiment, RunSpec], bool]
+
+
+class Told(Protocol):
+    """Who hears of the steps of a run; `Watch` is one."""
+
+    def begins(self, spec: RunSpec, attempt: int) -> None: ...
+
+    def tick(self, spec: RunSpec, text: str) -> None: ...
+
+    def lost(self, spec: RunSpec, attempt: int, reason: str) -> None: ...
+
+    def ended(self, result: RunResult, wall_s: float) -> None: ...
 
 
 def never(experiment: Experiment, spec: RunSpec) -> bool:
@@ -58,12 +71,12 @@ def execute(
     is its outcome; what is raised has ended all lanes.
     """
     watch = Watch(experiment, pending, len(lanes))
-    blocks = _Blocks(experiment, pending, is_decided, watch)
+    blocks = Blocks(experiment, pending, is_decided, watch)
 
     def lane(backend: Backend) -> None:
         while (block := blocks.take()) is not None:
             for spec in block:
-                _run_one(experiment, backend, built, spec, watch, blocks)
+                run_one(experiment, backend, built, spec, watch, lambda: blocks.stopped)
 
     with watch.showing():
         watch.doing("booting, and asking what is missing")
@@ -72,11 +85,11 @@ def execute(
             lane(lanes[0])
         else:
             _in_threads(lane, lanes, blocks)
-    _say_unneeded(experiment, blocks.unneeded)
+    say_unneeded(experiment, blocks.unneeded)
 
 
 def _in_threads(
-    lane: Callable[[Backend], None], lanes: Sequence[Backend], blocks: _Blocks
+    lane: Callable[[Backend], None], lanes: Sequence[Backend], blocks: Blocks
 ) -> None:
     with ThreadPoolExecutor(len(lanes)) as pool:
         running = [pool.submit(lane, backend) for backend in lanes]
@@ -90,7 +103,8 @@ def _in_threads(
             raise
 
 
-def _say_unneeded(experiment: Experiment, unneeded: set[int]) -> None:
+def say_unneeded(experiment: Experiment, unneeded: set[int]) -> None:
+    """Say and record which blocks were not begun because they were decided."""
     facts = dict(experiment.manifest().facts)
     facts.pop(NOT_NEEDED, None)
     if unneeded:
@@ -123,7 +137,7 @@ def _missing(backend: Backend, jobs: Sequence[Job]) -> Mapping[str, Sequence[str
     return backend.missing(jobs)
 
 
-class _Blocks:
+class Blocks:
     """The blocks to do, each for one lane; one that was begun is done to its end."""
 
     def __init__(
@@ -161,21 +175,30 @@ class _Blocks:
                     self._watch.unneeded(spec)
             return None
 
+    @property
+    def any_left(self) -> bool:
+        """Whether there are blocks that nobody has asked about."""
+        return bool(self._left)
+
     def stop(self) -> None:
         self.stopped = True
 
 
-def _run_one(
+def run_one(
     experiment: Experiment,
     backend: Backend,
     built: Built,
     spec: RunSpec,
-    watch: Watch,
-    blocks: _Blocks,
+    watch: Told,
+    stopped: Callable[[], bool],
 ) -> None:
+    """Do one run, again if it is lost, to its outcome among the results.
+
+    Raises Stopped as soon as `stopped` says so.
+    """
     began = time.monotonic()
     for attempt in range(1, MAX_ATTEMPTS + 1):
-        if blocks.stopped:
+        if stopped():
             raise Stopped
         watch.begins(spec, attempt)
         since = time.monotonic()
@@ -183,7 +206,7 @@ def _run_one(
         faults.step("attempt made")
         result = _attempt(backend, job(spec, built, out_dir), watch)
         faults.step("job done")
-        if blocks.stopped:
+        if stopped():
             raise Stopped
         if result.outcome not in (Outcome.OK, Outcome.SKIPPED):
             backend.renew()
@@ -197,7 +220,7 @@ def _run_one(
     watch.ended(result, time.monotonic() - began)
 
 
-def _attempt(backend: Backend, asked: Job, watch: Watch) -> RunResult:
+def _attempt(backend: Backend, asked: Job, watch: Told) -> RunResult:
     spec = asked.spec
     try:
         return backend.execute(asked, lambda text: watch.tick(spec, text))

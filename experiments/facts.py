@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 from collections.abc import Mapping
@@ -31,6 +32,29 @@ def git_revision(project: Path) -> str | None:
     except (CommandFailed, FileNotFoundError):
         return None
     return commit + ("+" if dirty else "")
+
+
+#: What is executed on a machine that measures, and in its guest.
+_CODE = ("experiments", "workloads", "schedulers")
+
+
+def source_sha256(project: Path) -> str:
+    """Of the names and contents of all files that have a part in a run."""
+    hashed = hashlib.sha256()
+    for folder in _CODE:
+        for path in sorted((project / folder).rglob("*")):
+            if path.is_file() and "__pycache__" not in path.parts:
+                data = path.read_bytes()
+                hashed.update(f"{path.relative_to(project)} {len(data)}\n".encode())
+                hashed.update(data)
+    return hashed.hexdigest()
+
+
+def revision(project: Path) -> str:
+    """For a person: the commit, and the hash of the code as it is now."""
+    commit = git_revision(project)
+    shown = f"commit {commit[:12]}{commit[40:]}" if commit else "no git checkout"
+    return f"{shown}, source {source_sha256(project)[:12]}"
 
 
 def machine(project: Path) -> Mapping[str, Any]:

@@ -82,11 +82,25 @@ def _take(file: IO[str], path: Path) -> None:
             return
 
 
+class GaveUp(Exception):
+    """Whoever waited for a lock does not want it any more."""
+
+
 @contextlib.contextmanager
-def queued(path: Path, what: str, waiting: Callable[[str], None]) -> Iterator[None]:
-    """Hold the lock `path` as soon as it is free; `waiting` is told, once an owner."""
+def queued(
+    path: Path,
+    what: str,
+    waiting: Callable[[str], None],
+    gives_up: Callable[[], bool] = lambda: False,
+) -> Iterator[None]:
+    """Hold the lock `path` as soon as it is free; `waiting` is told, once an owner.
+
+    Raises GaveUp when `gives_up` says so in the meantime.
+    """
     told = ""
     while True:
+        if gives_up():
+            raise GaveUp
         with contextlib.ExitStack() as stack:
             try:
                 stack.enter_context(locked(path, what))

@@ -15,17 +15,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from experiments.alike import BY_NAME, unlike
 from experiments.errors import ConfigError
 from experiments.files import atomic_write
 from experiments.model import Plan, RunSpec
 from experiments.results import Experiment
-from experiments.run import SAME
 from experiments.stored import Manifest, result_json
 
 #: What two runs of the same scheduler, variant and workload may differ in.
 _OWN = ("run", "block", "seed")
-#: Facts with a value for each name: names that only one of two has do not differ.
-_BY_NAME = ("objects", "tools")
 
 
 def merge(parts: Sequence[Experiment], root: Path) -> Experiment:
@@ -62,14 +60,7 @@ def _unlike_facts(one: Manifest, other: Manifest) -> Iterator[tuple[str, Any, An
     treatments = [m.config.get("treatment", "cleanup") for m in (one, other)]
     if treatments[0] != treatments[1]:
         yield "treatment", *treatments
-    for name in SAME:
-        x, y = one.facts.get(name), other.facts.get(name)
-        if name in _BY_NAME and isinstance(x, Mapping) and isinstance(y, Mapping):
-            for key in sorted(set(x) & set(y)):
-                if x[key] != y[key]:
-                    yield f"{name} {key}", x[key], y[key]
-        elif x != y:
-            yield name, x, y
+    yield from unlike(one.facts, other.facts)
     if not one.facts.get("kernel_sha256") and not other.facts.get("kernel_sha256"):
         yield "kernel_sha256, which is not known", None, None
 
@@ -147,7 +138,7 @@ def _config(manifests: Sequence[Manifest]) -> Mapping[str, Any]:
 
 def _facts(names: Sequence[str], manifests: Sequence[Manifest]) -> Mapping[str, Any]:
     facts = {**manifests[0].facts, "merged": list(names)}
-    for name in _BY_NAME:
+    for name in BY_NAME:
         if any(name in m.facts for m in manifests):
             both = [m.facts.get(name) or {} for m in manifests]
             facts[name] = {k: v for of in both for k, v in of.items()}

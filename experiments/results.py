@@ -202,6 +202,11 @@ class Experiment:
         path.mkdir(parents=True)
         return path
 
+    def attempts(self, spec: RunSpec) -> list[Path]:
+        """The directories of a run's attempts that are left, the first one first."""
+        found = (self.path / "attempts").glob(f"{spec.run_id}-*")
+        return sorted(found, key=lambda path: int(path.name.rpartition("-")[2]))
+
     def finish(self, result: RunResult, attempt: Path) -> None:
         """Make `result` the outcome of its run; the JSON file goes in last.
 

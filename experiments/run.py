@@ -11,10 +11,12 @@ import hashlib
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from experiments import facts, faults, kernel_image, labroot, lock, plan, registry
+from experiments.alike import SAME
 from experiments.build import BIN, Builder
 from experiments.config import PROJECT, Config
 from experiments.console import say
@@ -26,11 +28,11 @@ from experiments.watch import duration, estimate_s
 
 RESULTS = PROJECT / "results"
 
+#: In the facts of a run: the host of a cluster that has done it.
+HOST = "host"
+
 #: treatment -> what the names of such experiments begin with
 _PREFIXES = {"samplers": "ledger", "none": "aa"}
-
-#: Facts that all runs of an experiment share. Only a new experiment may have others.
-SAME = ("kernel_sha256", "accel", "vm", "labroot", "objects", "tools", "map")
 
 
 def default_name(config: Config, planned: Plan, known: Mapping[str, Any]) -> str:
@@ -75,6 +77,26 @@ def build_all(
     return built
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """What runs on this machine need, and what is known of it."""
+
+    root: labroot.LabRoot
+    kernel: kernel_image.Kernel
+    backend: Backend
+    built: Built
+    facts: Mapping[str, Any]
+
+
+def prepare(config: Config) -> Prepared:
+    """Build all that `config` needs; raises as `run` does."""
+    root, kernel = target(config)
+    built = build_all(config, root, kernel)
+    faults.step("built")
+    backend = registry.backend(config.backend)(config, root, kernel)
+    return Prepared(root, kernel, backend, built, _facts(config, backend, built))
+
+
 def run(
     config: Config,
     name: str | None = None,
@@ -92,23 +114,24 @@ def run(
     planned = plan.build(config)
     places = lanes(config)
     faults.step("planned")
-    root, kernel = target(config)
-    built = build_all(config, root, kernel)
-    faults.step("built")
-    backend = registry.backend(config.backend)(config, root, kernel)
-    known = _facts(config, backend, built)
+    prepared = prepare(config)
+    backend, built, known = prepared.backend, prepared.built, prepared.facts
     path = root_dir / checked_name(name or default_name(config, planned, known))
     experiment = Experiment.create(
         path, planned, config.model_dump(mode="json", by_alias=True), known
     )
     faults.step("experiment created")
-    _check_facts(experiment, known)
+    check_facts(experiment, known)
     with _locked(experiment):
         experiment.settle()
         pending = experiment.pending(planned.specs)
-        say(_announce(experiment, planned, pending, len(places)))
+        _refuse_halves(experiment, pending)
+        say(announce(experiment, planned, pending, len(places)))
         if pending:
-            others = [type(backend)(config, root, kernel) for _ in places[1:]]
+            more = places[1:]
+            others = [
+                type(backend)(config, prepared.root, prepared.kernel) for _ in more
+            ]
             with contextlib.ExitStack() as stack:
                 for each, lane in zip((backend, *others), places, strict=True):
                     stack.callback(each.close)
@@ -140,37 +163,83 @@ def lanes(config: Config) -> list[Lane]:
     return [Lane(i, tuple(cpus[i * each : (i + 1) * each])) for i in range(jobs)]
 
 
-def _announce(
-    experiment: Experiment, planned: Plan, pending: Sequence[RunSpec], side_by_side: int
+def announce(
+    experiment: Experiment,
+    planned: Plan,
+    pending: Sequence[RunSpec],
+    side_by_side: int,
+    on: str = "",
 ) -> str:
+    """What there is to do, so many runs `side_by_side`, for the user."""
     done = len(planned.specs) - len(pending)
     where = os.path.relpath(experiment.path)
     if not pending:
         return f"{where}: all {done} runs are done (another --seed makes a new one)"
     kept = f", {done} done before" if done else ""
-    about = duration(estimate_s(pending) / side_by_side)
-    return f"{where}: {len(pending)} runs to do{kept}, about {about}"
+    about = duration(estimate_s(pending) / max(1, side_by_side))
+    return f"{where}: {len(pending)} runs to do{kept}{on}, about {about}"
 
 
 @contextlib.contextmanager
 def _locked(experiment: Experiment) -> Iterator[None]:
+    """One runner at a time, and one experiment that is measured.
+
+    Another experiment is waited for: two at once would measure each other.
+    """
+    with (
+        owned(experiment),
+        lock.queued(measuring(), experiment.path.name, _say_waiting),
+    ):
+        faults.step("machine locked")
+        yield
+
+
+def measuring() -> Path:
+    """The lock of whoever measures on this machine."""
+    return labroot.cache_dir() / "measuring.lock"
+
+
+@contextlib.contextmanager
+def owned(experiment: Experiment) -> Iterator[None]:
     """One runner at a time; the kernel drops the lock of one that died.
 
-    Raises ConfigError naming the other one. Another experiment is waited for: two at
-    once would measure each other.
+    Raises ConfigError naming the other one.
     """
     try:
         with lock.locked(experiment.path / LOCK):
             faults.step("experiment locked")
-            queue = labroot.cache_dir() / "measuring.lock"
-            with lock.queued(queue, experiment.path.name, _say_waiting):
-                faults.step("machine locked")
-                yield
+            yield
     except lock.Held as held:
         raise ConfigError(
             f"the experiment {experiment.path.name} is being run by {held}; wait for "
             f"it (invoke status {experiment.path.name}), or end it"
         ) from None
+
+
+def begun_on(experiment: Experiment, pending: Sequence[RunSpec]) -> dict[int, str]:
+    """Blocks that are half done, and the host of a cluster that has begun each.
+
+    The name is empty where it was begun without a cluster.
+    """
+    open_blocks = {spec.block for spec in pending}
+    left = {spec.run_id for spec in pending}
+    begun = {}
+    for spec in experiment.manifest().specs:
+        if spec.block in open_blocks and spec.run_id not in left:
+            result = experiment.result(spec)
+            begun[spec.block] = str(result.facts.get(HOST, "")) if result else ""
+    return begun
+
+
+def _refuse_halves(experiment: Experiment, pending: Sequence[RunSpec]) -> None:
+    """Raises ConfigError: control and test of a block are of one machine."""
+    begun = begun_on(experiment, pending)
+    if elsewhere := {block: host for block, host in begun.items() if host}:
+        said = ", ".join(f"{b} on {h}" for b, h in sorted(elsewhere.items()))
+        raise ConfigError(
+            f"{experiment.path.name} has blocks that hosts of a cluster have begun "
+            f"and have to end ({said}): go on with --on and the cluster's address"
+        )
 
 
 def _say_waiting(owner: str) -> None:
@@ -199,7 +268,7 @@ def _facts(config: Config, backend: Backend, built: Built) -> Mapping[str, Any]:
     return {**facts.machine(PROJECT), **backend.facts(), **used}
 
 
-def _check_facts(experiment: Experiment, known: Mapping[str, Any]) -> None:
+def check_facts(experiment: Experiment, known: Mapping[str, Any]) -> None:
     """Raises ConfigError when runs done now would not compare with those before."""
     before = experiment.manifest().facts
     for name in SAME:

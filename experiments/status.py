@@ -16,11 +16,15 @@ from experiments.watch import duration
 
 @dataclass(frozen=True)
 class Running:
-    """A run that is being done: its label, which attempt, and since when (s)."""
+    """A run that is being done: its label, which attempt, since when (s), and where.
+
+    ``host`` is one of a cluster; empty on this machine.
+    """
 
     run: str
     attempt: int
     since_s: float
+    host: str = ""
 
 
 @dataclass(frozen=True)
@@ -83,7 +87,8 @@ def lines(found: Status) -> list[str]:
         said.append(f"  being run by {found.owner}")
         for run in found.running:
             attempt = f", attempt {run.attempt}" if run.attempt > 1 else ""
-            said.append(f"  now {run.run}{attempt}, {duration(run.since_s)}")
+            where = f" on {run.host}" if run.host else ""
+            said.append(f"  now {run.run}{where}{attempt}, {duration(run.since_s)}")
         if found.left_s is not None:
             said.append(f"  about {duration(found.left_s)} left")
     elif not found.is_complete:
@@ -108,7 +113,8 @@ def _running(session: Sequence[events.Event]) -> Iterator[Running]:
         elif event["event"] in ("ended", "lost"):
             begun.pop(event["run"], None)
     for label, event in begun.items():
-        yield Running(label, event["attempt"], _age_s(event))
+        host = event.get("host", "")
+        yield Running(label, event["attempt"], _age_s(event), host)
 
 
 def _age_s(event: events.Event) -> float:

@@ -57,9 +57,10 @@ class Watch:
         self._events = EventLog(experiment.path)
         self._left = {spec.run_id: spec for spec in pending}
         self._lanes = lanes
+        self._lanes_since = time.monotonic()
+        self._lane_s = 0.0
         self._counts: Counter[Outcome] = Counter()
         self._now: dict[str, str] = {}
-        self._began = time.monotonic()
         self._workload_s = 0.0
         self._harness_s: list[float] = []
         self._planned = len(experiment.manifest().specs)
@@ -86,21 +87,29 @@ class Watch:
         self._now[""] = what
         self._update()
 
-    def begins(self, spec: RunSpec, attempt: int) -> None:
+    def happened(self, event: str, text: str, **said: Any) -> None:
+        """Something that belongs to no run and is worth a line."""
+        self._event(event, **said)
+        say(f"  {text}")
+
+    def begins(self, spec: RunSpec, attempt: int, host: str = "") -> None:
+        """On `host` of a cluster, if any."""
         self._now.pop("", None)
-        self._now[spec.run_id] = spec.label
-        self._event("run", run=spec.label, run_id=spec.run_id, attempt=attempt)
+        self._now[spec.run_id] = f"{spec.label} on {host}" if host else spec.label
+        ids = {"run": spec.label, "run_id": spec.run_id}
+        self._event("run", **ids, attempt=attempt, **_on(host))
         self._update()
 
     def tick(self, spec: RunSpec, text: str) -> None:
         self._now[spec.run_id] = f"{spec.label}: {text}"
         self._update()
 
-    def lost(self, spec: RunSpec, attempt: int, reason: str) -> None:
-        self._event("lost", run=spec.label, attempt=attempt, reason=reason)
+    def lost(self, spec: RunSpec, attempt: int, reason: str, host: str = "") -> None:
+        said = {"run": spec.label, "attempt": attempt, "reason": reason}
+        self._event("lost", **said, **_on(host))
         say(f"  {spec.label}: attempt {attempt} LOST: {reason}")
 
-    def ended(self, result: RunResult, wall_s: float) -> None:
+    def ended(self, result: RunResult, wall_s: float, host: str = "") -> None:
         spec = result.spec
         self._now.pop(spec.run_id, None)
         del self._left[spec.run_id]
@@ -116,26 +125,36 @@ class Watch:
             reason=result.reason,
             wall_s=round(wall_s, 2),
             left_s=round(self.left_s()),
+            **_on(host),
         )
         self._progress.advance(self._task)
         self._update()
         done = self._planned - len(self._left)
         count = f"{done:>{len(str(self._planned))}}/{self._planned}"
-        say(f"  {count} {_line(result, wall_s)}")
+        where = f"{host}: " if host else ""
+        say(f"  {count} {where}{_line(result, wall_s)}")
 
     def unneeded(self, spec: RunSpec) -> None:
         del self._left[spec.run_id]
         self._progress.advance(self._task)
 
+    def set_lanes(self, lanes: int) -> None:
+        """So many runs are done at once from now on."""
+        self._lane_s = self._lane_seconds()
+        self._lanes, self._lanes_since = lanes, time.monotonic()
+
+    def _lane_seconds(self) -> float:
+        return self._lane_s + (time.monotonic() - self._lanes_since) * self._lanes
+
     def left_s(self) -> float:
         """How long the rest will take, by how long it took so far."""
         seen = self._harness_s
         harness_s = max(0.0, median(seen)) if seen else HARNESS_ESTIMATE_S
-        return estimate_s(tuple(self._left.values()), harness_s) / self._lanes
+        return estimate_s(tuple(self._left.values()), harness_s) / max(1, self._lanes)
 
     def harness(self) -> Mapping[str, Any]:
         """How much of the time went by beside workloads: boots, loading, set-backs."""
-        wall_s = (time.monotonic() - self._began) * self._lanes
+        wall_s = self._lane_seconds()
         share = 1 - self._workload_s / wall_s if wall_s else 0.0
         return {"wall_s": round(wall_s, 1), "harness_share": round(share, 4)}
 
@@ -155,6 +174,10 @@ class Watch:
         words = "; ".join(filter(None, (counts, *self._now.values())))
         left = f"{duration(self.left_s())} left"
         self._progress.update(self._task, description=words or "starting", left=left)
+
+
+def _on(host: str) -> dict[str, str]:
+    return {"host": host} if host else {}
 
 
 def _line(result: RunResult, wall_s: float) -> str:

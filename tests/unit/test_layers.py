@@ -30,6 +30,7 @@ LAYERS = [
         "experiments.scratch",
     },
     {
+        "experiments.alike",
         "experiments.costs",
         "experiments.facts",
         "experiments.histogram",
@@ -62,10 +63,14 @@ LAYERS = [
     {"experiments.qemu"},
     {"experiments.accel"},
     {"experiments.backends."},
-    {"experiments.watch", "experiments.verify"},
+    {"experiments.watch", "experiments.verify", "experiments.bundle"},
     {"experiments.status"},
     {"experiments.execute"},
     {"experiments.run"},
+    {"experiments.cluster_session", "experiments.cluster_host"},
+    {"experiments.cluster_hosts", "experiments.worker"},
+    {"experiments.cluster", "experiments.deal"},
+    {"experiments.clusters"},
     {
         "experiments.aggregate_bench",
         "experiments.fault_bench",

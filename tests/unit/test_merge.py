@@ -83,10 +83,10 @@ def test_a_part_that_was_begun_anew_replaces_the_old(tmp_path: Path) -> None:
     [
         ({"kernel_sha256": "ffff"}, "kernel_sha256: 86a2 in a, ffff in b"),
         ({"accel": "kvm"}, "accel: tcg in a, kvm in b"),
-        ({"vm": {"cpus": 2}}, "vm: "),
+        ({"vm": {"cpus": 2}}, "vm"),
         (
             {"objects": {"scx_simple/control": {"sha256": "bb"}}},
-            "objects scx_simple/control: {'sha256': 'aa'} in a, {'sha256': 'bb'} in b",
+            "objects scx_simple/control sha256: aa in a, bb in b",
         ),
     ],
 )

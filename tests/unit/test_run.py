@@ -139,9 +139,9 @@ def test_stopped_and_started_again_goes_on(experiment: Experiment) -> None:
 def test_an_experiment_keeps_its_facts(experiment: Experiment, name: str) -> None:
     known = {fact: "as before" for fact in run.SAME}
     experiment.update(facts=known)
-    run._check_facts(experiment, known)
+    run.check_facts(experiment, known)
     with pytest.raises(ConfigError, match=f"another {name}.*--experiment"):
-        run._check_facts(experiment, {**known, name: "changed"})
+        run.check_facts(experiment, {**known, name: "changed"})
 
 
 @pytest.mark.parametrize("name", ["../x", "/tmp/x", ".", "a/b", "", ".hidden"])

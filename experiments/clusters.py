@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The commands that need a cluster. Dask is an extra, and takes a second to import."""
+
+from __future__ import annotations
+
+import contextlib
+import platform
+from collections.abc import Iterator
+from pathlib import Path
+
+from experiments.config import Config
+from experiments.errors import MissingRequirement
+from experiments.execute import IsDecided
+from experiments.results import Experiment
+
+_EXTRA = ("dask", "distributed")
+
+
+@contextlib.contextmanager
+def _extra() -> Iterator[None]:
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name not in _EXTRA:
+            raise
+        raise MissingRequirement(
+            f"a cluster needs {error.name}: pip install -e '.[cluster]'"
+        ) from None
+
+
+def run(config: Config, name: str | None, is_decided: IsDecided) -> Experiment:
+    """As `run.run`, on the cluster that `config` names."""
+    with _extra():
+        from experiments import cluster, deal
+    with cluster.connected(cluster.address(config.where)) as found:
+        return deal.run(found, config, name, is_decided=is_decided)
+
+
+def worker(scheduler: str | None, name: str | None, directory: str | None) -> None:
+    """Be a host until told to end."""
+    with _extra():
+        from experiments import cluster
+        from experiments import worker as host
+    where = cluster.address(scheduler or "dask")
+    folder = Path(directory).absolute() if directory else None
+    host.serve(where, name or platform.node(), folder)
