@@ -19,6 +19,8 @@ from typing import Any
 from experiments.errors import BackendLost, HelperLost
 
 _READ_BYTES = 1 << 16
+#: What needs the process at the other end ends with it, and may be the first to.
+_AFTER_S = 2.0
 
 
 class Line:
@@ -54,7 +56,7 @@ class Line:
             ready = select.select([fd, *self._needed], [], [], left)[0]
             if not ready:
                 raise self._lost("went silent")
-            if fd not in ready:
+            if fd not in ready and not select.select([fd], [], [], _AFTER_S)[0]:
                 raise HelperLost(
                     f"the {self._who} lost its {self._needed[ready[0]]}, which ended"
                 )

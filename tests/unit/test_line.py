@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -87,6 +88,19 @@ def test_without_what_it_needs_the_line_is_dead_at_once() -> None:
     with pytest.raises(HelperLost, match="the agent lost its file server"):
         end.line.event(60)
     assert time.monotonic() - began < 30
+    os.waitpid(pid, 0)
+    end.close()
+
+
+def test_what_it_needs_may_die_of_its_death() -> None:
+    """And be seen before it: the dead one's words are the reason."""
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0)
+    end = End(needed=pid)
+    threading.Timer(0.2, end.events.close).start()
+    with pytest.raises(BackendLost, match="the agent died: it got SIGKILL"):
+        end.line.event(60)
     os.waitpid(pid, 0)
     end.close()
 
