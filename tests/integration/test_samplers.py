@@ -86,7 +86,9 @@ def test_life_times_by_the_proc_connector(lab: Lab) -> None:
     events = result["facts"]["proc_events"]
     assert events["lost"] == events["overflows"] == 0
     assert events["forks"] >= samples(out_dir)["forks"].iloc[-1]
-    assert 100 <= events["life_time_ms"]["p50"] < 300
+    # Of some 200 that are drawn from 50 to 150 ms: the median is within 4 ms of 100
+    # two times of three, and the machine only adds to it
+    assert 90 <= events["life_time_ms"]["p50"] < 300
 
 
 def test_wake_ups_by_a_timer(lab: Lab) -> None:
