@@ -35,7 +35,8 @@ Step = Literal[
     "guest ended",
     "experiment done",
 ]
-#: In the order in which an undisturbed run comes to them for the first time.
+#: In the order of one run; some come again with every run, write or boot, and a job is
+#: also handed over to ask what is missing for it.
 STEPS: tuple[Step, ...] = get_args(Step)
 
 _passed: Counter[str] = Counter()
