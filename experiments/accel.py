@@ -13,12 +13,12 @@ import platform
 from dataclasses import dataclass
 from pathlib import Path
 
-from experiments import agent_code, scratch
+from experiments import agent_code, paths, scratch
 from experiments.errors import BackendLost
 from experiments.facts import cpu_model
 from experiments.files import atomic_write
 from experiments.kernel_image import Kernel
-from experiments.labroot import LabRoot, cache_dir
+from experiments.labroot import LabRoot
 from experiments.model import digest
 from experiments.qemu import Guest, Shape
 
@@ -37,7 +37,7 @@ class Remembered:
 
 
 def remembered_in() -> Path:
-    return cache_dir() / "accel.json"
+    return paths.cache_dir() / "accel.json"
 
 
 def _machine(root: LabRoot, kernel: Kernel) -> str:

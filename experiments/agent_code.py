@@ -10,7 +10,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from experiments.config import PROJECT
+from experiments import paths
 
 #: Below the share; /lab/init starts the agent here.
 CODE = Path(".stage/code")
@@ -23,7 +23,7 @@ def stage(share: Path) -> None:
     code = share / CODE
     shutil.rmtree(code, ignore_errors=True)
     for package in _PACKAGES:
-        for source in sorted((PROJECT / package).rglob("*.py")):
-            target = code / source.relative_to(PROJECT)
+        for source in sorted((paths.PROJECT / package).rglob("*.py")):
+            target = code / source.relative_to(paths.PROJECT)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, target)

@@ -14,8 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments import made_up, proc, scratch
-from experiments.config import PROJECT
+from experiments import made_up, paths, proc, scratch
 from experiments.errors import RunFailed
 from experiments.results import Experiment
 
@@ -92,7 +91,7 @@ def _forget(experiment: Experiment) -> None:
 
 def _timed(what: str, argv: Sequence[str], cwd: Path) -> _Row:
     began = time.monotonic()
-    path = {**os.environ, "PYTHONPATH": str(PROJECT)}
+    path = {**os.environ, "PYTHONPATH": str(paths.PROJECT)}
     with tempfile.TemporaryFile() as errors:
         process = proc.start(argv, cwd=cwd, env=path, stderr=errors)
         _, status, used = os.wait4(process.pid, 0)

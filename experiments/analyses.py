@@ -15,7 +15,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from experiments import merge, prior
+from experiments import merge, paths, prior
 from experiments import run as runner
 from experiments import status as statuses
 from experiments.console import console, say
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 def experiment(name: str | None) -> Experiment:
     """The one of that name, or the newest; of `A,B` both as one."""
-    known = {e.path.name: e for e in experiments(runner.RESULTS)}
+    known = {e.path.name: e for e in experiments(paths.RESULTS)}
     if not known:
         raise ConfigError("there is no experiment in results/ yet: invoke run")
     if name is None:
@@ -41,7 +41,7 @@ def experiment(name: str | None) -> Experiment:
         if each not in known:
             raise unknown_name("experiment", each, known)
     parts = [known[each] for each in names]
-    return parts[0] if len(parts) == 1 else merge.merge(parts, runner.RESULTS)
+    return parts[0] if len(parts) == 1 else merge.merge(parts, paths.RESULTS)
 
 
 def aggregate(name: str | None) -> None:
@@ -83,7 +83,7 @@ def compare(a: str, b: str, fail_on: str | None) -> None:
     console.print(versus_tables.rich_table(found, share))
     for line in versus_tables.missing_lines(found):
         say(line)
-    written = runner.RESULTS / f"{b}-vs-{a}.md"
+    written = paths.RESULTS / f"{b}-vs-{a}.md"
     atomic_write(written, versus_tables.markdown(found, share))
     say(f"written: {written}")
     if share is not None:
@@ -104,7 +104,7 @@ def import_(directory: str, name: str | None) -> None:
     """Take over the results of the automation that came before."""
     source = Path(directory).expanduser().resolve()
     name = runner.checked_name(name or _name_of(source))
-    done = prior.import_tree(source, runner.RESULTS / name)
+    done = prior.import_tree(source, paths.RESULTS / name)
     for refused in done.refused:
         say(f"set aside: {refused.file}: {refused.reason}")
     say(

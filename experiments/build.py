@@ -17,8 +17,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments import enums, knobs, labroot
-from experiments.config import PROJECT
+from experiments import enums, knobs, labroot, paths
 from experiments.errors import BuildError
 from experiments.files import atomic_write
 from experiments.kernel_image import Kernel
@@ -31,11 +30,8 @@ from experiments.model import (
     digest,
 )
 from experiments.proc import last_lines
-from experiments.sources import OWN, SCHEDULERS, Source
+from experiments.sources import OWN, Source
 from workloads.custom_churn import PROGRAM
-
-BUILD = PROJECT / "build"
-BIN = BUILD / "bin"
 
 TASKS_MAP = "tasks"
 COUNTERS_MAP = ".bss.counters"
@@ -43,7 +39,7 @@ _COUNTERS_STRUCT = "cleanup_counters"
 _RECORD_STRUCT = "task_record"
 
 MODULE = "scx_map_scan.ko"
-_MODULE_SOURCE = SCHEDULERS / "module"
+_MODULE_SOURCE = paths.SCHEDULERS / "module"
 #: What a kernel declares that needs no module for the strategy kfunc.
 _HELPER = "scx_bpf_map_scan_timeout("
 
@@ -71,11 +67,11 @@ class Builder:
         self._kernel = kernel
         self._include = include
         self._binds = {
-            "/lab/src": PROJECT,
-            "/lab/build": BUILD,
+            "/lab/src": paths.PROJECT,
+            "/lab/build": paths.BUILD,
             "/lab/kernels": kernel.folder,
         }
-        BIN.mkdir(parents=True, exist_ok=True)
+        paths.BIN.mkdir(parents=True, exist_ok=True)
 
     def scheduler(
         self, name: str, variant: str, cleanup: str, settings: Params
@@ -84,8 +80,8 @@ class Builder:
         arm = CONTROL if cleanup == NO_CLEANUP else "test"
         ops_name = f"{name}_{CONTROL if cleanup == NO_CLEANUP else cleanup}"
         defines = [*knobs.defines(cleanup, settings), f'-DOPS_NAME="{ops_name}"']
-        key = self._key(defines, SCHEDULERS)
-        target = BUILD / f"{name}_{variant}.bpf.o"
+        key = self._key(defines, paths.SCHEDULERS)
+        target = paths.BUILD / f"{name}_{variant}.bpf.o"
         stamp = _stamp(target)
         said = _read(stamp, key)
         if said is None or not target.exists():
@@ -126,7 +122,7 @@ class Builder:
                 is_program=True,
                 arguments=tuple(command[1:]),
             )
-        target = BUILD / f"own-{source.name}_{variant}.bpf.o"
+        target = paths.BUILD / f"own-{source.name}_{variant}.bpf.o"
         path = source.file(variant)
         if path.name.endswith(".bpf.o"):
             shutil.copyfile(path, target)
@@ -166,7 +162,7 @@ class Builder:
 
         Runs that need it are then skipped, with the reason.
         """
-        target = BIN / MODULE
+        target = paths.BIN / MODULE
         stamp = _stamp(target)
         key = self._key([], _MODULE_SOURCE)
         if self._has_helper() or (_read(stamp, key) and target.exists()):
@@ -175,7 +171,7 @@ class Builder:
         stamp.unlink(missing_ok=True)
         if (root := self._with_headers()) is None:
             return
-        folder = BUILD / "module"
+        folder = paths.BUILD / "module"
         shutil.rmtree(folder, ignore_errors=True)
         shutil.copytree(_MODULE_SOURCE, folder)
         headers = f"/lib/modules/{self._kernel.version}/build"
@@ -196,10 +192,11 @@ class Builder:
     def tools(self) -> Path:
         """The directory with what runs beside the schedulers."""
         for folder in ("kernel", "samplers"):
-            for source in sorted((PROJECT / "experiments" / folder).glob("*.bpf.c")):
-                self._tool(BIN / f"{source.stem}.o", source)
-        self._tool(BIN / PROGRAM, PROJECT / f"workloads/src/{PROGRAM}.c")
-        return BIN
+            found = (paths.PROJECT / "experiments" / folder).glob("*.bpf.c")
+            for source in sorted(found):
+                self._tool(paths.BIN / f"{source.stem}.o", source)
+        self._tool(paths.BIN / PROGRAM, paths.PROJECT / f"workloads/src/{PROGRAM}.c")
+        return paths.BIN
 
     def _tool(self, target: Path, source: Path) -> None:
         is_bpf = source.name.endswith(".bpf.c")
@@ -207,7 +204,7 @@ class Builder:
         stamp = _stamp(target)
         if _read(stamp, key) is not None and target.exists():
             return
-        inside = f"/lab/src/{source.relative_to(PROJECT)}"
+        inside = f"/lab/src/{source.relative_to(paths.PROJECT)}"
         if is_bpf:
             self.bpf_object(inside, target, [])
         else:
@@ -278,7 +275,7 @@ def _stamp(target: Path) -> Path:
 
 
 def _inside(target: Path) -> str:
-    return f"/lab/build/{target.relative_to(BUILD)}"
+    return f"/lab/build/{target.relative_to(paths.BUILD)}"
 
 
 def _read(stamp: Path, key: str) -> Mapping[str, Any] | None:

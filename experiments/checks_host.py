@@ -9,8 +9,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from experiments import registry
-from experiments.build import BIN
+from experiments import paths, registry
 from experiments.checks import Answer, Check, broken, found, missing
 from experiments.kernel import cgroup, sched_ext
 from experiments.kernel.bpf import BPFFS
@@ -100,7 +99,7 @@ def _bpftool() -> Answer:
 def _workloads() -> Answer:
     """What the workloads themselves say that they lack."""
     names = registry.names("workload")
-    reasons = [r for n in names for r in registry.workload(n).missing(BIN)]
+    reasons = [r for n in names for r in registry.workload(n).missing(paths.BIN)]
     if not reasons:
         return found(", ".join(names))
     halves = [reason.partition(": ") for reason in reasons]

@@ -10,7 +10,7 @@ import shutil
 import time
 from pathlib import Path
 
-from experiments import accel, kernel_image, labroot
+from experiments import accel, kernel_image, labroot, paths
 from experiments.checks import Answer, Check, broken, found, missing
 from experiments.errors import LabRootError, MissingRequirement
 
@@ -63,7 +63,7 @@ def _mmdebstrap() -> Answer:
 
 
 def _lab_root() -> Answer:
-    place, cache = labroot.place(), labroot.cache_dir()
+    place, cache = labroot.place(), paths.cache_dir()
     if not _is_made():
         others = sorted(p.name for p in cache.glob("labroot-*") if p != place)
         words = f"no {place.name} in {cache}"

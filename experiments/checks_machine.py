@@ -15,8 +15,7 @@ from pathlib import Path
 
 import psutil
 
-from experiments import config, labroot, namespaces, packages, proc
-from experiments import run as runner
+from experiments import config, labroot, namespaces, packages, paths, proc
 from experiments.checks import Answer, Check, broken, found, missing
 from experiments.kernel import clock
 
@@ -104,11 +103,11 @@ def _cache_disk() -> Answer:
     has_root = labroot.place().exists()
     wanted = _CACHE_BYTES if has_root else labroot.NEEDED_BYTES
     remedy = "make room, or set XDG_CACHE_HOME to a larger disk"
-    return _disk(labroot.cache_dir(), wanted, remedy)
+    return _disk(paths.cache_dir(), wanted, remedy)
 
 
 def _results_disk() -> Answer:
-    return _disk(runner.RESULTS, _RESULTS_BYTES, "make room")
+    return _disk(paths.RESULTS, _RESULTS_BYTES, "make room")
 
 
 def _disk(path: Path, wanted: int, remedy: str) -> Answer:
@@ -194,10 +193,10 @@ def _time_of_day() -> Answer:
     now = time.time()
     today = datetime.datetime.fromtimestamp(now).isoformat(" ", "minutes")
     set_it = "timedatectl set-ntp true"
-    if (made := (config.PROJECT / "pyproject.toml").stat().st_mtime) > now + _SLACK_S:
+    if (made := (paths.PROJECT / "pyproject.toml").stat().st_mtime) > now + _SLACK_S:
         words = datetime.datetime.fromtimestamp(made).isoformat(" ", "minutes")
         return broken(f"it is {today}, and this checkout is from {words}", set_it)
-    if future := list(in_future(runner.RESULTS, now)):
+    if future := list(in_future(paths.RESULTS, now)):
         return broken(
             f"{len(future)} files in results/ are from the future, {future[0]} first: "
             "`aggregate` would not take the newest experiment",
@@ -217,4 +216,4 @@ def _later(folder: Path, names: Sequence[str], now: float) -> Iterator[Path]:
     for name in names:
         path = folder / name
         if path.lstat().st_mtime > now:
-            yield path.relative_to(runner.RESULTS)
+            yield path.relative_to(paths.RESULTS)

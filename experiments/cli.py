@@ -23,6 +23,7 @@ from experiments import (
     knobs,
     labroot,
     namespaces,
+    paths,
     plan,
     registry,
     sources,
@@ -31,7 +32,7 @@ from experiments import (
 from experiments import config as configs
 from experiments import doctor as health
 from experiments import run as runner
-from experiments.config import PROJECT, Config
+from experiments.config import Config
 from experiments.console import console, say, steps
 from experiments.errors import (
     ConfigError,
@@ -145,7 +146,7 @@ def show_list() -> None:
 
 def _policy(name: str) -> str:
     """The first line of a scheduler's header comment."""
-    source = sources.SCHEDULERS / "control" / f"{name}.bpf.c"
+    source = paths.SCHEDULERS / "control" / f"{name}.bpf.c"
     for line in source.read_text().splitlines():
         if line.startswith(f" * {name}: "):
             return line.removeprefix(f" * {name}: ")
@@ -159,7 +160,8 @@ def build(sched: str, kernel: str | None) -> None:
         if built.is_program:
             continue
         size_kb = built.path.stat().st_size / 1024
-        say(f"{name} {variant}: {built.path.relative_to(PROJECT)} ({size_kb:.0f} KB)")
+        path = built.path.relative_to(paths.PROJECT)
+        say(f"{name} {variant}: {path} ({size_kb:.0f} KB)")
 
 
 def run(
@@ -255,7 +257,7 @@ def _show_plan(config: Config) -> Experiment:
         say(f"block {spec.block:3}  {spec.label}  {spec.duration_s} s  {spec.run_id}")
     about = duration(estimate_s(planned.specs) / len(runner.lanes(config)))
     say(f"{len(planned.specs)} runs, about {about}; nothing was run")
-    return Experiment(runner.RESULTS)
+    return Experiment(paths.RESULTS)
 
 
 def demo() -> None:
@@ -279,7 +281,7 @@ def test(unit: bool) -> None:
     failed = []
     for part in wanted:
         say(f"tests: {part}")
-        if foreground([sys.executable, "-m", "pytest", *_TESTS[part]], PROJECT):
+        if foreground([sys.executable, "-m", "pytest", *_TESTS[part]], paths.PROJECT):
             failed.append(part)
     if failed:
         raise RunFailed(f"tests failed: {', '.join(failed)}")
@@ -291,5 +293,5 @@ def lint() -> None:
         ["ruff", "check", "."],
         ["mypy"],
     ):
-        if foreground([sys.executable, "-m", *argv], PROJECT):
+        if foreground([sys.executable, "-m", *argv], paths.PROJECT):
             raise RunFailed(f"{argv[0]} has something to say")

@@ -18,10 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from experiments import config as configs
-from experiments import facts, run
+from experiments import facts, paths, run
 from experiments.bundle import Bundle
 from experiments.cluster_session import Order, Session, Tell
-from experiments.config import PROJECT
 from experiments.console import say
 from experiments.errors import ConfigError, ExperimentError
 
@@ -58,8 +57,8 @@ class Host:
     def __init__(self, name: str, folder: Path) -> None:
         self._name = name
         self._folder = folder
-        self._revision = facts.revision(PROJECT)
-        self._source = facts.source_sha256(PROJECT)
+        self._revision = facts.revision(paths.PROJECT)
+        self._source = facts.source_sha256(paths.PROJECT)
         self._session: Session | None = None
         self._timer: threading.Timer | None = None
         self._busy = threading.Lock()
@@ -89,10 +88,10 @@ class Host:
                 f"its code is another ({self._revision}) than that of the coordinator "
                 f"({revision}): check the same one out, and start the worker anew"
             )
-        if facts.source_sha256(PROJECT) != self._source:
+        if facts.source_sha256(paths.PROJECT) != self._source:
             raise ConfigError(
-                f"its files in {PROJECT} are no longer those its worker was started "
-                "with: start it anew"
+                f"its files in {paths.PROJECT} are no longer those its worker was "
+                "started with: start it anew"
             )
 
     def run_block(self, order: Order, tell: Tell) -> Bundle | Failure:

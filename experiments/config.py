@@ -14,12 +14,10 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from experiments import knobs, registry, sources
+from experiments import knobs, paths, registry, sources
 from experiments.errors import ConfigError, unknown_name
 from experiments.model import NO_CLEANUP, Scalar
 
-PROJECT = Path(__file__).parents[1]
-CONFIG_FILE = PROJECT / "config.yaml"
 #: Flags that are not called as their keys are.
 _FLAG = {
     "schedulers": "--sched",
@@ -101,7 +99,7 @@ def load(path: Path | None = None, **flags: Any) -> Config:
 
     A name may be `all`. Raises ConfigError.
     """
-    path = path or CONFIG_FILE
+    path = path or paths.CONFIG_FILE
     try:
         raw = yaml.safe_load(path.read_text())
     except OSError as error:

@@ -13,10 +13,10 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from experiments import paths
 from experiments.errors import ConfigError
 from experiments.facts import cpu_model
 from experiments.files import atomic_write
-from experiments.labroot import cache_dir
 from experiments.model import digest
 
 _MACHINE_ID = Path("/etc/machine-id")
@@ -30,7 +30,7 @@ _REMEDY = (
 
 
 def _remembered() -> Path:
-    return cache_dir() / "host.json"
+    return paths.cache_dir() / "host.json"
 
 
 def machine_id() -> str:

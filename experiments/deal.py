@@ -16,26 +16,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments import facts, plan
+from experiments import facts, paths, plan
 from experiments.bundle import Bundle, unpack
 from experiments.cluster_host import Failure
 from experiments.cluster_hosts import POLL_S, Cluster, Hosts, HostsDied, SchedulerGone
 from experiments.cluster_session import Order
-from experiments.config import HERE, PROJECT, Config
+from experiments.config import HERE, Config
 from experiments.console import say
 from experiments.errors import ConfigError, FormatError, RunFailed
 from experiments.execute import Blocks, IsDecided, never, say_unneeded
 from experiments.model import Outcome, Plan, RunResult, RunSpec
 from experiments.results import Experiment
-from experiments.run import (
-    HOST,
-    RESULTS,
-    announce,
-    begun_on,
-    checked_name,
-    default_name,
-    owned,
-)
+from experiments.run import HOST, announce, begun_on, checked_name, default_name, owned
 from experiments.watch import Watch
 
 #: Blocks a host has at most: the one it does, and the next.
@@ -46,7 +38,7 @@ def run(
     cluster: Cluster,
     config: Config,
     name: str | None = None,
-    root_dir: Path = RESULTS,
+    root_dir: Path | None = None,
     is_decided: IsDecided = never,
 ) -> Experiment:
     """Do what is left of the experiment that `config` describes, on `cluster`.
@@ -58,12 +50,13 @@ def run(
     planned = plan.build(config)
     raw = _everywhere(config).model_dump(mode="json", by_alias=True)
     token = secrets.token_hex(6)
-    source, revision = facts.source_sha256(PROJECT), facts.revision(PROJECT)
+    source, revision = facts.source_sha256(paths.PROJECT), facts.revision(paths.PROJECT)
     hosts = Hosts(cluster, token, raw, source, revision)
+    root_dir = root_dir or paths.RESULTS
     agreed = hosts.settle(_facts_of(root_dir, name))
     path = root_dir / checked_name(name or default_name(config, planned, agreed))
     # The commit is ours: a host whose code is the same may have no checkout
-    known = {**agreed, "git": facts.git_revision(PROJECT)}
+    known = {**agreed, "git": facts.git_revision(paths.PROJECT)}
     experiment = Experiment.create(path, planned, raw, known)
     with owned(experiment):
         experiment.settle()

@@ -9,8 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from experiments import run, scratch
-from experiments.build import BUILD
+from experiments import paths, run, scratch
 from experiments.config import Config
 from experiments.errors import BuildError
 from experiments.model import Outcome, RunResult
@@ -115,7 +114,7 @@ def _of(result: RunResult, attempts: Path) -> Diagnosis:
     words = result.reason
     # The experiment is thrown away; what the verifier said in full is not
     for log in attempts.glob(f"{spec.run_id}-*/load.log"):
-        kept = BUILD / f"doctor-{spec.scheduler}_{spec.variant}.log"
+        kept = paths.BUILD / f"doctor-{spec.scheduler}_{spec.variant}.log"
         shutil.copyfile(log, kept)
         words += f"\n(load.log is kept as {kept})"
     return Diagnosis(f"{spec.scheduler}/{spec.variant}", result.outcome, words, meaning)

@@ -15,8 +15,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Protocol
 
-from experiments import faults
-from experiments.build import BIN
+from experiments import faults, paths
 from experiments.console import say
 from experiments.errors import BackendLost
 from experiments.model import Backend, BuiltObject, Job, Outcome, RunResult, RunSpec
@@ -55,7 +54,7 @@ class Stopped(Exception):
 
 def job(spec: RunSpec, built: Built, out_dir: Path) -> Job:
     made = built.get((spec.scheduler, spec.variant))
-    return Job(spec=spec, built=made, bin_dir=BIN, out_dir=out_dir)
+    return Job(spec=spec, built=made, bin_dir=paths.BIN, out_dir=out_dir)
 
 
 def execute(

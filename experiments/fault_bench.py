@@ -26,8 +26,8 @@ from typing import Any
 
 import psutil
 
-from experiments import config, faults, run
-from experiments.config import PROJECT, Config
+from experiments import config, faults, paths, run
+from experiments.config import Config
 from experiments.console import say
 from experiments.errors import ExperimentError, RunFailed
 from experiments.files import fingerprint
@@ -186,7 +186,7 @@ class _Session:
                 [sys.executable, "-m", __name__, folder, name],
                 stdout=log,
                 stderr=STDOUT,
-                cwd=PROJECT,
+                cwd=paths.PROJECT,
                 env={**os.environ, **environment},
             )
 

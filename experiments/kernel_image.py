@@ -23,9 +23,10 @@ from typing import Protocol
 import lz4.block
 import zstandard
 
+from experiments import paths
 from experiments.errors import ConfigError, MissingRequirement
 from experiments.files import atomic_write
-from experiments.labroot import LabRoot, cache_dir, run_inside
+from experiments.labroot import LabRoot, run_inside
 from experiments.model import digest
 
 _ELF = b"\x7fELF"
@@ -150,7 +151,7 @@ def prepare(root: LabRoot, path: Path | None = None) -> Kernel:
     except OSError as error:
         raise ConfigError(f"kernel {source}: {error.strerror}") from None
     sha256 = hashlib.sha256(image).hexdigest()
-    folder = cache_dir() / "kernels" / f"{sha256[:12]}-{root.key}"
+    folder = paths.cache_dir() / "kernels" / f"{sha256[:12]}-{root.key}"
     stamp = folder / "kernel.json"
     if not stamp.exists():
         _prepare(root, source, image, folder)
@@ -184,7 +185,7 @@ def running(root: LabRoot, sysfs: Path = Path("/sys")) -> Kernel:
         *(hashlib.sha256(b).hexdigest() for b in (btf, notes)),
     ]
     sha256 = digest(identity)
-    folder = cache_dir() / "kernels" / f"{sha256[:12]}-{root.key}"
+    folder = paths.cache_dir() / "kernels" / f"{sha256[:12]}-{root.key}"
     if not (folder / "kernel.json").exists():
         shutil.rmtree(folder, ignore_errors=True)
         atomic_write(folder / "btf", btf)

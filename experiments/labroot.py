@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from experiments import namespaces
+from experiments import namespaces, paths
 from experiments.console import Report
 from experiments.errors import LabRootError, MissingRequirement
 from experiments.model import Completed, digest
@@ -120,23 +120,17 @@ class LabRoot:
         return max((self.path / "boot").glob("vmlinuz-*"), key=lambda p: p.name)
 
 
-def cache_dir() -> Path:
-    """Where everything is kept that can be made again."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "scxlab"
-
-
 def key() -> str:
     return digest([SUITE, sorted(PACKAGES), _LAYOUT])[:12]
 
 
 def place() -> Path:
-    return cache_dir() / f"labroot-{key()}"
+    return paths.cache_dir() / f"labroot-{key()}"
 
 
 def machine() -> Path:
     """Where the machine's own directories are entered as if they were a lab root."""
-    return cache_dir() / "machine"
+    return paths.cache_dir() / "machine"
 
 
 def is_made() -> bool:
@@ -148,8 +142,8 @@ def _lock(how: int) -> int:
 
     Shared while a root is in use, exclusive while one is made. Raises BlockingIOError.
     """
-    cache_dir().mkdir(parents=True, exist_ok=True)
-    fd = os.open(cache_dir() / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
+    paths.cache_dir().mkdir(parents=True, exist_ok=True)
+    fd = os.open(paths.cache_dir() / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(fd, how | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -254,15 +248,15 @@ def _make(report: Report, refresh: bool) -> LabRoot:
     path = place()
     if (path / _STAMP).exists() and not refresh:
         return read_root()
-    for stale in cache_dir().glob(".labroot-*"):
+    for stale in paths.cache_dir().glob(".labroot-*"):
         namespaces.remove(stale)
-    _check_disk(cache_dir())
+    _check_disk(paths.cache_dir())
     _require_mmdebstrap(report)
-    beside = cache_dir() / f".labroot-{key()}.{os.getpid()}"
+    beside = paths.cache_dir() / f".labroot-{key()}.{os.getpid()}"
     try:
         _debootstrap(beside, report)
         _finish(beside)
-        old = cache_dir() / f".labroot-old.{os.getpid()}"
+        old = paths.cache_dir() / f".labroot-old.{os.getpid()}"
         if path.exists():
             path.rename(old)
         try:
@@ -354,7 +348,7 @@ def _debootstrap(target: Path, report: Report) -> None:
         f"--include={','.join(PACKAGES)}",
         *(SUITE, str(target), f"deb [signed-by={keyring}] {site} {SUITE} main"),
     ]
-    log = cache_dir() / "labroot.log"
+    log = paths.cache_dir() / "labroot.log"
     with log.open("wb") as file:
         # Without an initramfs: the guest needs none, and making one takes a while
         status = _follow(argv, file, report, {**os.environ, "INITRD": "No"})

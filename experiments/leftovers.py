@@ -19,9 +19,7 @@ from pathlib import Path
 
 import psutil
 
-from experiments import labroot, scratch
-from experiments import run as runner
-from experiments.build import BUILD
+from experiments import paths, scratch
 from experiments.errors import ExperimentError
 
 #: What an atomic write leaves when it is cut off (results.atomic_write). One that goes
@@ -63,13 +61,13 @@ def clean(leftovers: Iterable[Leftover]) -> Iterator[str]:
 def files() -> list[Leftover]:
     """Everything on disk, of this checkout and in this user's cache."""
     return [
-        *of_experiments(runner.RESULTS),
+        *of_experiments(paths.RESULTS),
         *of_scratch(Path(tempfile.gettempdir())),
-        *half_made_roots(labroot.cache_dir()),
-        *_writes(_flat(runner.RESULTS), None),
-        *_writes(_flat(labroot.cache_dir()), None),
-        *_writes(_deep(labroot.cache_dir() / "kernels"), None),
-        *_writes(_deep(BUILD), None),
+        *half_made_roots(paths.cache_dir()),
+        *_writes(_flat(paths.RESULTS), None),
+        *_writes(_flat(paths.cache_dir()), None),
+        *_writes(_deep(paths.cache_dir() / "kernels"), None),
+        *_writes(_deep(paths.BUILD), None),
     ]
 
 

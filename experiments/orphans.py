@@ -16,7 +16,7 @@ from pathlib import Path
 
 import psutil
 
-from experiments import labroot, scratch
+from experiments import paths, scratch
 from experiments.errors import ExperimentError
 from experiments.kernel import cgroup, procfs
 from experiments.kernel.bpf import BPFFS
@@ -42,7 +42,7 @@ class StillThere(ExperimentError):
 
 def processes(cache: Path | None = None) -> Iterator[Leftover]:
     """`unshare` of a lab root with all that it started, and servers without one."""
-    cache = cache or labroot.cache_dir()
+    cache = cache or paths.cache_dir()
     for process in psutil.process_iter(_ATTRS):
         argv, exe = process.info["cmdline"] or [], process.info["exe"] or ""
         if not (_enters(argv, cache) or _serves(argv, exe, cache)):
@@ -127,7 +127,7 @@ def running() -> list[int]:
 
 
 def _holds_lock(process: psutil.Process) -> bool:
-    lock = f"/{labroot.cache_dir().name}/{scratch.LOCK}"
+    lock = f"/{paths.cache_dir().name}/{scratch.LOCK}"
     return any(file.path.endswith(lock) for file in process.open_files())
 
 
@@ -137,7 +137,7 @@ def _holds_lock(process: psutil.Process) -> bool:
 def mounts(cache: Path | None = None) -> list[Leftover]:
     """Mounts in lab roots. We mount in namespaces of our own, so none is in use."""
     points = [p.mountpoint for p in psutil.disk_partitions(all=True)]
-    roots = _roots(cache or labroot.cache_dir())
+    roots = _roots(cache or paths.cache_dir())
     # What lies in another one is unmounted before it
     ours = sorted((p for p in points if p.startswith(roots)), reverse=True)
     return [Leftover(f"mount {p}", functools.partial(_umount, p)) for p in ours]

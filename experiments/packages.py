@@ -15,8 +15,8 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
+from experiments import paths
 from experiments.checks import Answer, broken, found, missing
-from experiments.config import PROJECT
 
 INSTALL = "pip install -e '.[dev]'"
 
@@ -24,7 +24,7 @@ INSTALL = "pip install -e '.[dev]'"
 @functools.cache
 def _project() -> Mapping[str, Any]:
     section: Mapping[str, Any] = tomllib.loads(
-        (PROJECT / "pyproject.toml").read_text()
+        (paths.PROJECT / "pyproject.toml").read_text()
     )["project"]
     return section
 

@@ -15,18 +15,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments import facts, faults, kernel_image, labroot, lock, plan, registry
+from experiments import (
+    facts,
+    faults,
+    kernel_image,
+    labroot,
+    lock,
+    paths,
+    plan,
+    registry,
+)
 from experiments.alike import SAME
-from experiments.build import BIN, Builder
-from experiments.config import PROJECT, Config
+from experiments.build import Builder
+from experiments.config import Config
 from experiments.console import say
 from experiments.errors import ConfigError
 from experiments.execute import Built, IsDecided, execute, never
 from experiments.model import ALONE, Backend, Lane, Plan, RunSpec, digest
 from experiments.results import LOCK, Experiment
 from experiments.watch import duration, estimate_s
-
-RESULTS = PROJECT / "results"
 
 #: In the facts of a run: the host of a cluster that has done it.
 HOST = "host"
@@ -100,7 +107,7 @@ def prepare(config: Config) -> Prepared:
 def run(
     config: Config,
     name: str | None = None,
-    root_dir: Path = RESULTS,
+    root_dir: Path | None = None,
     is_decided: IsDecided = never,
 ) -> Experiment:
     """Do what is left of the experiment that `config` describes.
@@ -116,7 +123,8 @@ def run(
     faults.step("planned")
     prepared = prepare(config)
     backend, built, known = prepared.backend, prepared.built, prepared.facts
-    path = root_dir / checked_name(name or default_name(config, planned, known))
+    name = checked_name(name or default_name(config, planned, known))
+    path = (root_dir or paths.RESULTS) / name
     experiment = Experiment.create(
         path, planned, config.model_dump(mode="json", by_alias=True), known
     )
@@ -196,7 +204,7 @@ def _locked(experiment: Experiment) -> Iterator[None]:
 
 def measuring() -> Path:
     """The lock of whoever measures on this machine."""
-    return labroot.cache_dir() / "measuring.lock"
+    return paths.cache_dir() / "measuring.lock"
 
 
 @contextlib.contextmanager
@@ -251,7 +259,7 @@ def machine_facts(
 ) -> Mapping[str, Any]:
     """What an experiment of `config` would say of the machine it runs on."""
     backend = registry.backend(config.backend)(config, root, kernel)
-    return {**facts.machine(PROJECT), **backend.facts()}
+    return {**facts.machine(paths.PROJECT), **backend.facts()}
 
 
 def _facts(config: Config, backend: Backend, built: Built) -> Mapping[str, Any]:
@@ -261,11 +269,11 @@ def _facts(config: Config, backend: Backend, built: Built) -> Mapping[str, Any]:
     }
     tools = {
         path.name: hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(BIN.iterdir())
+        for path in sorted(paths.BIN.iterdir())
         if not path.name.startswith(".")
     }
     used = {"objects": objects, "tools": tools, "map": config.map}
-    return {**facts.machine(PROJECT), **backend.facts(), **used}
+    return {**facts.machine(paths.PROJECT), **backend.facts(), **used}
 
 
 def check_facts(experiment: Experiment, known: Mapping[str, Any]) -> None:

@@ -17,9 +17,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments import kernel_image, knobs, labroot, sampling_probe
-from experiments.build import BUILD, Builder
-from experiments.config import PROJECT
+from experiments import kernel_image, knobs, labroot, paths, sampling_probe
+from experiments.build import Builder
 from experiments.console import Report, say, steps
 from experiments.errors import MissingRequirement, RunFailed
 from experiments.kernel import cgroup, scratch_map
@@ -52,7 +51,7 @@ def measure() -> list[Row]:
     defaults = {name: knob.default for name, knob in knobs.KNOBS.items()}
     built = builder.scheduler(_SCHEDULER, "bench", NO_CLEANUP, defaults)
     argv = ["sh", "-ec", _INSIDE, "probe", "/lab/build/bin", json.dumps(built.counters)]
-    binds = {"/lab/src": PROJECT, "/lab/build": BUILD, "/sys": Path("/sys")}
+    binds = {"/lab/src": paths.PROJECT, "/lab/build": paths.BUILD, "/sys": Path("/sys")}
     if cgroup.available():
         binds[str(cgroup.ROOT)] = cgroup.ROOT
     with steps("measuring what sampling costs (about 5 minutes)") as report:

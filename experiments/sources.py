@@ -15,10 +15,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from experiments import paths
 from experiments.errors import ConfigError, unknown_name
 from experiments.model import CONTROL, TEST, Arm
-
-SCHEDULERS = Path(__file__).parents[1] / "schedulers"
 
 #: In place of a strategy, for schedulers whose clean-up is their own affair.
 OWN = "own"
@@ -71,9 +70,8 @@ def _identity(path: Path, variant: str, files: int) -> dict[str, str | int]:
 
 def names() -> list[str]:
     """The schedulers of this project."""
-    return sorted(
-        p.name.removesuffix(".bpf.c") for p in (SCHEDULERS / "control").glob("*.bpf.c")
-    )
+    found = (paths.SCHEDULERS / "control").glob("*.bpf.c")
+    return sorted(p.name.removesuffix(".bpf.c") for p in found)
 
 
 def is_path(text: str) -> bool:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from experiments import config as configs
-from experiments import plan, run
+from experiments import paths, plan, run
 from experiments.config import Config
 from experiments.errors import ConfigError
 from experiments.watch import estimate_s
@@ -92,7 +92,7 @@ def _noise(config: Config) -> Noise:
 
     root, kernel = run.target(config)
     known = run.machine_facts(config, root, kernel)
-    if (noise := newest_noise(run.RESULTS, known)) is None:
+    if (noise := newest_noise(paths.RESULTS, known)) is None:
         raise ConfigError("--detect needs the noise of this machine: invoke noise")
     return noise
 

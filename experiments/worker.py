@@ -18,7 +18,7 @@ from typing import Any, cast
 
 from distributed import Worker, WorkerPlugin, get_worker
 
-from experiments import labroot
+from experiments import labroot, paths
 from experiments.bundle import Bundle
 from experiments.cluster_host import Failure, Host, Report
 from experiments.cluster_session import Order
@@ -85,9 +85,9 @@ def serve(scheduler: str, name: str, folder: Path | None) -> None:
         raise ConfigError(f"--name {name}: give letters, digits, and ._-")
     labroot.open_root()
     logging.getLogger("distributed").setLevel(logging.WARNING)
-    place = folder or labroot.cache_dir() / "worker"
+    place = folder or paths.cache_dir() / "worker"
     try:
-        with locked(labroot.cache_dir() / "worker.lock"):
+        with locked(paths.cache_dir() / "worker.lock"):
             asyncio.run(_serve(scheduler, Host(name, place / "blocks"), name, place))
     except Held as held:
         raise ConfigError(

@@ -21,12 +21,13 @@ from typing import Any
 import pytest
 
 from experiments import accel, agent_code, kernel_image, labroot
-from experiments.build import BUILD, Builder
+from experiments.build import Builder
 from experiments.errors import ExperimentError
 from experiments.kernel_image import Kernel
 from experiments.knobs import KNOBS
 from experiments.labroot import LabRoot
 from experiments.model import BuiltObject, Job, RunSpec, digest
+from experiments.paths import BUILD
 from experiments.qemu import Guest, Shape
 
 OWN_WORKLOADS = Path(__file__).parent / "guest"

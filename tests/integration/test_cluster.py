@@ -22,15 +22,15 @@ from pathlib import Path
 import psutil
 import pytest
 
-from experiments import labroot
-from experiments.build import BUILD, Builder
+from experiments import labroot, paths
+from experiments.build import Builder
 from experiments.events import read
 from experiments.knobs import KNOBS
 from experiments.labroot import LabRoot
 from experiments.model import Outcome
+from experiments.paths import BUILD, RESULTS
 from experiments.proc import run
 from experiments.results import Experiment
-from experiments.run import RESULTS
 from experiments.verify import verify
 
 PROJECT = Path(__file__).parents[2]
@@ -125,7 +125,7 @@ def host(folder: Path, number: int) -> Iterator[Worker]:
     copy = checkout(folder / name)
     cache = folder / name / "cache"
     (cache / "scxlab").mkdir(parents=True)
-    for part in (labroot.place(), labroot.cache_dir() / "kernels"):
+    for part in (labroot.place(), paths.cache_dir() / "kernels"):
         (cache / "scxlab" / part.name).symlink_to(part)
     with network(number) as (namespace, scheduler):
         argv = [

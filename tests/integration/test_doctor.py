@@ -21,7 +21,7 @@ import pytest
 
 from experiments import labroot
 from experiments.labroot import LabRoot
-from experiments.run import RESULTS
+from experiments.paths import RESULTS
 
 PROJECT = Path(__file__).parents[2]
 NAME = "itest-doctor"

@@ -21,9 +21,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from experiments import accel, agent_code, build, config, labroot
+from experiments import accel, agent_code, config, labroot, paths
 from experiments import run as runner
-from experiments.config import PROJECT
+from experiments.paths import PROJECT
 from experiments.kernel_image import Kernel
 from experiments.labroot import LabRoot
 from experiments.model import CSV_COLUMNS, Outcome
@@ -104,8 +104,8 @@ class Host:
         kernel = dataclasses.replace(self._kernel, version=version, sha256=sha256)
         where = self.share / "checkout/build"
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(build, "BUILD", where)
-            patch.setattr(build, "BIN", where / "bin")
+            patch.setattr(paths, "BUILD", where)
+            patch.setattr(paths, "BIN", where / "bin")
             runner.build_all(config.load(None, **SHORT), self._root, kernel)
 
     def start(self, command: str, *arguments: Any) -> int:

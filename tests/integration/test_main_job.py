@@ -21,8 +21,8 @@ import pytest
 from experiments import faults
 from experiments.labroot import LabRoot
 from experiments.model import Outcome
+from experiments.paths import RESULTS
 from experiments.results import Experiment
-from experiments.run import RESULTS
 
 PROJECT = Path(__file__).parents[2]
 NAME = "itest"

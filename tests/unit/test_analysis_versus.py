@@ -14,7 +14,7 @@ from analysis import gate, significance, stats, versus_tables
 from analysis.compare import BETTER, EQUIVALENT, UNCLEAR, WORSE
 from analysis.significance import BOTH, WELCH
 from analysis.versus import Change, Versus, versus
-from experiments import run as runner
+from experiments import paths
 from experiments.errors import ConfigError
 from experiments.model import Metric, Outcome
 from experiments.results import Experiment
@@ -200,7 +200,7 @@ def test_rules() -> None:
 
 @pytest.fixture
 def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(runner, "RESULTS", tmp_path)
+    monkeypatch.setattr(paths, "RESULTS", tmp_path)
     experiment(tmp_path / "before", 2.0)
     experiment(tmp_path / "after", 2.2)
     return tmp_path

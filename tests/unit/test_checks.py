@@ -23,14 +23,13 @@ from experiments import (
     checks_host,
     checks_labroot,
     checks_machine,
-    config,
     kernel_image,
     labroot,
     namespaces,
     packages,
+    paths,
     proc,
 )
-from experiments import run as runner
 from experiments.checks import (
     Answer,
     Check,
@@ -51,7 +50,7 @@ _Memory = namedtuple("_Memory", "available")
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(runner, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(paths, "RESULTS", tmp_path / "results")
     (tmp_path / "results").mkdir()
     as_user(monkeypatch, 0)
     return tmp_path / "scxlab"
@@ -176,7 +175,7 @@ def test_config(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     says(checks_machine._config(), Status.FOUND, "in order")
     damaged = tmp_path / "config.yaml"
     damaged.write_text("iteratoins: 3")
-    monkeypatch.setattr(config, "CONFIG_FILE", damaged)
+    monkeypatch.setattr(paths, "CONFIG_FILE", damaged)
     with pytest.raises(ConfigError, match="did you mean 'iterations'"):
         checks_machine._config()
 
@@ -291,7 +290,7 @@ def test_time_of_day(monkeypatch: pytest.MonkeyPatch) -> None:
     says(checks_machine._time_of_day(), Status.FOUND, ", kept by NTP")
     monkeypatch.setattr(clock, "is_synchronised", lambda: False)
     says(checks_machine._time_of_day(), Status.FOUND, "NOT kept by NTP")
-    late = runner.RESULTS / "x/manifest.json"
+    late = paths.RESULTS / "x/manifest.json"
     late.parent.mkdir()
     late.touch()
     os.utime(late, (time.time() + 3600,) * 2)
@@ -455,7 +454,7 @@ def test_host_cgroup2(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 def test_host_tools(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     programs(monkeypatch)
-    monkeypatch.setattr(checks_host, "BIN", tmp_path)
+    monkeypatch.setattr(paths, "BIN", tmp_path)
     says(checks_host._bpftool(), Status.MISSING, "PATH", "install bpftool")
     answer = checks_host._workloads()
     says(answer, Status.MISSING, "no hackbench; no stress-ng", "install rt-tests; apt")

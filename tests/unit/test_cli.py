@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 from invoke.program import Program
 
-from experiments import cli, labroot
-from experiments import run as runner
+from experiments import cli, labroot, paths
 from experiments.errors import MissingRequirement
 from tests.unit import analysis_fixtures as fx
 
@@ -97,7 +96,7 @@ def test_no_experiment_yet(
     tmp_path: Path,
     line: str,
 ) -> None:
-    monkeypatch.setattr(runner, "RESULTS", tmp_path)
+    monkeypatch.setattr(paths, "RESULTS", tmp_path)
     assert invoke(monkeypatch, line) == 2
     assert "invoke run" in capsys.readouterr().err
 
@@ -107,7 +106,7 @@ def test_prior_results_are_imported_and_aggregated(
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
 ) -> None:
-    monkeypatch.setattr(runner, "RESULTS", tmp_path)
+    monkeypatch.setattr(paths, "RESULTS", tmp_path)
     golden = PROJECT / "tests/golden/prior"
     assert invoke(monkeypatch, f"import {golden} --experiment old") == 0
     said = capsys.readouterr().out
@@ -123,7 +122,7 @@ def test_a_name_in_a_list_of_experiments_is_checked(
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
 ) -> None:
-    monkeypatch.setattr(runner, "RESULTS", tmp_path)
+    monkeypatch.setattr(paths, "RESULTS", tmp_path)
     for name in ("one", "two"):
         fx.Lab(tmp_path / name, fx.arms(1))
     assert invoke(monkeypatch, "aggregate --experiment one,tow") == 2

@@ -19,7 +19,6 @@ from experiments import cluster_hosts as hosts
 from experiments import cluster_session as session
 from experiments import config, deal, facts, lock, run
 from experiments.bundle import Bundle
-from experiments.config import PROJECT
 from experiments.errors import (
     ConfigError,
     ExperimentError,
@@ -27,6 +26,7 @@ from experiments.errors import (
     RunFailed,
 )
 from experiments.model import CSV_COLUMNS, Job, Outcome, RunResult, RunSpec
+from experiments.paths import PROJECT
 from experiments.results import Experiment
 from experiments.run import Prepared
 from experiments.verify import verify

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from experiments import config, faults, registry, run
+from experiments import config, faults, paths, registry, run
 from experiments.config import Config
 from experiments.model import CSV_COLUMNS, Job, Outcome, RunResult
 from experiments.results import Experiment
@@ -57,7 +57,7 @@ class Recording(FakeBackend):
 def nothing_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run, "build_all", lambda *made_from: {})
     monkeypatch.setattr(run.facts, "machine", lambda project: {})
-    monkeypatch.setattr(run, "BIN", Path(__file__).parent)
+    monkeypatch.setattr(paths, "BIN", Path(__file__).parent)
     monkeypatch.setattr(registry, "backend", lambda name: Recording)
 
 

@@ -18,7 +18,7 @@ PROJECT = Path(__file__).parents[2]
 LAYERS = [
     {
         *("experiments.__init__", "experiments.errors", "experiments.model"),
-        *("experiments.faults", "experiments.files"),
+        *("experiments.faults", "experiments.files", "experiments.paths"),
     },
     {
         "experiments.checks",

@@ -13,8 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments import leftovers, scratch
-from experiments import run as runner
+from experiments import leftovers, paths, scratch
 from experiments.leftovers import Leftover
 
 
@@ -178,8 +177,8 @@ def test_half_made_lab_roots(tmp_path: Path) -> None:
 def test_everything_on_disk(
     results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runner, "RESULTS", results)
-    monkeypatch.setattr(leftovers, "BUILD", tmp_path / "build")
+    monkeypatch.setattr(paths, "RESULTS", results)
+    monkeypatch.setattr(paths, "BUILD", tmp_path / "build")
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     places = (".vs.md.tmp", "../build/bin/.x.o.json.tmp", "../scxlab/.accel.json.tmp")
