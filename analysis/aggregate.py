@@ -21,8 +21,8 @@ from analysis.compare import EQUIVALENT
 from analysis.findings import Findings
 from analysis.load import load
 from analysis.pace import HOLDS
-from experiments.files import atomic_write
 from experiments.results import Experiment
+from experiments.support.files import atomic_write
 
 
 @dataclass(frozen=True)

@@ -13,14 +13,15 @@ import platform
 from dataclasses import dataclass
 from pathlib import Path
 
-from experiments import agent_code, paths, scratch
+from experiments import agent_code, paths
 from experiments.errors import BackendLost
 from experiments.facts import cpu_model
-from experiments.files import atomic_write
 from experiments.kernel_image import Kernel
 from experiments.labroot import LabRoot
 from experiments.model import digest
 from experiments.qemu import Guest, Shape
+from experiments.support import tempdirs as scratch
+from experiments.support.files import atomic_write
 
 KVM_DEVICE = Path("/dev/kvm")
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")

@@ -14,9 +14,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments import made_up, paths, proc, scratch
+from experiments import made_up, paths
 from experiments.errors import RunFailed
 from experiments.results import Experiment
+from experiments.support import proc
+from experiments.support import tempdirs as scratch
 
 SIZES = (2_000, 20_000)
 

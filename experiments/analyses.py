@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING
 from experiments import merge, paths, prior
 from experiments import run as runner
 from experiments import status as statuses
-from experiments.console import console, say
 from experiments.errors import ConfigError, RunFailed, unknown_name
-from experiments.files import atomic_write
 from experiments.model import digest
 from experiments.results import Experiment, experiments
+from experiments.support.console import console, say
+from experiments.support.files import atomic_write
 from experiments.verify import verify as verified
 
 if TYPE_CHECKING:

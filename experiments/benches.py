@@ -13,9 +13,9 @@ from experiments import (
     harness_bench,
     sampling_bench,
 )
-from experiments.console import Rows, show_rows
 from experiments.errors import unknown_name
-from experiments.files import atomic_write
+from experiments.support.console import Rows, show_rows
+from experiments.support.files import atomic_write
 
 
 def _verdicts() -> Rows:

@@ -19,7 +19,6 @@ from typing import Any
 
 from experiments import enums, knobs, labroot, paths
 from experiments.errors import BuildError
-from experiments.files import atomic_write
 from experiments.kernel_image import Kernel
 from experiments.labroot import LabRoot, run_inside
 from experiments.model import (
@@ -29,8 +28,9 @@ from experiments.model import (
     Params,
     digest,
 )
-from experiments.proc import last_lines
 from experiments.sources import OWN, Source
+from experiments.support.files import atomic_write
+from experiments.support.proc import last_lines
 from workloads.custom_churn import PROGRAM
 
 TASKS_MAP = "tasks"

@@ -17,10 +17,10 @@ from typing import Any
 from pydantic import ValidationError
 
 from experiments.errors import FormatError
-from experiments.files import atomic_write
 from experiments.model import Outcome, RunResult, RunSpec
 from experiments.results import Experiment
 from experiments.stored import RESULT, result_json
+from experiments.support.files import atomic_write
 
 #: Nothing else is in the attempt of a run that was OK once it is finished.
 _OF_OK = ("samples.csv", "dmesg.log", "workload.log")

@@ -15,9 +15,11 @@ from pathlib import Path
 
 import psutil
 
-from experiments import config, labroot, namespaces, packages, paths, proc
+from experiments import config, labroot, packages, paths
 from experiments.checks import Answer, Check, broken, found, missing
 from experiments.kernel import clock
+from experiments.support import proc
+from experiments.support import userns as namespaces
 
 _GB = 10**9
 #: What the cache needs beyond a lab root that is there: vmlinux and vmlinux.h of two

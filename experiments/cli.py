@@ -22,7 +22,6 @@ from experiments import (
     kernel_image,
     knobs,
     labroot,
-    namespaces,
     paths,
     plan,
     registry,
@@ -33,7 +32,6 @@ from experiments import config as configs
 from experiments import doctor as health
 from experiments import run as runner
 from experiments.config import Config
-from experiments.console import console, say, steps
 from experiments.errors import (
     ConfigError,
     ExperimentError,
@@ -43,8 +41,10 @@ from experiments.errors import (
 )
 from experiments.execute import never
 from experiments.model import NO_CLEANUP, Outcome
-from experiments.proc import foreground
 from experiments.results import Experiment
+from experiments.support import userns as namespaces
+from experiments.support.console import console, say, steps
+from experiments.support.proc import foreground
 from experiments.watch import duration, estimate_s
 
 _P = ParamSpec("_P")

@@ -21,8 +21,8 @@ from experiments import config as configs
 from experiments import facts, paths, run
 from experiments.bundle import Bundle
 from experiments.cluster_session import Order, Session, Tell
-from experiments.console import say
 from experiments.errors import ConfigError, ExperimentError
+from experiments.support.console import say
 
 #: A guest that is waited upon for so long ends, and with it the claim on the machine.
 IDLE_S = 60.0

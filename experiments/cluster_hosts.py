@@ -15,8 +15,8 @@ from experiments.alike import unlike
 from experiments.bundle import Bundle
 from experiments.cluster_host import Failure, Report
 from experiments.cluster_session import Order
-from experiments.console import say
 from experiments.errors import ExperimentError, MissingRequirement
+from experiments.support.console import say
 
 #: So long a host is waited for where there is none.
 GRACE_S = 30.0

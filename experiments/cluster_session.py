@@ -16,14 +16,15 @@ from pathlib import Path
 from typing import Any
 
 from experiments import config as configs
-from experiments import lock, run
+from experiments import run
 from experiments.alike import unlike
 from experiments.bundle import Bundle, pack_run, read_file
-from experiments.console import say
 from experiments.errors import ConfigError
 from experiments.execute import Stopped, run_one
 from experiments.model import Plan, RunResult, RunSpec
 from experiments.results import Experiment
+from experiments.support import locks as lock
+from experiments.support.console import say
 
 #: Is told of the begin and the loss of runs, as `Watch` would be.
 Tell = Callable[[Mapping[str, Any]], None]

@@ -16,8 +16,8 @@ from pathlib import Path
 from experiments import paths
 from experiments.errors import ConfigError
 from experiments.facts import cpu_model
-from experiments.files import atomic_write
 from experiments.model import digest
+from experiments.support.files import atomic_write
 
 _MACHINE_ID = Path("/etc/machine-id")
 _QUESTION = """\

@@ -22,12 +22,12 @@ from experiments.cluster_host import Failure
 from experiments.cluster_hosts import POLL_S, Cluster, Hosts, HostsDied, SchedulerGone
 from experiments.cluster_session import Order
 from experiments.config import HERE, Config
-from experiments.console import say
 from experiments.errors import ConfigError, FormatError, RunFailed
 from experiments.execute import Blocks, IsDecided, never, say_unneeded
 from experiments.model import Outcome, Plan, RunResult, RunSpec
 from experiments.results import Experiment
 from experiments.run import HOST, announce, begun_on, checked_name, default_name, owned
+from experiments.support.console import say
 from experiments.watch import Watch
 
 #: Blocks a host has at most: the one it does, and the next.

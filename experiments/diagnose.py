@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from experiments import paths, run, scratch
+from experiments import paths, run
 from experiments.config import Config
 from experiments.errors import BuildError
 from experiments.model import Outcome, RunResult
+from experiments.support import tempdirs as scratch
 
 DURATION_S = 3
 

@@ -32,10 +32,10 @@ from experiments.checks import (
     found,
     words_of,
 )
-from experiments.console import console, say
 from experiments.errors import ConfigError, MissingRequirement, RunFailed
 from experiments.leftovers import Leftover
 from experiments.model import Outcome
+from experiments.support.console import console, say
 
 FIX = "invoke doctor --fix"
 #: No table is wider, even where the terminal is: the eye loses the line.

@@ -22,7 +22,7 @@ from typing import Any
 
 from experiments.kernel import cgroup
 from experiments.model import Job, Metric, Outcome, Round, RunSpec, Sample, Workload
-from experiments.proc import end, last_lines, start
+from experiments.support.proc import end, last_lines, start
 
 #: How long a sustained workload may take to end after its time is up.
 END_GRACE_S = 10.0

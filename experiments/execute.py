@@ -15,12 +15,13 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Protocol
 
-from experiments import faults, paths
-from experiments.console import say
+from experiments import paths
 from experiments.errors import BackendLost
 from experiments.model import Backend, BuiltObject, Job, Outcome, RunResult, RunSpec
 from experiments.results import Experiment
 from experiments.stored import NOT_NEEDED
+from experiments.support import failpoints as faults
+from experiments.support.console import say
 from experiments.watch import Watch
 
 #: A run is tried at most this often before it counts as LOST.

@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 
 from experiments import __version__
-from experiments.proc import CommandFailed, run
+from experiments.support.proc import CommandFailed, run
 
 
 def cpu_model() -> str:

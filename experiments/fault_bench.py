@@ -26,13 +26,14 @@ from typing import Any
 
 import psutil
 
-from experiments import config, faults, paths, run
+from experiments import config, paths, run
 from experiments.config import Config
-from experiments.console import say
 from experiments.errors import ExperimentError, RunFailed
-from experiments.files import fingerprint
-from experiments.proc import end, last_lines, start
 from experiments.results import Experiment
+from experiments.support import failpoints as faults
+from experiments.support.console import say
+from experiments.support.files import fingerprint
+from experiments.support.proc import end, last_lines, start
 from experiments.verify import verify
 
 #: How many faults at random moments.

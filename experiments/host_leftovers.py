@@ -15,10 +15,10 @@ from pathlib import Path
 import psutil
 
 from experiments.errors import MissingRequirement
-from experiments.files import atomic_write
 from experiments.kernel import cgroup
 from experiments.kernel.bpf import BPFFS
-from experiments.proc import run
+from experiments.support.files import atomic_write
+from experiments.support.proc import run
 from experiments.tuning import RUN_DIR
 
 #: What all names of ours in /sys begin with.

@@ -25,9 +25,9 @@ import zstandard
 
 from experiments import paths
 from experiments.errors import ConfigError, MissingRequirement
-from experiments.files import atomic_write
 from experiments.labroot import LabRoot, run_inside
 from experiments.model import digest
+from experiments.support.files import atomic_write
 
 _ELF = b"\x7fELF"
 _SMALLEST = 0x250  # of an image with a whole boot header

@@ -24,11 +24,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from experiments import namespaces, paths
-from experiments.console import Report
+from experiments import paths
 from experiments.errors import LabRootError, MissingRequirement
 from experiments.model import Completed, digest
-from experiments.proc import CommandFailed, end, last_lines, run, start
+from experiments.support import userns as namespaces
+from experiments.support.console import Report
+from experiments.support.proc import CommandFailed, end, last_lines, run, start
 
 #: Suites rotate: this one has a kernel with sched_ext whose BTF is whole.
 SUITE = "forky"

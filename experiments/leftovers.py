@@ -19,8 +19,9 @@ from pathlib import Path
 
 import psutil
 
-from experiments import paths, scratch
+from experiments import paths
 from experiments.errors import ExperimentError
+from experiments.support import tempdirs as scratch
 
 #: What an atomic write leaves when it is cut off (results.atomic_write). One that goes
 #: on takes milliseconds.

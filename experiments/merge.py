@@ -17,10 +17,10 @@ from typing import Any
 
 from experiments.alike import BY_NAME, unlike
 from experiments.errors import ConfigError
-from experiments.files import atomic_write
 from experiments.model import Plan, RunSpec
 from experiments.results import Experiment
 from experiments.stored import Manifest, result_json
+from experiments.support.files import atomic_write
 
 #: What two runs of the same scheduler, variant and workload may differ in.
 _OWN = ("run", "block", "seed")

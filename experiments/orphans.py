@@ -16,12 +16,13 @@ from pathlib import Path
 
 import psutil
 
-from experiments import paths, scratch
+from experiments import paths
 from experiments.errors import ExperimentError
 from experiments.kernel import cgroup, procfs
 from experiments.kernel.bpf import BPFFS
 from experiments.leftovers import InUse, Leftover
-from experiments.proc import run
+from experiments.support import tempdirs as scratch
+from experiments.support.proc import run
 
 _ATTRS = ["pid", "cmdline", "exe"]
 #: A guest's directory of sockets and logs, as it is seen within the lab root.

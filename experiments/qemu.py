@@ -21,7 +21,7 @@ from experiments.errors import HelperLost
 from experiments.kernel_image import Kernel
 from experiments.labroot import LabRoot, enter, inside_env
 from experiments.line import Line
-from experiments.proc import end, last_lines, start
+from experiments.support.proc import end, last_lines, start
 
 BOOT_TIMEOUT_S = 120.0
 _SOCKET_TIMEOUT_S = 15.0

@@ -26,9 +26,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments import faults
 from experiments.errors import ConfigError, FormatError, MissingRequirement
-from experiments.files import atomic_write, move
 from experiments.model import Outcome, Plan, RunResult, RunSpec
 from experiments.stored import (
     MANIFEST,
@@ -42,6 +40,8 @@ from experiments.stored import (
     read,
     result_json,
 )
+from experiments.support import failpoints as faults
+from experiments.support.files import atomic_write, move
 
 #: Outcomes that say nothing about the scheduler: such a run is repeated.
 REPEATED = frozenset({Outcome.LOST, Outcome.SKIPPED})

@@ -15,24 +15,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments import (
-    facts,
-    faults,
-    kernel_image,
-    labroot,
-    lock,
-    paths,
-    plan,
-    registry,
-)
+from experiments import facts, kernel_image, labroot, paths, plan, registry
 from experiments.alike import SAME
 from experiments.build import Builder
 from experiments.config import Config
-from experiments.console import say
 from experiments.errors import ConfigError
 from experiments.execute import Built, IsDecided, execute, never
 from experiments.model import ALONE, Backend, Lane, Plan, RunSpec, digest
 from experiments.results import LOCK, Experiment
+from experiments.support import failpoints as faults
+from experiments.support import locks as lock
+from experiments.support.console import say
 from experiments.watch import duration, estimate_s
 
 #: In the facts of a run: the host of a cluster that has done it.

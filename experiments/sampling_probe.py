@@ -27,7 +27,7 @@ from experiments.drive import Deadlines
 from experiments.errors import RunFailed
 from experiments.kernel import bpf, cgroup, mapcount, procfs, scratch_map
 from experiments.model import NO_CLEANUP, BuiltObject, Job, Loaded, RunSpec, Sampler
-from experiments.proc import CommandFailed, end, run, start
+from experiments.support.proc import CommandFailed, end, run, start
 
 #: Entries -> measurements of each way in a round. What takes long is measured less.
 SIZES = {16_384: 3, 100_000: 2, 1_000_000: 1}

@@ -7,10 +7,11 @@ import datetime
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from experiments import events, lock
-from experiments.lock import Owner
+from experiments import events
 from experiments.results import LOCK, Experiment
 from experiments.stored import NOT_NEEDED
+from experiments.support import locks as lock
+from experiments.support.locks import Owner
 from experiments.watch import duration
 
 

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from experiments.errors import FormatError
-from experiments.files import Fingerprint, fingerprint
 from experiments.model import Outcome, RunResult, RunSpec
+from experiments.support.files import Fingerprint, fingerprint
 
 #: 1: the first format.
 SCHEMA = 1

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from experiments import host_leftovers, settings
-from experiments.console import Rows, say, show_rows
 from experiments.errors import MissingRequirement, unknown_name
+from experiments.support.console import Rows, say, show_rows
 from experiments.tuning import OF_RUN, TUNED, Tuning, require_root
 
 _ROOT = Path("/")

@@ -9,7 +9,7 @@ from pathlib import Path
 from experiments.errors import MissingRequirement
 from experiments.labroot import LabRoot, is_made, machine, open_root
 from experiments.model import digest
-from experiments.proc import CommandFailed, run
+from experiments.support.proc import CommandFailed, run
 
 #: program or file -> the package that has it
 _NEEDED = {

@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from experiments.errors import ConfigError, MissingRequirement
-from experiments.files import atomic_write
 from experiments.settings import Place, Setting, first_word
+from experiments.support.files import atomic_write
 
 #: What is known of this machine while it is up.
 RUN_DIR = Path("/run/scxlab")

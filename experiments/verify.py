@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from experiments.errors import FormatError
-from experiments.files import Fingerprint, fingerprint
 from experiments.model import CSV_COLUMNS, Outcome, Plan, RunSpec
 from experiments.results import Experiment
 from experiments.stored import Manifest, Recorded, RunFiles, StoredResult
+from experiments.support.files import Fingerprint, fingerprint
 
 _LEAST_COLUMNS = 5
 

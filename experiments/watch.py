@@ -17,10 +17,10 @@ from rich.progress import (
     TextColumn,
 )
 
-from experiments.console import console, say
 from experiments.events import EventLog
 from experiments.model import Outcome, RunResult, RunSpec
 from experiments.results import Experiment
+from experiments.support.console import console, say
 
 #: What a run takes beyond its workload, until runs have shown it.
 HARNESS_ESTIMATE_S = 2.0

@@ -22,9 +22,9 @@ from experiments import labroot, paths
 from experiments.bundle import Bundle
 from experiments.cluster_host import Failure, Host, Report
 from experiments.cluster_session import Order
-from experiments.console import say
 from experiments.errors import ConfigError, ExperimentError, MissingRequirement
-from experiments.lock import Held, locked
+from experiments.support.console import say
+from experiments.support.locks import Held, locked
 
 #: Of a host there is one; a block takes it all.
 SLOT = "scxlab"

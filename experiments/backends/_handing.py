@@ -13,13 +13,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments import agent_code, faults
+from experiments import agent_code
 from experiments.drive import END_GRACE_S
 from experiments.errors import ConfigError
-from experiments.files import atomic_write
 from experiments.line import Line
 from experiments.model import BuiltObject, Job, Lane, Metric, Outcome, RunResult
 from experiments.results import Experiment
+from experiments.support import failpoints as faults
+from experiments.support.files import atomic_write
 
 #: Longest silence of the agent: loading and unloading under a busy emulator included.
 SILENCE_S = 120.0

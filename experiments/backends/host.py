@@ -22,15 +22,15 @@ from typing import Any
 from experiments import consent, host_leftovers, kernel_image, settings, tools, tuning
 from experiments.backends._handing import Share
 from experiments.config import Config
-from experiments.console import say
 from experiments.errors import ConfigError, MissingRequirement
 from experiments.kernel import sched_ext
 from experiments.kernel_image import Kernel
 from experiments.labroot import LabRoot
 from experiments.line import Line
 from experiments.model import ALONE, Job, Lane, RunResult
-from experiments.proc import end, last_lines, start
 from experiments.results import Experiment
+from experiments.support.console import say
+from experiments.support.proc import end, last_lines, start
 
 _HELLO_TIMEOUT_S = 60.0
 _DROP_CACHES = Path("/proc/sys/vm/drop_caches")

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments import accel, faults, kernel_image, labroot
+from experiments import accel, kernel_image, labroot
 from experiments.backends._handing import Share
 from experiments.config import Config
 from experiments.errors import BackendLost, HelperLost, MissingRequirement
@@ -20,6 +20,7 @@ from experiments.labroot import LabRoot
 from experiments.model import ALONE, Job, Lane, Outcome, RunResult
 from experiments.qemu import Guest, Shape
 from experiments.results import Experiment
+from experiments.support import failpoints as faults
 
 #: Of the run that follows each boot and is thrown away.
 _WARM_UP_S = 5

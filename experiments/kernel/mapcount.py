@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Protocol
 
 from experiments.kernel import bpf, procfs
-from experiments.proc import CommandFailed, run
+from experiments.support.proc import CommandFailed, run
 
 _MAPS_OBJECT = "mapcount.bpf.o"
 _ELEMENTS_OBJECT = "elemcount.bpf.o"

@@ -16,7 +16,7 @@ from subprocess import STDOUT, Popen, TimeoutExpired
 from experiments.errors import LoadError
 from experiments.kernel import bpf, cgroup, sched_ext
 from experiments.model import Job, Loaded
-from experiments.proc import end, last_lines, start
+from experiments.support.proc import end, last_lines, start
 
 _LOAD_TIMEOUT_S = 60.0
 _END_TIMEOUT_S = 10.0

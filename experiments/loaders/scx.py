@@ -20,7 +20,7 @@ from experiments.errors import LoadError
 from experiments.kernel import bpf, cgroup, sched_ext
 from experiments.kernel.bpf import BPFFS
 from experiments.model import BuiltObject, Job, Loaded
-from experiments.proc import last_lines, run
+from experiments.support.proc import last_lines, run
 
 #: The map of the strategy timer pins itself, by its name.
 _TIMER_PIN = BPFFS / "scxlab_timer"

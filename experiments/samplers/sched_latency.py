@@ -22,7 +22,7 @@ from experiments import histogram
 from experiments.kernel import bpf, cgroup
 from experiments.kernel.bpf import BPFFS
 from experiments.model import Job, Loaded, Metric, Sampler
-from experiments.proc import CommandFailed, last_lines, run
+from experiments.support.proc import CommandFailed, last_lines, run
 
 OBJECT_NAME = "schedlat.bpf.o"
 _PROGS = BPFFS / "scxlab-schedlat"

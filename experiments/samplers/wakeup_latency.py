@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.model import Job, Loaded, Metric, Sampler
-from experiments.proc import end, last_lines, start
+from experiments.support.proc import end, last_lines, start
 
 _PROGRAM = "cyclictest"
 #: Without default-system it would ask for /dev/cpu_dma_latency, and change the machine.

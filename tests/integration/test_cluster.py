@@ -29,8 +29,8 @@ from experiments.knobs import KNOBS
 from experiments.labroot import LabRoot
 from experiments.model import Outcome
 from experiments.paths import BUILD, RESULTS
-from experiments.proc import run
 from experiments.results import Experiment
+from experiments.support.proc import run
 from experiments.verify import verify
 
 PROJECT = Path(__file__).parents[2]

@@ -23,10 +23,10 @@ import pytest
 
 from experiments import accel, agent_code, config, labroot, paths
 from experiments import run as runner
-from experiments.paths import PROJECT
 from experiments.kernel_image import Kernel
 from experiments.labroot import LabRoot
 from experiments.model import CSV_COLUMNS, Outcome
+from experiments.paths import PROJECT
 from experiments.qemu import Guest, Shape
 from experiments.results import Experiment
 

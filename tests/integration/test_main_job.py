@@ -18,11 +18,11 @@ import pandas as pd
 import psutil
 import pytest
 
-from experiments import faults
 from experiments.labroot import LabRoot
 from experiments.model import Outcome
 from experiments.paths import RESULTS
 from experiments.results import Experiment
+from experiments.support import failpoints as faults
 
 PROJECT = Path(__file__).parents[2]
 NAME = "itest"

@@ -25,10 +25,8 @@ from experiments import (
     checks_machine,
     kernel_image,
     labroot,
-    namespaces,
     packages,
     paths,
-    proc,
 )
 from experiments.checks import (
     Answer,
@@ -42,6 +40,8 @@ from experiments.errors import ConfigError, MissingRequirement
 from experiments.kernel import cgroup, clock, sched_ext
 from experiments.kernel_image import Kernel
 from experiments.model import Completed
+from experiments.support import proc
+from experiments.support import userns as namespaces
 
 _Usage = namedtuple("_Usage", "total used free")
 _Memory = namedtuple("_Memory", "available")

@@ -17,7 +17,7 @@ import pytest
 from experiments import cluster_host as host
 from experiments import cluster_hosts as hosts
 from experiments import cluster_session as session
-from experiments import config, deal, facts, lock, run
+from experiments import config, deal, facts, run
 from experiments.bundle import Bundle
 from experiments.errors import (
     ConfigError,
@@ -29,6 +29,7 @@ from experiments.model import CSV_COLUMNS, Job, Outcome, RunResult, RunSpec
 from experiments.paths import PROJECT
 from experiments.results import Experiment
 from experiments.run import Prepared
+from experiments.support import locks as lock
 from experiments.verify import verify
 from tests.unit.test_run import FakeBackend, always
 

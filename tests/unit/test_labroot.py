@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from experiments import labroot, namespaces
+from experiments import labroot
 from experiments.errors import LabRootError, MissingRequirement
+from experiments.support import userns as namespaces
 
 
 @pytest.fixture(autouse=True)

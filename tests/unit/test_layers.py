@@ -18,16 +18,20 @@ PROJECT = Path(__file__).parents[2]
 LAYERS = [
     {
         *("experiments.__init__", "experiments.errors", "experiments.model"),
-        *("experiments.faults", "experiments.files", "experiments.paths"),
+        *(
+            "experiments.support.failpoints",
+            "experiments.support.files",
+            "experiments.paths",
+        ),
     },
     {
         "experiments.checks",
-        "experiments.console",
+        "experiments.support.console",
         "experiments.events",
         "experiments.kernel.",
-        "experiments.lock",
-        "experiments.proc",
-        "experiments.scratch",
+        "experiments.support.locks",
+        "experiments.support.proc",
+        "experiments.support.tempdirs",
     },
     {
         "experiments.alike",
@@ -46,7 +50,7 @@ LAYERS = [
         "experiments.enums",
         "experiments.knobs",
         "experiments.labroot",
-        "experiments.namespaces",
+        "experiments.support.userns",
         "experiments.sources",
     },
     {
@@ -96,15 +100,22 @@ LAYERS = [
     {"tasks"},
 ]
 ANALYSIS_MAY = {
-    f"experiments.{name}" for name in ("errors", "files", "model", "results", "stored")
+    "experiments.errors",
+    "experiments.support.files",
+    "experiments.model",
+    "experiments.results",
+    "experiments.stored",
 }
 #: What a command may take from the analysis.
 SHOWS_ANALYSIS = {
-    "benches": ("analysis.error_rates",),
-    "cli": ("analysis.decided",),
-    "studies": ("analysis.noise",),
-    "analyses": tuple(
-        f"analysis.{name}" for name in ("aggregate", "gate", "versus", "versus_tables")
+    "experiments.benches": ("analysis.error_rates",),
+    "experiments.cli": ("analysis.decided",),
+    "experiments.studies": ("analysis.noise",),
+    "experiments.analyses": (
+        "analysis.aggregate",
+        "analysis.gate",
+        "analysis.versus",
+        "analysis.versus_tables",
     ),
 }
 HEAVY = ("matplotlib", "numpy", "pandas", "scipy", "seaborn", "statsmodels")
@@ -158,13 +169,13 @@ def test_no_upward_import(path: Path) -> None:
     for name in ours(imports(path)):
         if name == "experiments":  # its version
             continue
-        if name in SHOWS_ANALYSIS.get(path.stem, ()):
+        if name in SHOWS_ANALYSIS.get(name_of(path), ()):
             continue
         assert layer(name) <= mine, f"{name_of(path)} imports {name}"
 
 
 @pytest.mark.parametrize(
-    "path", sorted((PROJECT / "analysis").glob("*.py")), ids=name_of
+    "path", sorted((PROJECT / "analysis").rglob("*.py")), ids=name_of
 )
 def test_analysis_reads_results_only(path: Path) -> None:
     for name in ours(imports(path)):

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from experiments import leftovers, paths, scratch
+from experiments import leftovers, paths
 from experiments.leftovers import Leftover
+from experiments.support import tempdirs as scratch
 
 
 @contextlib.contextmanager

@@ -18,9 +18,9 @@ from experiments.kernel import bpf, mapcount
 from experiments.kernel.bpf import MapInfo
 from experiments.kernel.mapcount import MapState
 from experiments.model import Completed, Job, Loaded
-from experiments.proc import CommandFailed
 from experiments.samplers import bpf_map
 from experiments.samplers.bpf_map import BpfMapSampler, largest_hash
+from experiments.support.proc import CommandFailed
 
 NOWHERE = Path("/nowhere")
 

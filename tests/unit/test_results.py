@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from experiments import config, plan
 from experiments.errors import ConfigError, FormatError
-from experiments.files import atomic_write
 from experiments.model import Metric, Outcome, Plan, RunResult, RunSpec
 from experiments.results import Experiment, experiments
 from experiments.stored import SCHEMA
+from experiments.support.files import atomic_write
 
 
 def planned(seed: int = 1) -> Plan:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from experiments.console import show_rows
+from experiments.support.console import show_rows
 
 
 def test_rows_with_other_columns_are_another_table(

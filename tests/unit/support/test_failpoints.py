@@ -19,10 +19,11 @@ from typing import Any
 
 import pytest
 
-from experiments import config, faults, paths, registry, run
+from experiments import config, paths, registry, run
 from experiments.config import Config
 from experiments.model import CSV_COLUMNS, Job, Outcome, RunResult
 from experiments.results import Experiment
+from experiments.support import failpoints as faults
 from experiments.verify import verify
 from tests.unit.test_run import FakeBackend, always
 
@@ -110,7 +111,7 @@ def check_done(where: Path) -> None:
 
 
 def test_every_step_is_somewhere_in_the_code_exactly_once() -> None:
-    project = Path(__file__).parents[2] / "experiments"
+    project = Path(__file__).parents[3] / "experiments"
     found: list[str] = []
     for path in project.rglob("*.py"):
         found += re.findall(r'faults\.step\(\s*"([^"]+)"\s*\)', path.read_text())

@@ -14,7 +14,7 @@ import shutil
 from pathlib import Path
 
 from experiments.errors import MissingRequirement
-from experiments.proc import last_lines, run
+from experiments.support.proc import last_lines, run
 
 _AS_ROOT = ("--user", "--map-root-user", "--map-auto")
 _SUBUID = (Path("/etc/subuid"), Path("/etc/subgid"))

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What is no subject of ours: processes, files, locks, the console."""
