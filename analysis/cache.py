@@ -24,6 +24,7 @@ from pydantic import TypeAdapter
 
 from analysis.records import CURVE, Drawable, Record, Said
 from analysis.run_facts import Histogram
+from experiments import model, paths, results, stored
 
 _T = TypeVar("_T")
 _SAID = TypeAdapter(Said)
@@ -39,20 +40,18 @@ create table if not exists drawables (
 
 #: How long another aggregate of the same experiment is waited for.
 _PATIENCE_S = 60
-#: Modules on which a record depends.
-_MAKERS = ("cache", "measures", "records", "run_facts", "run_stats", "samples", "stats")
+
+
+def _sources() -> list[Path]:
+    """Whatever a record may depend on: the analysis, and the forms it reads."""
+    forms = [Path(str(module.__file__)) for module in (model, results, stored)]
+    return [*sorted((paths.PROJECT / "analysis").rglob("*.py")), *forms]
 
 
 @functools.cache
 def code_version() -> str:
     """A hash of the code that makes records: ours, and the libraries' versions."""
-    project = Path(__file__).parents[1]
-    ours = [project / "analysis" / f"{name}.py" for name in _MAKERS]
-    ours += [
-        project / "experiments" / f"{name}.py"
-        for name in ("model", "results", "stored")
-    ]
-    text = b"".join(path.read_bytes() for path in ours)
+    text = b"".join(path.read_bytes() for path in _sources())
     versions = np.__version__, pd.__version__, scipy.__version__
     return hashlib.sha256(text + repr(versions).encode()).hexdigest()[:12]
 

@@ -101,6 +101,7 @@ LAYERS = [
 ]
 ANALYSIS_MAY = {
     "experiments.errors",
+    "experiments.paths",
     "experiments.support.files",
     "experiments.model",
     "experiments.results",
