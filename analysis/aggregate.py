@@ -21,7 +21,7 @@ from analysis.compare import EQUIVALENT
 from analysis.findings import Findings
 from analysis.load import load
 from analysis.pace import HOLDS
-from experiments.results import Experiment
+from experiments.store.experiment import Experiment
 from experiments.support.files import atomic_write
 
 

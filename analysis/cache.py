@@ -24,7 +24,9 @@ from pydantic import TypeAdapter
 
 from analysis.records import CURVE, Drawable, Record, Said
 from analysis.run_facts import Histogram
-from experiments import model, paths, results, stored
+from experiments import model, paths
+from experiments.store import experiment as results
+from experiments.store import schema as stored
 
 _T = TypeVar("_T")
 _SAID = TypeAdapter(Said)

@@ -15,7 +15,7 @@ from analysis.compare import MARGIN
 from analysis.sequential import confidence_sequence
 from analysis.significance import ALPHA
 from experiments.model import CONTROL, Outcome, RunResult, RunSpec
-from experiments.results import Experiment
+from experiments.store.experiment import Experiment
 
 #: (variant, block) -> the result of the run, of those that are OK
 _Runs = Mapping[tuple[str, int], RunResult]

@@ -24,8 +24,8 @@ from analysis.load import Data, load
 from analysis.measures import DASH, change
 from analysis.per_run import per_run, tidy
 from experiments.model import TEST
-from experiments.results import Experiment
-from experiments.stored import Manifest
+from experiments.store.experiment import Experiment
+from experiments.store.schema import Manifest
 
 PREFIX = "ledger-"
 DEFAULT, ALL = "default", "all"

@@ -29,8 +29,8 @@ from analysis.records import (
 )
 from analysis.run_facts import Histogram, RunFacts
 from experiments.model import RunSpec
-from experiments.results import Experiment
-from experiments.stored import NOT_NEEDED, Manifest
+from experiments.store.experiment import Experiment
+from experiments.store.schema import NOT_NEEDED, Manifest
 
 __all__ = ["PENDING", "UNNEEDED", "UNREADABLE", "Data", "SetAside", "load"]
 

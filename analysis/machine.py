@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from experiments.errors import FormatError
-from experiments.results import Experiment, experiments
-from experiments.stored import Manifest
+from experiments.store.experiment import Experiment, experiments
+from experiments.store.schema import Manifest
 
 
 def newest(

@@ -22,8 +22,8 @@ from analysis.compare import Comparison, compare
 from analysis.load import Data, load
 from analysis.measures import DASH, number
 from analysis.per_run import per_run, tidy
-from experiments.results import Experiment
-from experiments.stored import Manifest
+from experiments.store.experiment import Experiment
+from experiments.store.schema import Manifest
 
 PREFIX = "aa-"
 BLOCKS = (3, 5, 8, 12, 20)

@@ -24,7 +24,7 @@ from analysis.samples import check_span, read_many
 from analysis.stats import Array, evenly
 from experiments.errors import FormatError
 from experiments.model import CSV_COLUMNS, Metric, Outcome, RunResult, RunSpec
-from experiments.results import Experiment
+from experiments.store.experiment import Experiment
 
 PENDING = "PENDING"
 UNREADABLE = "UNREADABLE"

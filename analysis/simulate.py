@@ -30,8 +30,8 @@ from analysis.pace import HOLDS
 from analysis.stats import Array
 from analysis.verdicts import judge
 from experiments.model import CONTROL, TEST, Outcome
-from experiments.results import Experiment
-from experiments.stored import SCHEMA, Manifest
+from experiments.store.experiment import Experiment
+from experiments.store.schema import SCHEMA, Manifest
 
 #: The config of an experiment that goes on until it is decided.
 LOOKED_AT: Mapping[str, Any] = {"until_decided": True}

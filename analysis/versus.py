@@ -21,8 +21,8 @@ from analysis.compare import BETTER, EQUIVALENT, MARGIN, NEUTRAL, UNCLEAR, WORSE
 from analysis.load import load
 from analysis.measures import TIMES
 from analysis.per_run import per_run, tidy
-from experiments.results import Experiment
-from experiments.stored import Manifest
+from experiments.store.experiment import Experiment
+from experiments.store.schema import Manifest
 
 #: Measures of the runs that are compared beside the metrics of the workload.
 MEASURES = ("entries_max", "growth_entries_per_s")

@@ -16,7 +16,7 @@ from typing import Any
 
 from experiments import made_up, paths
 from experiments.errors import RunFailed
-from experiments.results import Experiment
+from experiments.store.experiment import Experiment
 from experiments.support import proc
 from experiments.support import tempdirs as scratch
 

@@ -15,15 +15,17 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from experiments import merge, paths, prior
+from experiments import paths
 from experiments import run as runner
 from experiments import status as statuses
 from experiments.errors import ConfigError, RunFailed, unknown_name
 from experiments.model import digest
-from experiments.results import Experiment, experiments
+from experiments.store import legacy_import as prior
+from experiments.store import merge
+from experiments.store.experiment import Experiment, experiments
+from experiments.store.verify import verify as verified
 from experiments.support.console import console, say
 from experiments.support.files import atomic_write
-from experiments.verify import verify as verified
 
 if TYPE_CHECKING:
     from analysis.versus import Versus

@@ -18,8 +18,8 @@ from pydantic import ValidationError
 
 from experiments.errors import FormatError
 from experiments.model import Outcome, RunResult, RunSpec
-from experiments.results import Experiment
-from experiments.stored import RESULT, result_json
+from experiments.store.experiment import Experiment
+from experiments.store.schema import RESULT, result_json
 from experiments.support.files import atomic_write
 
 #: Nothing else is in the attempt of a run that was OK once it is finished.

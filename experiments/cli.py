@@ -41,7 +41,7 @@ from experiments.errors import (
 )
 from experiments.execute import never
 from experiments.model import NO_CLEANUP, Outcome
-from experiments.results import Experiment
+from experiments.store.experiment import Experiment
 from experiments.support import userns as namespaces
 from experiments.support.console import console, say, steps
 from experiments.support.proc import foreground

@@ -11,11 +11,11 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Protocol
 
-from experiments.alike import unlike
 from experiments.bundle import Bundle
 from experiments.cluster_host import Failure, Report
 from experiments.cluster_session import Order
 from experiments.errors import ExperimentError, MissingRequirement
+from experiments.store.comparable import unlike
 from experiments.support.console import say
 
 #: So long a host is waited for where there is none.

@@ -17,12 +17,12 @@ from typing import Any
 
 from experiments import config as configs
 from experiments import run
-from experiments.alike import unlike
 from experiments.bundle import Bundle, pack_run, read_file
 from experiments.errors import ConfigError
 from experiments.execute import Stopped, run_one
 from experiments.model import Plan, RunResult, RunSpec
-from experiments.results import Experiment
+from experiments.store.comparable import unlike
+from experiments.store.experiment import Experiment
 from experiments.support import locks as lock
 from experiments.support.console import say
 

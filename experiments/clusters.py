@@ -11,7 +11,7 @@ from pathlib import Path
 from experiments.config import Config
 from experiments.errors import MissingRequirement
 from experiments.execute import IsDecided
-from experiments.results import Experiment
+from experiments.store.experiment import Experiment
 
 _EXTRA = ("dask", "distributed")
 

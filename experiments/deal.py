@@ -25,8 +25,8 @@ from experiments.config import HERE, Config
 from experiments.errors import ConfigError, FormatError, RunFailed
 from experiments.execute import Blocks, IsDecided, never, say_unneeded
 from experiments.model import Outcome, Plan, RunResult, RunSpec
-from experiments.results import Experiment
 from experiments.run import HOST, announce, begun_on, checked_name, default_name, owned
+from experiments.store.experiment import Experiment
 from experiments.support.console import say
 from experiments.watch import Watch
 

@@ -18,8 +18,8 @@ from typing import Protocol
 from experiments import paths
 from experiments.errors import BackendLost
 from experiments.model import Backend, BuiltObject, Job, Outcome, RunResult, RunSpec
-from experiments.results import Experiment
-from experiments.stored import NOT_NEEDED
+from experiments.store.experiment import Experiment
+from experiments.store.schema import NOT_NEEDED
 from experiments.support import failpoints as faults
 from experiments.support.console import say
 from experiments.watch import Watch

@@ -29,12 +29,12 @@ import psutil
 from experiments import config, paths, run
 from experiments.config import Config
 from experiments.errors import ExperimentError, RunFailed
-from experiments.results import Experiment
+from experiments.store.experiment import Experiment
+from experiments.store.verify import verify
 from experiments.support import failpoints as faults
 from experiments.support.console import say
 from experiments.support.files import fingerprint
 from experiments.support.proc import end, last_lines, start
-from experiments.verify import verify
 
 #: How many faults at random moments.
 RANDOM = 100

@@ -22,8 +22,8 @@ from experiments.model import (
     RunResult,
     RunSpec,
 )
-from experiments.results import Experiment
-from experiments.stored import result_json
+from experiments.store.experiment import Experiment
+from experiments.store.schema import result_json
 
 ROWS = 300
 _INTERVAL_S = 2.0

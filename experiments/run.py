@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from experiments import facts, kernel_image, labroot, paths, plan, registry
-from experiments.alike import SAME
 from experiments.build import Builder
 from experiments.config import Config
 from experiments.errors import ConfigError
 from experiments.execute import Built, IsDecided, execute, never
 from experiments.model import ALONE, Backend, Lane, Plan, RunSpec, digest
-from experiments.results import LOCK, Experiment
+from experiments.store.comparable import SAME
+from experiments.store.experiment import LOCK, Experiment
 from experiments.support import failpoints as faults
 from experiments.support import locks as lock
 from experiments.support.console import say

@@ -7,9 +7,9 @@ import datetime
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from experiments import events
-from experiments.results import LOCK, Experiment
-from experiments.stored import NOT_NEEDED
+from experiments.store import event_log as events
+from experiments.store.experiment import LOCK, Experiment
+from experiments.store.schema import NOT_NEEDED
 from experiments.support import locks as lock
 from experiments.support.locks import Owner
 from experiments.watch import duration

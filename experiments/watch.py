@@ -17,9 +17,9 @@ from rich.progress import (
     TextColumn,
 )
 
-from experiments.events import EventLog
 from experiments.model import Outcome, RunResult, RunSpec
-from experiments.results import Experiment
+from experiments.store.event_log import EventLog
+from experiments.store.experiment import Experiment
 from experiments.support.console import console, say
 
 #: What a run takes beyond its workload, until runs have shown it.

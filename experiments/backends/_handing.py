@@ -18,7 +18,7 @@ from experiments.drive import END_GRACE_S
 from experiments.errors import ConfigError
 from experiments.line import Line
 from experiments.model import BuiltObject, Job, Lane, Metric, Outcome, RunResult
-from experiments.results import Experiment
+from experiments.store.experiment import Experiment
 from experiments.support import failpoints as faults
 from experiments.support.files import atomic_write
 

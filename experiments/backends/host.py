@@ -28,7 +28,7 @@ from experiments.kernel_image import Kernel
 from experiments.labroot import LabRoot
 from experiments.line import Line
 from experiments.model import ALONE, Job, Lane, RunResult
-from experiments.results import Experiment
+from experiments.store.experiment import Experiment
 from experiments.support.console import say
 from experiments.support.proc import end, last_lines, start
 

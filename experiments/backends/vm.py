@@ -19,7 +19,7 @@ from experiments.kernel_image import Kernel
 from experiments.labroot import LabRoot
 from experiments.model import ALONE, Job, Lane, Outcome, RunResult
 from experiments.qemu import Guest, Shape
-from experiments.results import Experiment
+from experiments.store.experiment import Experiment
 from experiments.support import failpoints as faults
 
 #: Of the run that follows each boot and is thrown away.

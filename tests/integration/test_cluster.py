@@ -24,14 +24,14 @@ import pytest
 
 from experiments import labroot, paths
 from experiments.build import Builder
-from experiments.events import read
 from experiments.knobs import KNOBS
 from experiments.labroot import LabRoot
 from experiments.model import Outcome
 from experiments.paths import BUILD, RESULTS
-from experiments.results import Experiment
+from experiments.store.event_log import read
+from experiments.store.experiment import Experiment
+from experiments.store.verify import verify
 from experiments.support.proc import run
-from experiments.verify import verify
 
 PROJECT = Path(__file__).parents[2]
 NAME = "itest-cluster"

@@ -28,7 +28,7 @@ from experiments.labroot import LabRoot
 from experiments.model import CSV_COLUMNS, Outcome
 from experiments.paths import PROJECT
 from experiments.qemu import Guest, Shape
-from experiments.results import Experiment
+from experiments.store.experiment import Experiment
 
 HERE = Path(__file__).parent / "host"
 IN_GUEST = Path("/lab/share")

@@ -21,7 +21,7 @@ import pytest
 from experiments.labroot import LabRoot
 from experiments.model import Outcome
 from experiments.paths import RESULTS
-from experiments.results import Experiment
+from experiments.store.experiment import Experiment
 from experiments.support import failpoints as faults
 
 PROJECT = Path(__file__).parents[2]

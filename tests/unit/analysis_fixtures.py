@@ -19,7 +19,7 @@ from experiments.model import (
     RunSpec,
     Sample,
 )
-from experiments.results import Experiment
+from experiments.store.experiment import Experiment
 
 Rows = Sequence[Mapping[str, float]]
 Shape = Callable[[np.ndarray, np.random.Generator], Mapping[str, np.ndarray]]

@@ -12,7 +12,7 @@ import pytest
 from analysis.load import load
 from experiments import aggregate_bench, made_up
 from experiments.model import CSV_COLUMNS
-from experiments.results import Experiment
+from experiments.store.experiment import Experiment
 
 
 def test_made_up_runs_are_sound_and_differ(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from analysis.samples import read_many, read_samples
 from analysis.stats import MOST_POINTS, evenly, theil_sen
 from experiments.errors import FormatError
 from experiments.model import Outcome, RunSpec
-from experiments.results import Experiment
+from experiments.store.experiment import Experiment
 from tests.unit import analysis_fixtures as fx
 from tests.unit.test_analysis_load import CORRUPT, GOOD, LINES
 

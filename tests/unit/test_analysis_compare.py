@@ -23,7 +23,7 @@ from analysis.compare import (
 from analysis.load import load
 from analysis.per_run import per_run, tidy
 from experiments.model import Metric, Outcome
-from experiments.results import Experiment
+from experiments.store.experiment import Experiment
 from tests.unit import analysis_fixtures as fx
 
 Value = Callable[[int, str], float]

@@ -14,7 +14,7 @@ from analysis.aggregate import aggregate
 from analysis.ledger import COLUMNS, newest_ledger, read_ledger
 from analysis.measuring import view
 from experiments.model import Metric, Outcome
-from experiments.results import Experiment
+from experiments.store.experiment import Experiment
 from tests.unit import analysis_fixtures as fx
 from tests.unit.test_analysis_report import Page, check_self_contained, printed
 

@@ -13,7 +13,7 @@ from analysis.noise import newest_noise
 from experiments import config, plan, studies
 from experiments.errors import ConfigError
 from experiments.model import CONTROL, Metric, Outcome, Plan, RunResult
-from experiments.results import Experiment
+from experiments.store.experiment import Experiment
 
 FACTS = {
     "kernel_sha256": "k",

@@ -18,7 +18,7 @@ from analysis.aggregate import Aggregated, aggregate
 from analysis.report import LOG_HEAD, LOG_TAIL, read_log
 from experiments.errors import FormatError
 from experiments.model import Metric, Outcome
-from experiments.results import Experiment
+from experiments.store.experiment import Experiment
 from tests.unit import analysis_fixtures as fx
 
 HOSTILE = (

@@ -28,7 +28,7 @@ from analysis.verdicts import (
     within_margin,
 )
 from experiments.model import Outcome
-from experiments.results import Experiment
+from experiments.store.experiment import Experiment
 from tests.unit import analysis_fixtures as fx
 
 

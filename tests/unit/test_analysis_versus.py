@@ -17,7 +17,7 @@ from analysis.versus import Change, Versus, versus
 from experiments import paths
 from experiments.errors import ConfigError
 from experiments.model import Metric, Outcome
-from experiments.results import Experiment
+from experiments.store.experiment import Experiment
 from tests.unit import analysis_fixtures as fx
 from tests.unit.test_cli import invoke
 

@@ -27,10 +27,10 @@ from experiments.errors import (
 )
 from experiments.model import CSV_COLUMNS, Job, Outcome, RunResult, RunSpec
 from experiments.paths import PROJECT
-from experiments.results import Experiment
 from experiments.run import Prepared
+from experiments.store.experiment import Experiment
+from experiments.store.verify import verify
 from experiments.support import locks as lock
-from experiments.verify import verify
 from tests.unit.test_run import FakeBackend, always
 
 FACTS: dict[str, Any] = {

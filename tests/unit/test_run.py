@@ -17,7 +17,7 @@ import pytest
 from experiments import config, execute, plan, run
 from experiments.errors import BackendLost, ConfigError
 from experiments.model import ALONE, Job, Lane, Outcome, RunResult, RunSpec
-from experiments.results import Experiment
+from experiments.store.experiment import Experiment
 
 Behaviour = Callable[[int, RunSpec], Outcome]
 

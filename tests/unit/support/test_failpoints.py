@@ -22,9 +22,9 @@ import pytest
 from experiments import config, paths, registry, run
 from experiments.config import Config
 from experiments.model import CSV_COLUMNS, Job, Outcome, RunResult
-from experiments.results import Experiment
+from experiments.store.experiment import Experiment
+from experiments.store.verify import verify
 from experiments.support import failpoints as faults
-from experiments.verify import verify
 from tests.unit.test_run import FakeBackend, always
 
 #: Steps of the backend that boots guests: a test on a real kernel comes to them.
@@ -164,7 +164,7 @@ def test_where_there_is_no_room_no_run_is_begun(
 ) -> None:
     from experiments.errors import MissingRequirement
 
-    monkeypatch.setattr("experiments.results.LEAST_FREE_MB", 1 << 40)
+    monkeypatch.setattr("experiments.store.experiment.LEAST_FREE_MB", 1 << 40)
     with pytest.raises(MissingRequirement, match="make room"):
         run.run(SETTINGS, "e", tmp_path)
     monkeypatch.undo()

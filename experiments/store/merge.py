@@ -15,11 +15,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.alike import BY_NAME, unlike
 from experiments.errors import ConfigError
 from experiments.model import Plan, RunSpec
-from experiments.results import Experiment
-from experiments.stored import Manifest, result_json
+from experiments.store.comparable import BY_NAME, unlike
+from experiments.store.experiment import Experiment
+from experiments.store.schema import Manifest, result_json
 from experiments.support.files import atomic_write
 
 #: What two runs of the same scheduler, variant and workload may differ in.

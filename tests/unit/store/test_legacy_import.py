@@ -11,11 +11,11 @@ import pytest
 
 from analysis.aggregate import aggregate
 from analysis.verdicts import HOLDS, NO_CRASH, NOT_PROVED, UNDECIDED
-from experiments import prior
 from experiments.errors import ConfigError, FormatError
-from experiments.results import Experiment
+from experiments.store import legacy_import as prior
+from experiments.store.experiment import Experiment
 
-GOLDEN = Path(__file__).parents[1] / "golden" / "prior"
+GOLDEN = Path(__file__).parents[2] / "golden" / "prior"
 HEADER = b"timestamp,map_entries,free_mem_kb,slab_bpf_kb,evictions\n"
 
 REFUSED = {

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from experiments.errors import FormatError
 from experiments.model import CSV_COLUMNS, Outcome, Plan, RunSpec
-from experiments.results import Experiment
-from experiments.stored import Manifest, Recorded, RunFiles, StoredResult
+from experiments.store.experiment import Experiment
+from experiments.store.schema import Manifest, Recorded, RunFiles, StoredResult
 from experiments.support.files import Fingerprint, fingerprint
 
 _LEAST_COLUMNS = 5

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from experiments import config, plan
 from experiments.errors import ConfigError, FormatError
 from experiments.model import Metric, Outcome, Plan, RunResult, RunSpec
-from experiments.results import Experiment, experiments
-from experiments.stored import SCHEMA
+from experiments.store.experiment import Experiment, experiments
+from experiments.store.schema import SCHEMA
 from experiments.support.files import atomic_write
 
 

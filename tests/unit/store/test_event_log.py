@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from experiments import config, events, execute, plan, status
+from experiments import config, execute, plan, status
 from experiments.model import Outcome
-from experiments.results import LOCK, Experiment
+from experiments.store import event_log as events
+from experiments.store.experiment import LOCK, Experiment
 from experiments.support import locks as lock
 from tests.unit.test_run import FakeBackend, always
 

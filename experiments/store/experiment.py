@@ -28,7 +28,7 @@ from typing import Any
 
 from experiments.errors import ConfigError, FormatError, MissingRequirement
 from experiments.model import Outcome, Plan, RunResult, RunSpec
-from experiments.stored import (
+from experiments.store.schema import (
     MANIFEST,
     RESULT,
     SCHEMA,

@@ -10,9 +10,9 @@ import pytest
 
 from analysis.aggregate import aggregate
 from experiments.model import CSV_COLUMNS, Outcome
-from experiments.results import Experiment
+from experiments.store.experiment import Experiment
 
-GOLDEN = Path(__file__).parents[1] / "golden"
+GOLDEN = Path(__file__).parents[2] / "golden"
 SCHEMAS = sorted(GOLDEN.glob("results-schema*"))
 
 

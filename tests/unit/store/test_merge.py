@@ -11,9 +11,9 @@ import pytest
 
 from analysis.aggregate import aggregate
 from experiments.errors import ConfigError
-from experiments.merge import merge
 from experiments.model import Outcome
-from experiments.results import Experiment
+from experiments.store.experiment import Experiment
+from experiments.store.merge import merge
 from tests.unit import analysis_fixtures as fx
 
 FACTS = {

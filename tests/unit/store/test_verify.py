@@ -11,8 +11,8 @@ import pytest
 
 from experiments import config, execute, plan
 from experiments.model import CSV_COLUMNS, Job, Outcome, RunResult
-from experiments.results import Experiment
-from experiments.verify import verify
+from experiments.store.experiment import Experiment
+from experiments.store.verify import verify
 from tests.unit.test_run import FakeBackend, always
 
 
@@ -114,7 +114,7 @@ def test_the_manifest_is_checked(
 
 
 def test_what_is_older_than_hashes_is_counted_not_blamed() -> None:
-    golden = Path(__file__).parents[1] / "golden"
+    golden = Path(__file__).parents[2] / "golden"
     for path in golden.glob("results-schema*"):
         found = verify(Experiment(path))
         assert found.wrong == ()

@@ -30,7 +30,7 @@ from experiments.model import (
     RunResult,
     RunSpec,
 )
-from experiments.results import Experiment
+from experiments.store.experiment import Experiment
 
 COLUMNS = CSV_COLUMNS[:5]
 #: What those programs wrote as 0 when it could not be read. In control runs `evictions`

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Results on disk: their layout, their schema, checking, merging, importing them."""
