@@ -15,9 +15,9 @@ from pathlib import Path
 
 from experiments import agent_code, paths
 from experiments.errors import BackendLost
-from experiments.facts import cpu_model
 from experiments.kernel_image import Kernel
 from experiments.labroot import LabRoot
+from experiments.machine.facts import cpu_model
 from experiments.model import digest
 from experiments.qemu import Guest, Shape
 from experiments.support import tempdirs as scratch

@@ -18,7 +18,6 @@ from rich.table import Table
 from experiments import (
     analyses,
     clusters,
-    consent,
     kernel_image,
     knobs,
     labroot,
@@ -40,6 +39,7 @@ from experiments.errors import (
     unknown_name,
 )
 from experiments.execute import never
+from experiments.machine import consent
 from experiments.model import NO_CLEANUP, Outcome
 from experiments.store.experiment import Experiment
 from experiments.support import userns as namespaces

@@ -7,10 +7,11 @@ import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
-from experiments import host_leftovers, settings
 from experiments.errors import MissingRequirement, unknown_name
+from experiments.machine import settings
+from experiments.machine import stale_state as host_leftovers
+from experiments.machine.tuning import OF_RUN, TUNED, Tuning, require_root
 from experiments.support.console import Rows, say, show_rows
-from experiments.tuning import OF_RUN, TUNED, Tuning, require_root
 
 _ROOT = Path("/")
 

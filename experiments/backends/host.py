@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments import consent, host_leftovers, kernel_image, settings, tools, tuning
+from experiments import kernel_image, tools
 from experiments.backends._handing import Share
 from experiments.config import Config
 from experiments.errors import ConfigError, MissingRequirement
@@ -27,6 +27,8 @@ from experiments.kernel import sched_ext
 from experiments.kernel_image import Kernel
 from experiments.labroot import LabRoot
 from experiments.line import Line
+from experiments.machine import consent, settings, tuning
+from experiments.machine import stale_state as host_leftovers
 from experiments.model import ALONE, Job, Lane, RunResult
 from experiments.store.experiment import Experiment
 from experiments.support.console import say

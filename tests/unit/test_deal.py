@@ -17,7 +17,7 @@ import pytest
 from experiments import cluster_host as host
 from experiments import cluster_hosts as hosts
 from experiments import cluster_session as session
-from experiments import config, deal, facts, run
+from experiments import config, deal, run
 from experiments.bundle import Bundle
 from experiments.errors import (
     ConfigError,
@@ -25,6 +25,7 @@ from experiments.errors import (
     MissingRequirement,
     RunFailed,
 )
+from experiments.machine import facts
 from experiments.model import CSV_COLUMNS, Job, Outcome, RunResult, RunSpec
 from experiments.paths import PROJECT
 from experiments.run import Prepared

@@ -17,9 +17,9 @@ import psutil
 from experiments.errors import MissingRequirement
 from experiments.kernel import cgroup
 from experiments.kernel.bpf import BPFFS
+from experiments.machine.tuning import RUN_DIR
 from experiments.support.files import atomic_write
 from experiments.support.proc import run
-from experiments.tuning import RUN_DIR
 
 #: What all names of ours in /sys begin with.
 _PREFIX = "scxlab"

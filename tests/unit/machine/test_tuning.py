@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from experiments import tuning
 from experiments.errors import ConfigError, MissingRequirement
-from experiments.settings import ASLR as ASLR_SETTING
-from experiments.settings import CONSOLE, GOVERNOR, OF_RUNS, SHOWN
-from experiments.tuning import OF_RUN, TUNED, Change, Tuning
-from tests.unit.machine import ASLR, POLICIES, PRINTK, Machine
+from experiments.machine import tuning
+from experiments.machine.settings import ASLR as ASLR_SETTING
+from experiments.machine.settings import CONSOLE, GOVERNOR, OF_RUNS, SHOWN
+from experiments.machine.tuning import OF_RUN, TUNED, Change, Tuning
+from tests.unit.machine.machine import ASLR, POLICIES, PRINTK, Machine
 
 EVERY = (*POLICIES, PRINTK, ASLR)
 BEFORE = ["powersave", "powersave", "4", "2"]

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from experiments import settings
-from tests.unit.machine import POLICIES, Machine
+from experiments.machine import settings
+from tests.unit.machine.machine import POLICIES, Machine
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.errors import ConfigError, MissingRequirement
-from experiments.settings import Place, Setting, first_word
+from experiments.machine.settings import Place, Setting, first_word
 from experiments.support.files import atomic_write
 
 #: What is known of this machine while it is up.

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from experiments import paths
 from experiments.errors import ConfigError
-from experiments.facts import cpu_model
+from experiments.machine.facts import cpu_model
 from experiments.model import digest
 from experiments.support.files import atomic_write
 

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The machine that measures: what it is, its settings, the consent of its user."""
