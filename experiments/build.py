@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments import enums, knobs, labroot, paths
+from experiments import enums, labroot, paths
 from experiments.errors import BuildError
 from experiments.kernel_image import Kernel
 from experiments.labroot import LabRoot, run_inside
@@ -28,7 +28,8 @@ from experiments.model import (
     Params,
     digest,
 )
-from experiments.sources import OWN, Source
+from experiments.plan import knobs
+from experiments.plan.scheduler_source import OWN, Source
 from experiments.support.files import atomic_write
 from experiments.support.proc import last_lines
 from workloads.custom_churn import PROGRAM

@@ -19,18 +19,13 @@ from experiments import (
     analyses,
     clusters,
     kernel_image,
-    knobs,
     labroot,
     paths,
-    plan,
     registry,
-    sources,
     studies,
 )
-from experiments import config as configs
 from experiments import doctor as health
 from experiments import run as runner
-from experiments.config import Config
 from experiments.errors import (
     ConfigError,
     ExperimentError,
@@ -41,6 +36,11 @@ from experiments.errors import (
 from experiments.execute import never
 from experiments.machine import consent
 from experiments.model import NO_CLEANUP, Outcome
+from experiments.plan import blocks as plan
+from experiments.plan import config as configs
+from experiments.plan import knobs
+from experiments.plan import scheduler_source as sources
+from experiments.plan.config import Config
 from experiments.store.experiment import Experiment
 from experiments.support import userns as namespaces
 from experiments.support.console import console, say, steps

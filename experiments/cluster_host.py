@@ -17,12 +17,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from experiments import config as configs
 from experiments import paths, run
 from experiments.bundle import Bundle
 from experiments.cluster_session import Order, Session, Tell
 from experiments.errors import ConfigError, ExperimentError
 from experiments.machine import facts
+from experiments.plan import config as configs
 from experiments.support.console import say
 
 #: A guest that is waited upon for so long ends, and with it the claim on the machine.

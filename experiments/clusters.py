@@ -8,9 +8,9 @@ import platform
 from collections.abc import Iterator
 from pathlib import Path
 
-from experiments.config import Config
 from experiments.errors import MissingRequirement
 from experiments.execute import IsDecided
+from experiments.plan.config import Config
 from experiments.store.experiment import Experiment
 
 _EXTRA = ("dask", "distributed")

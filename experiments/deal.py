@@ -16,16 +16,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments import paths, plan
+from experiments import paths
 from experiments.bundle import Bundle, unpack
 from experiments.cluster_host import Failure
 from experiments.cluster_hosts import POLL_S, Cluster, Hosts, HostsDied, SchedulerGone
 from experiments.cluster_session import Order
-from experiments.config import HERE, Config
 from experiments.errors import ConfigError, FormatError, RunFailed
 from experiments.execute import Blocks, IsDecided, never, say_unneeded
 from experiments.machine import facts
 from experiments.model import Outcome, Plan, RunResult, RunSpec
+from experiments.plan import blocks as plan
+from experiments.plan.config import HERE, Config
 from experiments.run import HOST, announce, begun_on, checked_name, default_name, owned
 from experiments.store.experiment import Experiment
 from experiments.support.console import say

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from experiments import paths, run
-from experiments.config import Config
 from experiments.errors import BuildError
 from experiments.model import Outcome, RunResult
+from experiments.plan.config import Config
 from experiments.support import tempdirs as scratch
 
 DURATION_S = 3

@@ -21,7 +21,6 @@ from experiments import (
     leftovers,
     orphans,
 )
-from experiments import config as configs
 from experiments.checks import (
     Answer,
     Check,
@@ -35,6 +34,7 @@ from experiments.checks import (
 from experiments.errors import ConfigError, MissingRequirement, RunFailed
 from experiments.leftovers import Leftover
 from experiments.model import Outcome
+from experiments.plan import config as configs
 from experiments.support.console import console, say
 
 FIX = "invoke doctor --fix"

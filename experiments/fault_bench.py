@@ -26,9 +26,10 @@ from typing import Any
 
 import psutil
 
-from experiments import config, paths, run
-from experiments.config import Config
+from experiments import paths, run
 from experiments.errors import ExperimentError, RunFailed
+from experiments.plan import config
+from experiments.plan.config import Config
 from experiments.store.experiment import Experiment
 from experiments.store.verify import verify
 from experiments.support import failpoints as faults

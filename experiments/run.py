@@ -15,13 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments import kernel_image, labroot, paths, plan, registry
+from experiments import kernel_image, labroot, paths, registry
 from experiments.build import Builder
-from experiments.config import Config
 from experiments.errors import ConfigError
 from experiments.execute import Built, IsDecided, execute, never
 from experiments.machine import facts
 from experiments.model import ALONE, Backend, Lane, Plan, RunSpec, digest
+from experiments.plan import blocks as plan
+from experiments.plan.config import Config
 from experiments.store.comparable import SAME
 from experiments.store.experiment import LOCK, Experiment
 from experiments.support import failpoints as faults

@@ -10,10 +10,11 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from experiments import config as configs
-from experiments import paths, plan, run
-from experiments.config import Config
+from experiments import paths, run
 from experiments.errors import ConfigError
+from experiments.plan import blocks as plan
+from experiments.plan import config as configs
+from experiments.plan.config import Config
 from experiments.watch import estimate_s
 
 if TYPE_CHECKING:

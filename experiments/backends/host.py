@@ -21,7 +21,6 @@ from typing import Any
 
 from experiments import kernel_image, tools
 from experiments.backends._handing import Share
-from experiments.config import Config
 from experiments.errors import ConfigError, MissingRequirement
 from experiments.kernel import sched_ext
 from experiments.kernel_image import Kernel
@@ -30,6 +29,7 @@ from experiments.line import Line
 from experiments.machine import consent, settings, tuning
 from experiments.machine import stale_state as host_leftovers
 from experiments.model import ALONE, Job, Lane, RunResult
+from experiments.plan.config import Config
 from experiments.store.experiment import Experiment
 from experiments.support.console import say
 from experiments.support.proc import end, last_lines, start

@@ -13,11 +13,11 @@ from typing import Any
 
 from experiments import accel, kernel_image, labroot
 from experiments.backends._handing import Share
-from experiments.config import Config
 from experiments.errors import BackendLost, HelperLost, MissingRequirement
 from experiments.kernel_image import Kernel
 from experiments.labroot import LabRoot
 from experiments.model import ALONE, Job, Lane, Outcome, RunResult
+from experiments.plan.config import Config
 from experiments.qemu import Guest, Shape
 from experiments.store.experiment import Experiment
 from experiments.support import failpoints as faults

@@ -24,10 +24,10 @@ from experiments import accel, agent_code, kernel_image, labroot
 from experiments.build import Builder
 from experiments.errors import ExperimentError
 from experiments.kernel_image import Kernel
-from experiments.knobs import KNOBS
 from experiments.labroot import LabRoot
 from experiments.model import BuiltObject, Job, RunSpec, digest
 from experiments.paths import BUILD
+from experiments.plan.knobs import KNOBS
 from experiments.qemu import Guest, Shape
 
 OWN_WORKLOADS = Path(__file__).parent / "guest"

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import pytest
 
-from experiments import sources
 from experiments.build import Builder
 from experiments.errors import BackendLost
 from experiments.kernel_image import Kernel
-from experiments.knobs import CLEANUPS
 from experiments.labroot import LabRoot
 from experiments.model import CSV_COLUMNS, BuiltObject
+from experiments.plan import scheduler_source as sources
+from experiments.plan.knobs import CLEANUPS
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Lab, Ran

@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 
-from experiments import enums, sources
+from experiments import enums
 from experiments.build import Builder
 from experiments.errors import BuildError
 from experiments.kernel_image import Kernel
-from experiments.knobs import CLEANUPS, KNOBS
 from experiments.labroot import LabRoot, run_inside
 from experiments.paths import BUILD
+from experiments.plan import scheduler_source as sources
+from experiments.plan.knobs import CLEANUPS, KNOBS
 
 UPSTREAM = Path(__file__).parent / "upstream"
 #: Strategies whose treatment is the kind of the map of tasks.

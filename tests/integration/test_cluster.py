@@ -24,10 +24,10 @@ import pytest
 
 from experiments import labroot, paths
 from experiments.build import Builder
-from experiments.knobs import KNOBS
 from experiments.labroot import LabRoot
 from experiments.model import Outcome
 from experiments.paths import BUILD, RESULTS
+from experiments.plan.knobs import KNOBS
 from experiments.store.event_log import read
 from experiments.store.experiment import Experiment
 from experiments.store.verify import verify

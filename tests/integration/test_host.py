@@ -21,12 +21,13 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from experiments import accel, agent_code, config, labroot, paths
+from experiments import accel, agent_code, labroot, paths
 from experiments import run as runner
 from experiments.kernel_image import Kernel
 from experiments.labroot import LabRoot
 from experiments.model import CSV_COLUMNS, Outcome
 from experiments.paths import PROJECT
+from experiments.plan import config
 from experiments.qemu import Guest, Shape
 from experiments.store.experiment import Experiment
 

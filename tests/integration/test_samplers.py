@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import pytest
 
-from experiments.config import default_samplers
+from experiments.plan.config import default_samplers
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Lab, Ran

@@ -10,9 +10,11 @@ import pytest
 from analysis import decided, power
 from analysis.aggregate import aggregate
 from analysis.noise import newest_noise
-from experiments import config, plan, studies
+from experiments import studies
 from experiments.errors import ConfigError
 from experiments.model import CONTROL, Metric, Outcome, Plan, RunResult
+from experiments.plan import blocks as plan
+from experiments.plan import config
 from experiments.store.experiment import Experiment
 
 FACTS = {

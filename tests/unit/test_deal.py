@@ -17,7 +17,7 @@ import pytest
 from experiments import cluster_host as host
 from experiments import cluster_hosts as hosts
 from experiments import cluster_session as session
-from experiments import config, deal, run
+from experiments import deal, run
 from experiments.bundle import Bundle
 from experiments.errors import (
     ConfigError,
@@ -28,6 +28,7 @@ from experiments.errors import (
 from experiments.machine import facts
 from experiments.model import CSV_COLUMNS, Job, Outcome, RunResult, RunSpec
 from experiments.paths import PROJECT
+from experiments.plan import config
 from experiments.run import Prepared
 from experiments.store.experiment import Experiment
 from experiments.store.verify import verify

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments import config, labroot, system, tools
+from experiments import labroot, system, tools
 from experiments.backends import host
 from experiments.errors import ConfigError, MissingRequirement
 from experiments.kernel import sched_ext
@@ -19,6 +19,7 @@ from experiments.machine import consent
 from experiments.machine import stale_state as host_leftovers
 from experiments.machine.settings import OF_RUNS
 from experiments.machine.tuning import OF_RUN, TUNED, Tuning
+from experiments.plan import config
 from tests.unit.machine.machine import ASLR, POLICIES, PRINTK, Machine
 
 SETTINGS = config.parse({"schema": 1, "backend": "host"}, "test")

@@ -20,10 +20,11 @@ from typing import Any, NoReturn
 
 sys.path.insert(0, str(Path.cwd()))
 
-from experiments import config, kernel_image, labroot, run, system, tools
+from experiments import kernel_image, labroot, run, system, tools
 from experiments.errors import ExperimentError
 from experiments.kernel import sched_ext
 from experiments.machine import consent
+from experiments.plan import config
 
 BINDS = {"/lab/src": Path.cwd()}
 

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from experiments import config, execute, plan, status
+from experiments import execute, status
 from experiments.model import Outcome
+from experiments.plan import blocks as plan
+from experiments.plan import config
 from experiments.store import event_log as events
 from experiments.store.experiment import LOCK, Experiment
 from experiments.support import locks as lock

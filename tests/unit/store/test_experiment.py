@@ -9,9 +9,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from experiments import config, plan
 from experiments.errors import ConfigError, FormatError
 from experiments.model import Metric, Outcome, Plan, RunResult, RunSpec
+from experiments.plan import blocks as plan
+from experiments.plan import config
 from experiments.store.experiment import Experiment, experiments
 from experiments.store.schema import SCHEMA
 from experiments.support.files import atomic_write

@@ -19,9 +19,10 @@ from typing import Any
 
 import pytest
 
-from experiments import config, paths, registry, run
-from experiments.config import Config
+from experiments import paths, registry, run
 from experiments.model import CSV_COLUMNS, Job, Outcome, RunResult
+from experiments.plan import config
+from experiments.plan.config import Config
 from experiments.store.experiment import Experiment
 from experiments.store.verify import verify
 from experiments.support import failpoints as faults

@@ -7,8 +7,9 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments import config, knobs, plan
 from experiments.model import RunSpec
+from experiments.plan import blocks as plan
+from experiments.plan import config, knobs
 
 
 def make(seed: int = 1, iterations: int = 3, **raw: object) -> tuple[RunSpec, ...]:

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from experiments import config, knobs, sources
+from experiments.plan import config, knobs
+from experiments.plan import scheduler_source as sources
 
-PROJECT = Path(__file__).parents[2]
+PROJECT = Path(__file__).parents[3]
 SCHEDULERS = PROJECT / "schedulers"
 C_SOURCES = sorted(SCHEDULERS.rglob("*.[ch]"))
 

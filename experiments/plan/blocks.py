@@ -13,10 +13,10 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 
 from experiments import registry
-from experiments.config import Config, default_samplers
-from experiments.knobs import READ_BY
 from experiments.model import CONTROL, NO_CLEANUP, TEST, Arm, Plan, RunSpec, Scalar
-from experiments.sources import Source
+from experiments.plan.config import Config, default_samplers
+from experiments.plan.knobs import READ_BY
+from experiments.plan.scheduler_source import Source
 
 
 def variants(config: Config) -> dict[str, Arm]:

@@ -14,9 +14,11 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from experiments import knobs, paths, registry, sources
+from experiments import paths, registry
 from experiments.errors import ConfigError, unknown_name
 from experiments.model import NO_CLEANUP, Scalar
+from experiments.plan import knobs
+from experiments.plan import scheduler_source as sources
 
 #: Flags that are not called as their keys are.
 _FLAG = {

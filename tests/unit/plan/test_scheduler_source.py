@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from experiments import config, plan, sources
 from experiments.errors import ConfigError
+from experiments.plan import blocks as plan
+from experiments.plan import config
+from experiments.plan import scheduler_source as sources
 
 
 @pytest.fixture

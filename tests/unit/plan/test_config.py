@@ -9,8 +9,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments import config, knobs, registry
+from experiments import registry
 from experiments.errors import ConfigError, ExperimentError
+from experiments.plan import config, knobs
 
 
 def parse(**raw: Any) -> config.Config:
