@@ -15,8 +15,8 @@ from pathlib import Path
 
 from experiments import agent_code, paths
 from experiments.errors import BackendLost
-from experiments.kernel_image import Kernel
-from experiments.labroot import LabRoot
+from experiments.labroot.kernel_image import Kernel
+from experiments.labroot.root import LabRoot
 from experiments.machine.facts import cpu_model
 from experiments.model import digest
 from experiments.qemu import Guest, Shape

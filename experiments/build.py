@@ -17,10 +17,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments import enums, labroot, paths
+from experiments import enums, paths
 from experiments.errors import BuildError
-from experiments.kernel_image import Kernel
-from experiments.labroot import LabRoot, run_inside
+from experiments.labroot import root as labroot
+from experiments.labroot.kernel_image import Kernel
+from experiments.labroot.root import LabRoot, run_inside
 from experiments.model import (
     CONTROL,
     NO_CLEANUP,

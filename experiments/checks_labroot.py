@@ -10,9 +10,11 @@ import shutil
 import time
 from pathlib import Path
 
-from experiments import accel, kernel_image, labroot, paths
+from experiments import accel, paths
 from experiments.checks import Answer, Check, broken, found, missing
 from experiments.errors import LabRootError, MissingRequirement
+from experiments.labroot import kernel_image
+from experiments.labroot import root as labroot
 
 _SETUP = "invoke setup"
 _REFRESH = "invoke setup --refresh"

@@ -15,9 +15,10 @@ from pathlib import Path
 
 import psutil
 
-from experiments import labroot, packages, paths
+from experiments import packages, paths
 from experiments.checks import Answer, Check, broken, found, missing
 from experiments.kernel import clock
+from experiments.labroot import root as labroot
 from experiments.plan import config
 from experiments.support import proc
 from experiments.support import userns as namespaces

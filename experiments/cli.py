@@ -15,15 +15,7 @@ from invoke.exceptions import Exit
 from invoke.parser.parser import ParseMachine
 from rich.table import Table
 
-from experiments import (
-    analyses,
-    clusters,
-    kernel_image,
-    labroot,
-    paths,
-    registry,
-    studies,
-)
+from experiments import analyses, clusters, paths, registry, studies
 from experiments import doctor as health
 from experiments import run as runner
 from experiments.errors import (
@@ -34,6 +26,8 @@ from experiments.errors import (
     unknown_name,
 )
 from experiments.execute import never
+from experiments.labroot import kernel_image
+from experiments.labroot import root as labroot
 from experiments.machine import consent
 from experiments.model import NO_CLEANUP, Outcome
 from experiments.plan import blocks as plan

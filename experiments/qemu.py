@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from experiments.errors import HelperLost
-from experiments.kernel_image import Kernel
-from experiments.labroot import LabRoot, enter, inside_env
+from experiments.labroot.kernel_image import Kernel
+from experiments.labroot.root import LabRoot, enter, inside_env
 from experiments.line import Line
 from experiments.support.proc import end, last_lines, start
 

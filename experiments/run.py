@@ -15,10 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments import kernel_image, labroot, paths, registry
+from experiments import paths, registry
 from experiments.build import Builder
 from experiments.errors import ConfigError
 from experiments.execute import Built, IsDecided, execute, never
+from experiments.labroot import kernel_image
+from experiments.labroot import root as labroot
 from experiments.machine import facts
 from experiments.model import ALONE, Backend, Lane, Plan, RunSpec, digest
 from experiments.plan import blocks as plan

@@ -17,10 +17,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments import kernel_image, labroot, paths, sampling_probe
+from experiments import paths, sampling_probe
 from experiments.build import Builder
 from experiments.errors import MissingRequirement, RunFailed
 from experiments.kernel import cgroup, scratch_map
+from experiments.labroot import kernel_image
+from experiments.labroot import root as labroot
 from experiments.model import NO_CLEANUP
 from experiments.plan import knobs
 from experiments.sampling_probe import DUMP_AND_GREP, SAMPLE, WOKEN_SAMPLE

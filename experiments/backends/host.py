@@ -19,12 +19,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments import kernel_image, tools
 from experiments.backends._handing import Share
 from experiments.errors import ConfigError, MissingRequirement
 from experiments.kernel import sched_ext
-from experiments.kernel_image import Kernel
-from experiments.labroot import LabRoot
+from experiments.labroot import host_toolchain as tools
+from experiments.labroot import kernel_image
+from experiments.labroot.kernel_image import Kernel
+from experiments.labroot.root import LabRoot
 from experiments.line import Line
 from experiments.machine import consent, settings, tuning
 from experiments.machine import stale_state as host_leftovers

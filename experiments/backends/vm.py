@@ -11,11 +11,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments import accel, kernel_image, labroot
+from experiments import accel
 from experiments.backends._handing import Share
 from experiments.errors import BackendLost, HelperLost, MissingRequirement
-from experiments.kernel_image import Kernel
-from experiments.labroot import LabRoot
+from experiments.labroot import kernel_image
+from experiments.labroot import root as labroot
+from experiments.labroot.kernel_image import Kernel
+from experiments.labroot.root import LabRoot
 from experiments.model import ALONE, Job, Lane, Outcome, RunResult
 from experiments.plan.config import Config
 from experiments.qemu import Guest, Shape

@@ -20,11 +20,13 @@ from typing import Any
 
 import pytest
 
-from experiments import accel, agent_code, kernel_image, labroot
+from experiments import accel, agent_code
 from experiments.build import Builder
 from experiments.errors import ExperimentError
-from experiments.kernel_image import Kernel
-from experiments.labroot import LabRoot
+from experiments.labroot import kernel_image
+from experiments.labroot import root as labroot
+from experiments.labroot.kernel_image import Kernel
+from experiments.labroot.root import LabRoot
 from experiments.model import BuiltObject, Job, RunSpec, digest
 from experiments.paths import BUILD
 from experiments.plan.knobs import KNOBS

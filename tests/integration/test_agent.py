@@ -15,8 +15,8 @@ import pytest
 
 from experiments.build import Builder
 from experiments.errors import BackendLost
-from experiments.kernel_image import Kernel
-from experiments.labroot import LabRoot
+from experiments.labroot.kernel_image import Kernel
+from experiments.labroot.root import LabRoot
 from experiments.model import CSV_COLUMNS, BuiltObject
 from experiments.plan import scheduler_source as sources
 from experiments.plan.knobs import CLEANUPS

@@ -11,8 +11,8 @@ import pytest
 from experiments import enums
 from experiments.build import Builder
 from experiments.errors import BuildError
-from experiments.kernel_image import Kernel
-from experiments.labroot import LabRoot, run_inside
+from experiments.labroot.kernel_image import Kernel
+from experiments.labroot.root import LabRoot, run_inside
 from experiments.paths import BUILD
 from experiments.plan import scheduler_source as sources
 from experiments.plan.knobs import CLEANUPS, KNOBS

@@ -22,9 +22,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from experiments import labroot, paths
+from experiments import paths
 from experiments.build import Builder
-from experiments.labroot import LabRoot
+from experiments.labroot import root as labroot
+from experiments.labroot.root import LabRoot
 from experiments.model import Outcome
 from experiments.paths import BUILD, RESULTS
 from experiments.plan.knobs import KNOBS

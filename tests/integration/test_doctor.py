@@ -19,8 +19,8 @@ from typing import Any
 import psutil
 import pytest
 
-from experiments import labroot
-from experiments.labroot import LabRoot
+from experiments.labroot import root as labroot
+from experiments.labroot.root import LabRoot
 from experiments.paths import RESULTS
 
 PROJECT = Path(__file__).parents[2]

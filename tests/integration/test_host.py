@@ -21,10 +21,11 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from experiments import accel, agent_code, labroot, paths
+from experiments import accel, agent_code, paths
 from experiments import run as runner
-from experiments.kernel_image import Kernel
-from experiments.labroot import LabRoot
+from experiments.labroot import root as labroot
+from experiments.labroot.kernel_image import Kernel
+from experiments.labroot.root import LabRoot
 from experiments.model import CSV_COLUMNS, Outcome
 from experiments.paths import PROJECT
 from experiments.plan import config

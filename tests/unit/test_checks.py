@@ -23,8 +23,6 @@ from experiments import (
     checks_host,
     checks_labroot,
     checks_machine,
-    kernel_image,
-    labroot,
     packages,
     paths,
 )
@@ -38,7 +36,9 @@ from experiments.checks import (
 )
 from experiments.errors import ConfigError, MissingRequirement
 from experiments.kernel import cgroup, clock, sched_ext
-from experiments.kernel_image import Kernel
+from experiments.labroot import kernel_image
+from experiments.labroot import root as labroot
+from experiments.labroot.kernel_image import Kernel
 from experiments.model import Completed
 from experiments.support import proc
 from experiments.support import userns as namespaces

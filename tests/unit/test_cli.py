@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from invoke.program import Program
 
-from experiments import cli, labroot, paths
+from experiments import cli, paths
 from experiments.errors import MissingRequirement
+from experiments.labroot import root as labroot
 from tests.unit import analysis_fixtures as fx
 
 PROJECT = Path(__file__).parents[2]

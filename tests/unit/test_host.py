@@ -11,10 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from experiments import labroot, system, tools
+from experiments import system
 from experiments.backends import host
 from experiments.errors import ConfigError, MissingRequirement
 from experiments.kernel import sched_ext
+from experiments.labroot import host_toolchain as tools
+from experiments.labroot import root as labroot
 from experiments.machine import consent
 from experiments.machine import stale_state as host_leftovers
 from experiments.machine.settings import OF_RUNS

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments import labroot
+from experiments.labroot import root as labroot
 
 PROJECT = Path(__file__).parents[2]
 
@@ -49,16 +49,16 @@ LAYERS = [
     {
         "experiments.enums",
         "experiments.plan.knobs",
-        "experiments.labroot",
+        "experiments.labroot.root",
         "experiments.support.userns",
         "experiments.plan.scheduler_source",
     },
     {
         "experiments.plan.config",
         "experiments.machine.consent",
-        "experiments.kernel_image",
+        "experiments.labroot.kernel_image",
         "experiments.machine.settings",
-        "experiments.tools",
+        "experiments.labroot.host_toolchain",
     },
     {"experiments.machine.tuning"},
     {"experiments.machine.stale_state"},

@@ -15,8 +15,9 @@ from typing import Any
 import psutil
 import pytest
 
-from experiments import labroot, leftovers, orphans
+from experiments import leftovers, orphans
 from experiments.kernel import cgroup, procfs
+from experiments.labroot import root as labroot
 
 _File = namedtuple("_File", "path")
 _Mount = namedtuple("_Mount", "mountpoint")

@@ -12,8 +12,8 @@ import pytest
 from experiments import accel, agent_code
 from experiments.backends._handing import stage_object
 from experiments.errors import BackendLost, ConfigError
-from experiments.kernel_image import Kernel
-from experiments.labroot import LabRoot
+from experiments.labroot.kernel_image import Kernel
+from experiments.labroot.root import LabRoot
 from experiments.model import BuiltObject
 from experiments.qemu import Shape, qemu_argv
 

@@ -20,9 +20,12 @@ from typing import Any, NoReturn
 
 sys.path.insert(0, str(Path.cwd()))
 
-from experiments import kernel_image, labroot, run, system, tools
+from experiments import run, system
 from experiments.errors import ExperimentError
 from experiments.kernel import sched_ext
+from experiments.labroot import host_toolchain as tools
+from experiments.labroot import kernel_image
+from experiments.labroot import root as labroot
 from experiments.machine import consent
 from experiments.plan import config
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from experiments import labroot
 from experiments.errors import LabRootError, MissingRequirement
+from experiments.labroot import root as labroot
 from experiments.support import userns as namespaces
 
 

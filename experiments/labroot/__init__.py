@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The Debian that builds and guests live in, and the kernels they boot."""
