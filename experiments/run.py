@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments import paths, registry
-from experiments.build import Builder
+from experiments.build.builder import Builder
 from experiments.errors import ConfigError
 from experiments.execute import Built, IsDecided, execute, never
 from experiments.labroot import kernel_image

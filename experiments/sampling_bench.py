@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments import paths, sampling_probe
-from experiments.build import Builder
+from experiments.build.builder import Builder
 from experiments.errors import MissingRequirement, RunFailed
 from experiments.kernel import cgroup, scratch_map
 from experiments.labroot import kernel_image

@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 
 from experiments import accel, agent_code
-from experiments.build import Builder
+from experiments.build.builder import Builder
 from experiments.errors import ExperimentError
 from experiments.labroot import kernel_image
 from experiments.labroot import root as labroot

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from experiments import enums
-from experiments.build import Builder
+from experiments.build import scx_enums as enums
+from experiments.build.builder import Builder
 from experiments.errors import BuildError
 from experiments.labroot.kernel_image import Kernel
 from experiments.labroot.root import LabRoot, run_inside

@@ -23,7 +23,7 @@ import psutil
 import pytest
 
 from experiments import paths
-from experiments.build import Builder
+from experiments.build.builder import Builder
 from experiments.labroot import root as labroot
 from experiments.labroot.root import LabRoot
 from experiments.model import Outcome

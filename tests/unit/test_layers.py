@@ -47,7 +47,7 @@ LAYERS = [
     {"experiments.samplers.", "experiments.drive"},
     {"experiments.books", "experiments.made_up"},
     {
-        "experiments.enums",
+        "experiments.build.scx_enums",
         "experiments.plan.knobs",
         "experiments.labroot.root",
         "experiments.support.userns",
@@ -62,7 +62,7 @@ LAYERS = [
     },
     {"experiments.machine.tuning"},
     {"experiments.machine.stale_state"},
-    {"experiments.plan.blocks", "experiments.build", "experiments.agent"},
+    {"experiments.plan.blocks", "experiments.build.builder", "experiments.agent"},
     {"experiments.agent_code", "experiments.line", "experiments.sampling_probe"},
     {"experiments.qemu"},
     {"experiments.accel"},

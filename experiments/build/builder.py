@@ -17,7 +17,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments import enums, paths
+from experiments import paths
+from experiments.build import scx_enums as enums
 from experiments.errors import BuildError
 from experiments.labroot import root as labroot
 from experiments.labroot.kernel_image import Kernel

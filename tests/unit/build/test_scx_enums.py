@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 from __future__ import annotations
 
-from experiments import enums
+from experiments.build import scx_enums as enums
 
 VMLINUX_H = """
 enum scx_public_consts {
