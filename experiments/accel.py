@@ -13,7 +13,8 @@ import platform
 from dataclasses import dataclass
 from pathlib import Path
 
-from experiments import agent_code, paths
+from experiments import paths
+from experiments.agent import staging as agent_code
 from experiments.errors import BackendLost
 from experiments.labroot.kernel_image import Kernel
 from experiments.labroot.root import LabRoot

@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from experiments.agent.client import Line
 from experiments.errors import HelperLost
 from experiments.labroot.kernel_image import Kernel
 from experiments.labroot.root import LabRoot, enter, inside_env
-from experiments.line import Line
 from experiments.support.proc import end, last_lines, start
 
 BOOT_TIMEOUT_S = 120.0

@@ -22,8 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments.agent import be_on_time, chosen_samplers
-from experiments.drive import Deadlines
+from experiments.agent.run_job import be_on_time, chosen_samplers
+from experiments.agent.workload_driver import Deadlines
 from experiments.errors import RunFailed
 from experiments.kernel import bpf, cgroup, mapcount, procfs, scratch_map
 from experiments.model import NO_CLEANUP, BuiltObject, Job, Loaded, RunSpec, Sampler

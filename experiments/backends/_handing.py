@@ -13,10 +13,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments import agent_code
-from experiments.drive import END_GRACE_S
+from experiments.agent import staging as agent_code
+from experiments.agent.client import Line
+from experiments.agent.workload_driver import END_GRACE_S
 from experiments.errors import ConfigError
-from experiments.line import Line
 from experiments.model import BuiltObject, Job, Lane, Metric, Outcome, RunResult
 from experiments.store.experiment import Experiment
 from experiments.support import failpoints as faults

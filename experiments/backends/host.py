@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from experiments.agent.client import Line
 from experiments.backends._handing import Share
 from experiments.errors import ConfigError, MissingRequirement
 from experiments.kernel import sched_ext
@@ -26,7 +27,6 @@ from experiments.labroot import host_toolchain as tools
 from experiments.labroot import kernel_image
 from experiments.labroot.kernel_image import Kernel
 from experiments.labroot.root import LabRoot
-from experiments.line import Line
 from experiments.machine import consent, settings, tuning
 from experiments.machine import stale_state as host_leftovers
 from experiments.model import ALONE, Job, Lane, RunResult

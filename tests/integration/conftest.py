@@ -20,7 +20,8 @@ from typing import Any
 
 import pytest
 
-from experiments import accel, agent_code
+from experiments import accel
+from experiments.agent import staging as agent_code
 from experiments.build.builder import Builder
 from experiments.errors import ExperimentError
 from experiments.labroot import kernel_image

@@ -21,8 +21,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from experiments import accel, agent_code, paths
+from experiments import accel, paths
 from experiments import run as runner
+from experiments.agent import staging as agent_code
 from experiments.labroot import root as labroot
 from experiments.labroot.kernel_image import Kernel
 from experiments.labroot.root import LabRoot

@@ -6,7 +6,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments import books
+from experiments.agent import eviction_check as books
 from experiments.kernel.kmsg import Record
 from experiments.samplers import counters
 

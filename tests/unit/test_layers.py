@@ -35,7 +35,7 @@ LAYERS = [
     },
     {
         "experiments.store.comparable",
-        "experiments.costs",
+        "experiments.agent.sampling_cost",
         "experiments.machine.facts",
         "experiments.histogram",
         "experiments.registry",
@@ -44,8 +44,8 @@ LAYERS = [
         "experiments.store.schema",
     },
     {"experiments.loaders.", "workloads."},
-    {"experiments.samplers.", "experiments.drive"},
-    {"experiments.books", "experiments.made_up"},
+    {"experiments.samplers.", "experiments.agent.workload_driver"},
+    {"experiments.agent.eviction_check", "experiments.made_up"},
     {
         "experiments.build.scx_enums",
         "experiments.plan.knobs",
@@ -62,8 +62,16 @@ LAYERS = [
     },
     {"experiments.machine.tuning"},
     {"experiments.machine.stale_state"},
-    {"experiments.plan.blocks", "experiments.build.builder", "experiments.agent"},
-    {"experiments.agent_code", "experiments.line", "experiments.sampling_probe"},
+    {
+        "experiments.plan.blocks",
+        "experiments.build.builder",
+        "experiments.agent.run_job", "experiments.agent.__main__",
+    },
+    {
+        "experiments.agent.staging",
+        "experiments.agent.client",
+        "experiments.sampling_probe",
+    },
     {"experiments.qemu"},
     {"experiments.accel"},
     {"experiments.backends."},
@@ -121,7 +129,7 @@ SHOWS_ANALYSIS = {
 }
 HEAVY = ("matplotlib", "numpy", "pandas", "scipy", "seaborn", "statsmodels")
 #: What runs in the guest or the lab root.
-GUEST = ("experiments.agent", "experiments.sampling_probe")
+GUEST = ("experiments.agent.run_job", "experiments.sampling_probe")
 
 
 def name_of(path: Path) -> str:
@@ -219,4 +227,4 @@ def test_the_guest_has_what_the_agent_needs() -> None:
                 todo.append(name)
             else:
                 assert top in there, f"{module} imports {name}"
-    assert "experiments.drive" in seen
+    assert "experiments.agent.workload_driver" in seen

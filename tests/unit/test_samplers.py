@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from experiments import registry
-from experiments.costs import SamplingCosts
+from experiments.agent.sampling_cost import SamplingCosts
 from experiments.kernel import netlink, procfs
 from experiments.kernel.netlink import Kind, ProcEvent
 from experiments.model import Job, Loaded, RunSpec, run_spec

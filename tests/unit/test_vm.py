@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from experiments import accel, agent_code
+from experiments import accel
+from experiments.agent import staging as agent_code
 from experiments.backends._handing import stage_object
 from experiments.errors import BackendLost, ConfigError
 from experiments.labroot.kernel_image import Kernel
@@ -54,7 +55,7 @@ def test_the_guest_gets_the_agent_and_nothing_else(tmp_path: Path) -> None:
     agent_code.stage(tmp_path)
     staged = {p.name for p in (tmp_path / agent_code.CODE).iterdir()}
     assert staged == {"experiments", "workloads"}
-    assert (tmp_path / agent_code.CODE / "experiments/agent.py").exists()
+    assert (tmp_path / agent_code.CODE / "experiments/agent/run_job.py").exists()
 
 
 @pytest.fixture

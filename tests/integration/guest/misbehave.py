@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiments import drive
+from experiments.agent import workload_driver as drive
 from experiments.model import Metric, Parameter, Round, RunSpec
 
 #: What runs could leave behind: pins, modules, cgroups, BPF programs; without the ids

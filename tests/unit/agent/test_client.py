@@ -14,8 +14,8 @@ from typing import cast
 
 import pytest
 
+from experiments.agent.client import Line
 from experiments.errors import BackendLost, HelperLost
-from experiments.line import Line
 
 
 class End:

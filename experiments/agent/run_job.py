@@ -29,9 +29,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
-from experiments import books, registry
-from experiments.costs import SamplingCosts
-from experiments.drive import Evidence, RunEnded, drive, load_threads
+from experiments import registry
+from experiments.agent import eviction_check as books
+from experiments.agent.sampling_cost import SamplingCosts
+from experiments.agent.workload_driver import Evidence, RunEnded, drive, load_threads
 from experiments.errors import ExperimentError
 from experiments.kernel import procfs, sched_ext
 from experiments.kernel.kmsg import Kmsg
@@ -348,7 +349,3 @@ def _answer(word: str, job: Job, say: Callable[..., None]) -> None:
     stored = job.out_dir / "result.json"
     stored.write_text(json.dumps(dataclasses.asdict(result)))
     say(event="done", path=str(stored))
-
-
-if __name__ == "__main__":
-    serve(sys.argv[1])

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from experiments import agent
-from experiments.drive import RunEnded
+from experiments.agent import run_job as agent
+from experiments.agent.workload_driver import RunEnded
 from experiments.kernel import sched_ext
 from experiments.model import Loaded, Outcome
 

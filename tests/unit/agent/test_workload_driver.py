@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments import drive
-from experiments.drive import Deadlines
+from experiments.agent import workload_driver as drive
+from experiments.agent.workload_driver import Deadlines
 
 
 class Clock:

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""One run on the kernel under test, and the line to whoever asked for it."""
