@@ -25,7 +25,8 @@ from typing import Any
 from experiments.agent.run_job import be_on_time, chosen_samplers
 from experiments.agent.workload_driver import Deadlines
 from experiments.errors import RunFailed
-from experiments.kernel import bpf, cgroup, mapcount, procfs, scratch_map
+from experiments.kernel import bpf, cgroup, procfs, scratch_map
+from experiments.kernel import map_count as mapcount
 from experiments.model import NO_CLEANUP, BuiltObject, Job, Loaded, RunSpec, Sampler
 from experiments.support.proc import CommandFailed, end, run, start
 

@@ -13,7 +13,8 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from experiments.kernel import bpf, mapcount
+from experiments.kernel import bpf
+from experiments.kernel import map_count as mapcount
 from experiments.kernel.procfs import KeptFile
 from experiments.model import Job, Loaded, Sampler
 

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from experiments.kernel.netlink import Kind, ProcConnector, ProcEvent, parse
+from experiments.kernel.proc_connector import Kind, ProcConnector, ProcEvent, parse
 from experiments.model import Job, Loaded, Sampler
 
 _PERCENTILES = {"p50": 50, "p90": 90, "p99": 99}

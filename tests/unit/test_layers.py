@@ -65,7 +65,8 @@ LAYERS = [
     {
         "experiments.plan.blocks",
         "experiments.build.builder",
-        "experiments.agent.run_job", "experiments.agent.__main__",
+        "experiments.agent.run_job",
+        "experiments.agent.__main__",
     },
     {
         "experiments.agent.staging",

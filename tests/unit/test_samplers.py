@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from experiments import registry
 from experiments.agent.sampling_cost import SamplingCosts
-from experiments.kernel import netlink, procfs
-from experiments.kernel.netlink import Kind, ProcEvent
+from experiments.kernel import proc_connector as netlink
+from experiments.kernel import procfs
+from experiments.kernel.proc_connector import Kind, ProcEvent
 from experiments.model import Job, Loaded, RunSpec, run_spec
 from experiments.samplers import forks, proc_events, slab_cache, wakeup_latency
 

@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from experiments.kernel import bpf, mapcount, scratch_map
+from experiments.kernel import bpf, scratch_map
+from experiments.kernel import map_count as mapcount
 from experiments.model import Job, Loaded, Metric, Parameter, Round, RunSpec
 from experiments.samplers.bpf_map import BpfMapSampler
 

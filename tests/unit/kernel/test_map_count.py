@@ -14,9 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.kernel import bpf, mapcount
+from experiments.kernel import bpf
+from experiments.kernel import map_count as mapcount
 from experiments.kernel.bpf import MapInfo
-from experiments.kernel.mapcount import MapState
+from experiments.kernel.map_count import MapState
 from experiments.model import Completed, Job, Loaded
 from experiments.samplers import bpf_map
 from experiments.samplers.bpf_map import BpfMapSampler, largest_hash
