@@ -18,10 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments import histogram
 from experiments.kernel import bpf, cgroup
 from experiments.kernel.bpf import BPFFS
 from experiments.model import Job, Loaded, Metric, Sampler
+from experiments.samplers import _histogram as histogram
 from experiments.support.proc import CommandFailed, last_lines, run
 
 OBJECT_NAME = "schedlat.bpf.o"

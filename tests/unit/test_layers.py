@@ -37,7 +37,7 @@ LAYERS = [
         "experiments.store.comparable",
         "experiments.agent.sampling_cost",
         "experiments.machine.facts",
-        "experiments.histogram",
+        "experiments.samplers._histogram",
         "experiments.registry",
         "experiments.store.legacy_import",
         "experiments.store.experiment",

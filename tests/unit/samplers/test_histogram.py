@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments import histogram
+from experiments.samplers import _histogram as histogram
 from experiments.samplers import sched_latency
 
 
