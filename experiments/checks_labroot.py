@@ -10,11 +10,12 @@ import shutil
 import time
 from pathlib import Path
 
-from experiments import accel, paths
+from experiments import paths
 from experiments.checks import Answer, Check, broken, found, missing
 from experiments.errors import LabRootError, MissingRequirement
 from experiments.labroot import kernel_image
 from experiments.labroot import root as labroot
+from experiments.vm import accel
 
 _SETUP = "invoke setup"
 _REFRESH = "invoke setup --refresh"

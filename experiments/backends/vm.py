@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments import accel
 from experiments.backends._handing import Share
 from experiments.errors import BackendLost, HelperLost, MissingRequirement
 from experiments.labroot import kernel_image
@@ -20,9 +19,10 @@ from experiments.labroot.kernel_image import Kernel
 from experiments.labroot.root import LabRoot
 from experiments.model import ALONE, Job, Lane, Outcome, RunResult
 from experiments.plan.config import Config
-from experiments.qemu import Guest, Shape
 from experiments.store.experiment import Experiment
 from experiments.support import failpoints as faults
+from experiments.vm import accel
+from experiments.vm.guest import Guest, Shape
 
 #: Of the run that follows each boot and is thrown away.
 _WARM_UP_S = 5

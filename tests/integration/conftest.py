@@ -20,7 +20,6 @@ from typing import Any
 
 import pytest
 
-from experiments import accel
 from experiments.agent import staging as agent_code
 from experiments.build.builder import Builder
 from experiments.errors import ExperimentError
@@ -31,7 +30,8 @@ from experiments.labroot.root import LabRoot
 from experiments.model import BuiltObject, Job, RunSpec, digest
 from experiments.paths import BUILD
 from experiments.plan.knobs import KNOBS
-from experiments.qemu import Guest, Shape
+from experiments.vm import accel
+from experiments.vm.guest import Guest, Shape
 
 OWN_WORKLOADS = Path(__file__).parent / "guest"
 FAULT = "/lab/src/tests/integration/fault.bpf.c"

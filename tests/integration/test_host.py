@@ -21,7 +21,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from experiments import accel, paths
+from experiments import paths
 from experiments import run as runner
 from experiments.agent import staging as agent_code
 from experiments.labroot import root as labroot
@@ -30,8 +30,9 @@ from experiments.labroot.root import LabRoot
 from experiments.model import CSV_COLUMNS, Outcome
 from experiments.paths import PROJECT
 from experiments.plan import config
-from experiments.qemu import Guest, Shape
 from experiments.store.experiment import Experiment
+from experiments.vm import accel
+from experiments.vm.guest import Guest, Shape
 
 HERE = Path(__file__).parent / "host"
 IN_GUEST = Path("/lab/share")

@@ -18,14 +18,7 @@ import psutil
 import pytest
 import seaborn  # noqa: F401 - its first import starts a program to look for fonts
 
-from experiments import (
-    accel,
-    checks_host,
-    checks_labroot,
-    checks_machine,
-    packages,
-    paths,
-)
+from experiments import checks_host, checks_labroot, checks_machine, packages, paths
 from experiments.checks import (
     Answer,
     Check,
@@ -42,6 +35,7 @@ from experiments.labroot.kernel_image import Kernel
 from experiments.model import Completed
 from experiments.support import proc
 from experiments.support import userns as namespaces
+from experiments.vm import accel
 
 _Usage = namedtuple("_Usage", "total used free")
 _Memory = namedtuple("_Memory", "available")

@@ -20,9 +20,9 @@ from experiments.labroot.kernel_image import Kernel
 from experiments.labroot.root import LabRoot
 from experiments.machine.facts import cpu_model
 from experiments.model import digest
-from experiments.qemu import Guest, Shape
 from experiments.support import tempdirs as scratch
 from experiments.support.files import atomic_write
+from experiments.vm.guest import Guest, Shape
 
 KVM_DEVICE = Path("/dev/kvm")
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")

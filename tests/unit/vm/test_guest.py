@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from experiments import accel
 from experiments.agent import staging as agent_code
 from experiments.backends._handing import stage_object
 from experiments.errors import BackendLost, ConfigError
 from experiments.labroot.kernel_image import Kernel
 from experiments.labroot.root import LabRoot
 from experiments.model import BuiltObject
-from experiments.qemu import Shape, qemu_argv
+from experiments.vm import accel
+from experiments.vm.guest import Shape, qemu_argv
 
 
 def built(path: Path) -> BuiltObject:
