@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from experiments import paths
-from experiments import run as runner
-from experiments import status as statuses
 from experiments.errors import ConfigError, RunFailed, unknown_name
 from experiments.model import digest
+from experiments.run import runner
+from experiments.run import status as statuses
 from experiments.store import legacy_import as prior
 from experiments.store import merge
 from experiments.store.experiment import Experiment, experiments

@@ -17,7 +17,6 @@ from rich.table import Table
 
 from experiments import analyses, clusters, paths, registry, studies
 from experiments import doctor as health
-from experiments import run as runner
 from experiments.errors import (
     ConfigError,
     ExperimentError,
@@ -25,7 +24,6 @@ from experiments.errors import (
     RunFailed,
     unknown_name,
 )
-from experiments.execute import never
 from experiments.labroot import kernel_image
 from experiments.labroot import root as labroot
 from experiments.machine import consent
@@ -35,11 +33,13 @@ from experiments.plan import config as configs
 from experiments.plan import knobs
 from experiments.plan import scheduler_source as sources
 from experiments.plan.config import Config
+from experiments.run import runner
+from experiments.run.lanes import never
+from experiments.run.progress import duration, estimate_s
 from experiments.store.experiment import Experiment
 from experiments.support import userns as namespaces
 from experiments.support.console import console, say, steps
 from experiments.support.proc import foreground
-from experiments.watch import duration, estimate_s
 
 _P = ParamSpec("_P")
 _INTERRUPTED = 130

@@ -17,12 +17,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from experiments import paths, run
+from experiments import paths
 from experiments.bundle import Bundle
 from experiments.cluster_session import Order, Session, Tell
 from experiments.errors import ConfigError, ExperimentError
 from experiments.machine import facts
 from experiments.plan import config as configs
+from experiments.run import runner as run
 from experiments.support.console import say
 
 #: A guest that is waited upon for so long ends, and with it the claim on the machine.

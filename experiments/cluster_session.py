@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments import run
 from experiments.bundle import Bundle, pack_run, read_file
 from experiments.errors import ConfigError
-from experiments.execute import Stopped, run_one
 from experiments.model import Plan, RunResult, RunSpec
 from experiments.plan import config as configs
+from experiments.run import runner as run
+from experiments.run.lanes import Stopped, run_one
 from experiments.store.comparable import unlike
 from experiments.store.experiment import Experiment
 from experiments.support import locks as lock

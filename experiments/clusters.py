@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from experiments.errors import MissingRequirement
-from experiments.execute import IsDecided
 from experiments.plan.config import Config
+from experiments.run.lanes import IsDecided
 from experiments.store.experiment import Experiment
 
 _EXTRA = ("dask", "distributed")

@@ -22,15 +22,22 @@ from experiments.cluster_host import Failure
 from experiments.cluster_hosts import POLL_S, Cluster, Hosts, HostsDied, SchedulerGone
 from experiments.cluster_session import Order
 from experiments.errors import ConfigError, FormatError, RunFailed
-from experiments.execute import Blocks, IsDecided, never, say_unneeded
 from experiments.machine import facts
 from experiments.model import Outcome, Plan, RunResult, RunSpec
 from experiments.plan import blocks as plan
 from experiments.plan.config import HERE, Config
-from experiments.run import HOST, announce, begun_on, checked_name, default_name, owned
+from experiments.run.lanes import Blocks, IsDecided, never, say_unneeded
+from experiments.run.progress import Watch
+from experiments.run.runner import (
+    HOST,
+    announce,
+    begun_on,
+    checked_name,
+    default_name,
+    owned,
+)
 from experiments.store.experiment import Experiment
 from experiments.support.console import say
-from experiments.watch import Watch
 
 #: Blocks a host has at most: the one it does, and the next.
 AHEAD = 2

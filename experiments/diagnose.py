@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from experiments import paths, run
+from experiments import paths
 from experiments.errors import BuildError
 from experiments.model import Outcome, RunResult
 from experiments.plan.config import Config
+from experiments.run import runner as run
 from experiments.support import tempdirs as scratch
 
 DURATION_S = 3

@@ -26,10 +26,11 @@ from typing import Any
 
 import psutil
 
-from experiments import paths, run
+from experiments import paths
 from experiments.errors import ExperimentError, RunFailed
 from experiments.plan import config
 from experiments.plan.config import Config
+from experiments.run import runner as run
 from experiments.store.experiment import Experiment
 from experiments.store.verify import verify
 from experiments.support import failpoints as faults

@@ -10,10 +10,10 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from experiments import run
 from experiments.errors import RunFailed
 from experiments.model import Outcome
 from experiments.plan import config
+from experiments.run import runner as run
 from experiments.support import tempdirs as scratch
 
 _DURATION_S = 5

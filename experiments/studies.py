@@ -10,12 +10,13 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from experiments import paths, run
+from experiments import paths
 from experiments.errors import ConfigError
 from experiments.plan import blocks as plan
 from experiments.plan import config as configs
 from experiments.plan.config import Config
-from experiments.watch import estimate_s
+from experiments.run import runner as run
+from experiments.run.progress import estimate_s
 
 if TYPE_CHECKING:
     from analysis.noise import Noise

@@ -22,7 +22,6 @@ import pandas as pd
 import pytest
 
 from experiments import paths
-from experiments import run as runner
 from experiments.agent import staging as agent_code
 from experiments.labroot import root as labroot
 from experiments.labroot.kernel_image import Kernel
@@ -30,6 +29,7 @@ from experiments.labroot.root import LabRoot
 from experiments.model import CSV_COLUMNS, Outcome
 from experiments.paths import PROJECT
 from experiments.plan import config
+from experiments.run import runner
 from experiments.store.experiment import Experiment
 from experiments.vm import accel
 from experiments.vm.guest import Guest, Shape

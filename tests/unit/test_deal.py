@@ -17,7 +17,7 @@ import pytest
 from experiments import cluster_host as host
 from experiments import cluster_hosts as hosts
 from experiments import cluster_session as session
-from experiments import deal, run
+from experiments import deal
 from experiments.bundle import Bundle
 from experiments.errors import (
     ConfigError,
@@ -29,11 +29,12 @@ from experiments.machine import facts
 from experiments.model import CSV_COLUMNS, Job, Outcome, RunResult, RunSpec
 from experiments.paths import PROJECT
 from experiments.plan import config
-from experiments.run import Prepared
+from experiments.run import runner as run
+from experiments.run.runner import Prepared
 from experiments.store.experiment import Experiment
 from experiments.store.verify import verify
 from experiments.support import locks as lock
-from tests.unit.test_run import FakeBackend, always
+from tests.unit.run.test_runner import FakeBackend, always
 
 FACTS: dict[str, Any] = {
     "scxlab": "0",

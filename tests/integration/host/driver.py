@@ -20,7 +20,7 @@ from typing import Any, NoReturn
 
 sys.path.insert(0, str(Path.cwd()))
 
-from experiments import run, system
+from experiments import system
 from experiments.errors import ExperimentError
 from experiments.kernel import sched_ext
 from experiments.labroot import host_toolchain as tools
@@ -28,6 +28,7 @@ from experiments.labroot import kernel_image
 from experiments.labroot import root as labroot
 from experiments.machine import consent
 from experiments.plan import config
+from experiments.run import runner as run
 
 BINDS = {"/lab/src": Path.cwd()}
 

@@ -10,14 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from experiments import execute, status
 from experiments.model import Outcome
 from experiments.plan import blocks as plan
 from experiments.plan import config
+from experiments.run import lanes as execute
+from experiments.run import status
 from experiments.store import event_log as events
 from experiments.store.experiment import LOCK, Experiment
 from experiments.support import locks as lock
-from tests.unit.test_run import FakeBackend, always
+from tests.unit.run.test_runner import FakeBackend, always
 
 
 @pytest.fixture

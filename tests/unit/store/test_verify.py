@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from experiments import execute
 from experiments.model import CSV_COLUMNS, Job, Outcome, RunResult
 from experiments.plan import blocks as plan
 from experiments.plan import config
+from experiments.run import lanes as execute
 from experiments.store.experiment import Experiment
 from experiments.store.verify import verify
-from tests.unit.test_run import FakeBackend, always
+from tests.unit.run.test_runner import FakeBackend, always
 
 
 class Recording(FakeBackend):

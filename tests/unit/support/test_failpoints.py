@@ -19,14 +19,15 @@ from typing import Any
 
 import pytest
 
-from experiments import paths, registry, run
+from experiments import paths, registry
 from experiments.model import CSV_COLUMNS, Job, Outcome, RunResult
 from experiments.plan import config
 from experiments.plan.config import Config
+from experiments.run import runner as run
 from experiments.store.experiment import Experiment
 from experiments.store.verify import verify
 from experiments.support import failpoints as faults
-from tests.unit.test_run import FakeBackend, always
+from tests.unit.run.test_runner import FakeBackend, always
 
 #: Steps of the backend that boots guests: a test on a real kernel comes to them.
 OF_THE_GUEST = {"booted", "warmed up", "job handed over"}

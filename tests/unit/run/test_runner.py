@@ -14,11 +14,12 @@ from typing import Any
 
 import pytest
 
-from experiments import execute, run
 from experiments.errors import BackendLost, ConfigError
 from experiments.model import ALONE, Job, Lane, Outcome, RunResult, RunSpec
 from experiments.plan import blocks as plan
 from experiments.plan import config
+from experiments.run import lanes as execute
+from experiments.run import runner as run
 from experiments.store.experiment import Experiment
 
 Behaviour = Callable[[int, RunSpec], Outcome]

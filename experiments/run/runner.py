@@ -18,19 +18,19 @@ from typing import Any
 from experiments import paths, registry
 from experiments.build.builder import Builder
 from experiments.errors import ConfigError
-from experiments.execute import Built, IsDecided, execute, never
 from experiments.labroot import kernel_image
 from experiments.labroot import root as labroot
 from experiments.machine import facts
 from experiments.model import ALONE, Backend, Lane, Plan, RunSpec, digest
 from experiments.plan import blocks as plan
 from experiments.plan.config import Config
+from experiments.run.lanes import Built, IsDecided, execute, never
+from experiments.run.progress import duration, estimate_s
 from experiments.store.comparable import SAME
 from experiments.store.experiment import LOCK, Experiment
 from experiments.support import failpoints as faults
 from experiments.support import locks as lock
 from experiments.support.console import say
-from experiments.watch import duration, estimate_s
 
 #: In the facts of a run: the host of a cluster that has done it.
 HOST = "host"

@@ -18,11 +18,11 @@ from typing import Protocol
 from experiments import paths
 from experiments.errors import BackendLost
 from experiments.model import Backend, BuiltObject, Job, Outcome, RunResult, RunSpec
+from experiments.run.progress import Watch
 from experiments.store.experiment import Experiment
 from experiments.store.schema import NOT_NEEDED
 from experiments.support import failpoints as faults
 from experiments.support.console import say
-from experiments.watch import Watch
 
 #: A run is tried at most this often before it counts as LOST.
 MAX_ATTEMPTS = 3

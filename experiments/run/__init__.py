@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The runs of a plan are done: blocks, attempts, progress, status."""
