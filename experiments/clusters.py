@@ -31,7 +31,8 @@ def _extra() -> Iterator[None]:
 def run(config: Config, name: str | None, is_decided: IsDecided) -> Experiment:
     """As `run.run`, on the cluster that `config` names."""
     with _extra():
-        from experiments import cluster, deal
+        from experiments.cluster import coordinator as deal
+        from experiments.cluster import dask_client as cluster
     with cluster.connected(cluster.address(config.where)) as found:
         return deal.run(found, config, name, is_decided=is_decided)
 
@@ -39,8 +40,8 @@ def run(config: Config, name: str | None, is_decided: IsDecided) -> Experiment:
 def worker(scheduler: str | None, name: str | None, directory: str | None) -> None:
     """Be a host until told to end."""
     with _extra():
-        from experiments import cluster
-        from experiments import worker as host
+        from experiments.cluster import dask_client as cluster
+        from experiments.cluster import worker as host
     where = cluster.address(scheduler or "dask")
     folder = Path(directory).absolute() if directory else None
     host.serve(where, name or platform.node(), folder)

@@ -16,13 +16,13 @@ import dask
 from distributed import Client, Future, KilledWorker, Security
 from distributed import wait as wait_for
 
-from experiments import worker
-from experiments.bundle import Bundle
-from experiments.cluster_host import Failure, Report
-from experiments.cluster_hosts import HostsDied, SchedulerGone
-from experiments.cluster_session import Order
+from experiments.cluster import worker
+from experiments.cluster.bundle import Bundle
+from experiments.cluster.host import Failure, Report
+from experiments.cluster.membership import HostsDied, SchedulerGone
+from experiments.cluster.session import Order
+from experiments.cluster.worker import SLOT
 from experiments.errors import ConfigError
-from experiments.worker import SLOT
 
 _CONNECT_S = 15.0
 

@@ -14,11 +14,10 @@ from typing import Any, cast
 
 import pytest
 
-from experiments import cluster_host as host
-from experiments import cluster_hosts as hosts
-from experiments import cluster_session as session
-from experiments import deal
-from experiments.bundle import Bundle
+from experiments.cluster import coordinator as deal
+from experiments.cluster import host, session
+from experiments.cluster import membership as hosts
+from experiments.cluster.bundle import Bundle
 from experiments.errors import (
     ConfigError,
     ExperimentError,

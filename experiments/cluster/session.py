@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments.bundle import Bundle, pack_run, read_file
+from experiments.cluster.bundle import Bundle, pack_run, read_file
 from experiments.errors import ConfigError
 from experiments.model import Plan, RunResult, RunSpec
 from experiments.plan import config as configs

@@ -19,9 +19,9 @@ from typing import Any, cast
 from distributed import Worker, WorkerPlugin, get_worker
 
 from experiments import paths
-from experiments.bundle import Bundle
-from experiments.cluster_host import Failure, Host, Report
-from experiments.cluster_session import Order
+from experiments.cluster.bundle import Bundle
+from experiments.cluster.host import Failure, Host, Report
+from experiments.cluster.session import Order
 from experiments.errors import ConfigError, ExperimentError, MissingRequirement
 from experiments.labroot import root as labroot
 from experiments.support.console import say

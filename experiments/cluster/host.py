@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from experiments import paths
-from experiments.bundle import Bundle
-from experiments.cluster_session import Order, Session, Tell
+from experiments.cluster.bundle import Bundle
+from experiments.cluster.session import Order, Session, Tell
 from experiments.errors import ConfigError, ExperimentError
 from experiments.machine import facts
 from experiments.plan import config as configs

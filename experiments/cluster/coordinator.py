@@ -17,10 +17,16 @@ from pathlib import Path
 from typing import Any
 
 from experiments import paths
-from experiments.bundle import Bundle, unpack
-from experiments.cluster_host import Failure
-from experiments.cluster_hosts import POLL_S, Cluster, Hosts, HostsDied, SchedulerGone
-from experiments.cluster_session import Order
+from experiments.cluster.bundle import Bundle, unpack
+from experiments.cluster.host import Failure
+from experiments.cluster.membership import (
+    POLL_S,
+    Cluster,
+    Hosts,
+    HostsDied,
+    SchedulerGone,
+)
+from experiments.cluster.session import Order
 from experiments.errors import ConfigError, FormatError, RunFailed
 from experiments.machine import facts
 from experiments.model import Outcome, Plan, RunResult, RunSpec

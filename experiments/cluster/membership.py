@@ -11,9 +11,9 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Protocol
 
-from experiments.bundle import Bundle
-from experiments.cluster_host import Failure, Report
-from experiments.cluster_session import Order
+from experiments.cluster.bundle import Bundle
+from experiments.cluster.host import Failure, Report
+from experiments.cluster.session import Order
 from experiments.errors import ExperimentError, MissingRequirement
 from experiments.store.comparable import unlike
 from experiments.support.console import say
