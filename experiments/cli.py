@@ -16,7 +16,7 @@ from invoke.parser.parser import ParseMachine
 from rich.table import Table
 
 from experiments import analyses, clusters, paths, registry, studies
-from experiments import doctor as health
+from experiments.doctor import doctor as health
 from experiments.errors import (
     ConfigError,
     ExperimentError,

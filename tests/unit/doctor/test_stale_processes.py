@@ -15,7 +15,8 @@ from typing import Any
 import psutil
 import pytest
 
-from experiments import leftovers, orphans
+from experiments.doctor import stale_files as leftovers
+from experiments.doctor import stale_processes as orphans
 from experiments.kernel import cgroup, procfs
 from experiments.labroot import root as labroot
 

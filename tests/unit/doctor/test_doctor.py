@@ -10,10 +10,18 @@ from collections.abc import Callable
 import pytest
 
 import experiments
-from experiments import doctor
-from experiments.checks import Answer, Check, Finding, Status, broken, found, missing
-from experiments.diagnose import Diagnosis
-from experiments.leftovers import Leftover
+from experiments.doctor import doctor
+from experiments.doctor.check import (
+    Answer,
+    Check,
+    Finding,
+    Status,
+    broken,
+    found,
+    missing,
+)
+from experiments.doctor.diagnose import Diagnosis
+from experiments.doctor.stale_files import Leftover
 from tests.unit.test_cli import invoke
 
 REMEDY = "apt-get install " + "a-very-long-name-of-a-package" * 4

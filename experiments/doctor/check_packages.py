@@ -16,7 +16,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 from experiments import paths
-from experiments.checks import Answer, broken, found, missing
+from experiments.doctor.check import Answer, broken, found, missing
 
 INSTALL = "pip install -e '.[dev]'"
 

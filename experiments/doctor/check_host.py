@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from experiments import paths, registry
-from experiments.checks import Answer, Check, broken, found, missing
+from experiments.doctor.check import Answer, Check, broken, found, missing
 from experiments.kernel import cgroup, sched_ext
 from experiments.kernel.bpf import BPFFS
 

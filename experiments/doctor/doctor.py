@@ -13,15 +13,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from experiments import (
-    checks_host,
-    checks_labroot,
-    checks_machine,
-    diagnose,
-    leftovers,
-    orphans,
-)
-from experiments.checks import (
+from experiments.doctor import check_host as checks_host
+from experiments.doctor import check_labroot as checks_labroot
+from experiments.doctor import check_machine as checks_machine
+from experiments.doctor import diagnose
+from experiments.doctor import stale_files as leftovers
+from experiments.doctor import stale_processes as orphans
+from experiments.doctor.check import (
     Answer,
     Check,
     Finding,
@@ -31,8 +29,8 @@ from experiments.checks import (
     found,
     words_of,
 )
+from experiments.doctor.stale_files import Leftover
 from experiments.errors import ConfigError, MissingRequirement, RunFailed
-from experiments.leftovers import Leftover
 from experiments.model import Outcome
 from experiments.plan import config as configs
 from experiments.support.console import console, say

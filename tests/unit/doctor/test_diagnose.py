@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import pytest
 
-from experiments.diagnose import explain
+from experiments.doctor.diagnose import explain
 
 
 @pytest.mark.parametrize(

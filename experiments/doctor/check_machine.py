@@ -15,8 +15,9 @@ from pathlib import Path
 
 import psutil
 
-from experiments import packages, paths
-from experiments.checks import Answer, Check, broken, found, missing
+from experiments import paths
+from experiments.doctor import check_packages as packages
+from experiments.doctor.check import Answer, Check, broken, found, missing
 from experiments.kernel import clock
 from experiments.labroot import root as labroot
 from experiments.plan import config

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from experiments import leftovers, paths
-from experiments.leftovers import Leftover
+from experiments import paths
+from experiments.doctor import stale_files as leftovers
+from experiments.doctor.stale_files import Leftover
 from experiments.support import tempdirs as scratch
 
 

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from experiments import paths
-from experiments.checks import Answer, Check, broken, found, missing
+from experiments.doctor.check import Answer, Check, broken, found, missing
 from experiments.errors import LabRootError, MissingRequirement
 from experiments.labroot import kernel_image
 from experiments.labroot import root as labroot

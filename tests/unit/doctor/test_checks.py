@@ -18,15 +18,12 @@ import psutil
 import pytest
 import seaborn  # noqa: F401 - its first import starts a program to look for fonts
 
-from experiments import checks_host, checks_labroot, checks_machine, packages, paths
-from experiments.checks import (
-    Answer,
-    Check,
-    Status,
-    broken,
-    findings,
-    found,
-)
+from experiments import paths
+from experiments.doctor import check_host as checks_host
+from experiments.doctor import check_labroot as checks_labroot
+from experiments.doctor import check_machine as checks_machine
+from experiments.doctor import check_packages as packages
+from experiments.doctor.check import Answer, Check, Status, broken, findings, found
 from experiments.errors import ConfigError, MissingRequirement
 from experiments.kernel import cgroup, clock, sched_ext
 from experiments.labroot import kernel_image

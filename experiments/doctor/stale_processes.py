@@ -17,10 +17,10 @@ from pathlib import Path
 import psutil
 
 from experiments import paths
+from experiments.doctor.stale_files import InUse, Leftover
 from experiments.errors import ExperimentError
 from experiments.kernel import cgroup, procfs
 from experiments.kernel.bpf import BPFFS
-from experiments.leftovers import InUse, Leftover
 from experiments.support import tempdirs as scratch
 from experiments.support.proc import run
 
