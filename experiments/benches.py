@@ -7,12 +7,10 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from experiments import (
-    aggregate_bench,
-    fault_bench,
-    harness_bench,
-    sampling_bench,
-)
+from experiments.bench import aggregate as aggregate_bench
+from experiments.bench import crash as fault_bench
+from experiments.bench import harness as harness_bench
+from experiments.bench import sampling as sampling_bench
 from experiments.errors import unknown_name
 from experiments.support.console import Rows, show_rows
 from experiments.support.files import atomic_write

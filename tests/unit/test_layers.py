@@ -45,7 +45,7 @@ LAYERS = [
     },
     {"experiments.loaders.", "workloads."},
     {"experiments.samplers.", "experiments.agent.workload_driver"},
-    {"experiments.agent.eviction_check", "experiments.made_up"},
+    {"experiments.agent.eviction_check", "experiments.bench.synthetic"},
     {
         "experiments.build.scx_enums",
         "experiments.plan.knobs",
@@ -71,7 +71,7 @@ LAYERS = [
     {
         "experiments.agent.staging",
         "experiments.agent.client",
-        "experiments.sampling_probe",
+        "experiments.bench.sampling_probe",
     },
     {"experiments.vm.guest"},
     {"experiments.vm.accel"},
@@ -89,10 +89,10 @@ LAYERS = [
     {"experiments.cluster.dask_client", "experiments.cluster.coordinator"},
     {"experiments.clusters"},
     {
-        "experiments.aggregate_bench",
-        "experiments.fault_bench",
-        "experiments.harness_bench",
-        "experiments.sampling_bench",
+        "experiments.bench.aggregate",
+        "experiments.bench.crash",
+        "experiments.bench.harness",
+        "experiments.bench.sampling",
         "experiments.doctor.diagnose",
         "experiments.doctor.check_packages",
         "experiments.doctor.check_host",
@@ -134,7 +134,7 @@ SHOWS_ANALYSIS = {
 }
 HEAVY = ("matplotlib", "numpy", "pandas", "scipy", "seaborn", "statsmodels")
 #: What runs in the guest or the lab root.
-GUEST = ("experiments.agent.run_job", "experiments.sampling_probe")
+GUEST = ("experiments.agent.run_job", "experiments.bench.sampling_probe")
 
 
 def name_of(path: Path) -> str:

@@ -17,7 +17,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments import paths, sampling_probe
+from experiments import paths
+from experiments.bench import sampling_probe
+from experiments.bench.sampling_probe import DUMP_AND_GREP, SAMPLE, WOKEN_SAMPLE
 from experiments.build.builder import Builder
 from experiments.errors import MissingRequirement, RunFailed
 from experiments.kernel import cgroup, scratch_map
@@ -25,7 +27,6 @@ from experiments.labroot import kernel_image
 from experiments.labroot import root as labroot
 from experiments.model import NO_CLEANUP
 from experiments.plan import knobs
-from experiments.sampling_probe import DUMP_AND_GREP, SAMPLE, WOKEN_SAMPLE
 from experiments.support.console import Report, say, steps
 from experiments.support.proc import end, last_lines, start
 
@@ -34,7 +35,7 @@ _INSIDE = """\
 mount -t bpf bpf /sys/fs/bpf
 [ -e /sys/fs/cgroup/cgroup.controllers ] || mount -t cgroup2 cgroup2 /sys/fs/cgroup
 cd /lab/src
-exec python3 -B -m experiments.sampling_probe "$@"
+exec python3 -B -m experiments.bench.sampling_probe "$@"
 """
 
 Row = dict[str, Any]

@@ -14,7 +14,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments import made_up, paths
+from experiments import paths
+from experiments.bench import synthetic as made_up
 from experiments.errors import RunFailed
 from experiments.store.experiment import Experiment
 from experiments.support import proc

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from analysis.load import load
-from experiments import aggregate_bench, made_up
+from experiments.bench import aggregate as aggregate_bench
+from experiments.bench import synthetic as made_up
 from experiments.model import CSV_COLUMNS
 from experiments.store.experiment import Experiment
 

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from experiments import sampling_bench, sampling_probe
+from experiments.bench import sampling as sampling_bench
+from experiments.bench import sampling_probe
+from experiments.bench.sampling_probe import DUMP_AND_GREP, SAMPLE, WOKEN_SAMPLE
 from experiments.errors import MissingRequirement, RunFailed
 from experiments.kernel import bpf
-from experiments.sampling_probe import DUMP_AND_GREP, SAMPLE, WOKEN_SAMPLE
 
 PEERS_US = {16_384: 200_000.0, 100_000: 1_200_000.0, 1_000_000: 12_000_000.0}
 
