@@ -8,9 +8,13 @@ from invoke.exceptions import Exit
 from invoke.tasks import task
 
 try:
-    from experiments import analyses, benches, cli, clusters, studies
-    from experiments import system as machine
-    from experiments.cli import guarded
+    from experiments.commands import bench as benches
+    from experiments.commands import calibrate as studies
+    from experiments.commands import cli
+    from experiments.commands import cluster as clusters
+    from experiments.commands import results as analyses
+    from experiments.commands import system as machine
+    from experiments.commands.cli import guarded
 except ModuleNotFoundError as absent:  # nothing can be shown, not even by doctor
     raise Exit(
         f"error: there is no Python package {absent.name}: pip install -e '.[dev]'",

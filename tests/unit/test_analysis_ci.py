@@ -10,7 +10,7 @@ import pytest
 from analysis import ci
 from analysis.load import load
 from analysis.verdicts import FAILS, HOLDS, UNDECIDED, Verdict
-from experiments import analyses
+from experiments.commands import results as analyses
 from experiments.model import Outcome
 from tests.unit import analysis_fixtures as fx
 

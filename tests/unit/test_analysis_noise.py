@@ -10,7 +10,7 @@ import pytest
 from analysis import decided, power
 from analysis.aggregate import aggregate
 from analysis.noise import newest_noise
-from experiments import studies
+from experiments.commands import calibrate as studies
 from experiments.errors import ConfigError
 from experiments.model import CONTROL, Metric, Outcome, Plan, RunResult
 from experiments.plan import blocks as plan

@@ -19,7 +19,7 @@ from experiments.errors import ConfigError
 from experiments.model import Metric, Outcome
 from experiments.store.experiment import Experiment
 from tests.unit import analysis_fixtures as fx
-from tests.unit.test_cli import invoke
+from tests.unit.commands.test_cli import invoke
 
 
 def experiment(

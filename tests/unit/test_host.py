@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from experiments import system
 from experiments.backends import host
+from experiments.commands import system
 from experiments.errors import ConfigError, MissingRequirement
 from experiments.kernel import sched_ext
 from experiments.labroot import host_toolchain as tools

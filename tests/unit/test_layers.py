@@ -87,7 +87,7 @@ LAYERS = [
     {"experiments.cluster.session", "experiments.cluster.host"},
     {"experiments.cluster.membership", "experiments.cluster.worker"},
     {"experiments.cluster.dask_client", "experiments.cluster.coordinator"},
-    {"experiments.clusters"},
+    {"experiments.commands.cluster"},
     {
         "experiments.bench.aggregate",
         "experiments.bench.crash",
@@ -104,12 +104,12 @@ LAYERS = [
     {"experiments.doctor.doctor"},
     {"experiments.store.merge"},
     {
-        "experiments.analyses",
-        "experiments.benches",
-        "experiments.studies",
+        "experiments.commands.results",
+        "experiments.commands.bench",
+        "experiments.commands.calibrate",
     },
-    {"experiments.system"},
-    {"experiments.cli"},
+    {"experiments.commands.system"},
+    {"experiments.commands.cli"},
     {"tasks"},
 ]
 ANALYSIS_MAY = {
@@ -122,10 +122,10 @@ ANALYSIS_MAY = {
 }
 #: What a command may take from the analysis.
 SHOWS_ANALYSIS = {
-    "experiments.benches": ("analysis.error_rates",),
-    "experiments.cli": ("analysis.decided",),
-    "experiments.studies": ("analysis.noise",),
-    "experiments.analyses": (
+    "experiments.commands.bench": ("analysis.error_rates",),
+    "experiments.commands.cli": ("analysis.decided",),
+    "experiments.commands.calibrate": ("analysis.noise",),
+    "experiments.commands.results": (
         "analysis.aggregate",
         "analysis.gate",
         "analysis.versus",

@@ -20,7 +20,7 @@ from typing import Any, NoReturn
 
 sys.path.insert(0, str(Path.cwd()))
 
-from experiments import system
+from experiments.commands import system
 from experiments.errors import ExperimentError
 from experiments.kernel import sched_ext
 from experiments.labroot import host_toolchain as tools

@@ -22,7 +22,7 @@ from experiments.doctor.check import (
 )
 from experiments.doctor.diagnose import Diagnosis
 from experiments.doctor.stale_files import Leftover
-from tests.unit.test_cli import invoke
+from tests.unit.commands.test_cli import invoke
 
 REMEDY = "apt-get install " + "a-very-long-name-of-a-package" * 4
 
@@ -217,7 +217,7 @@ def test_a_scheduler_is_tried_as_before(
 def test_a_package_that_is_missing_is_named_by_every_command(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setitem(sys.modules, "experiments.studies", None)
+    monkeypatch.setitem(sys.modules, "experiments.commands.calibrate", None)
     monkeypatch.delattr(experiments, "studies")
     assert invoke(monkeypatch, "list") == 4
     said = capsys.readouterr().err

@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 from invoke.program import Program
 
-from experiments import cli, paths
+from experiments import paths
+from experiments.commands import cli
 from experiments.errors import MissingRequirement
 from experiments.labroot import root as labroot
 from tests.unit import analysis_fixtures as fx
 
-PROJECT = Path(__file__).parents[2]
+PROJECT = Path(__file__).parents[3]
 
 
 def invoke(monkeypatch: pytest.MonkeyPatch, line: str) -> int:

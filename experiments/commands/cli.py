@@ -15,7 +15,10 @@ from invoke.exceptions import Exit
 from invoke.parser.parser import ParseMachine
 from rich.table import Table
 
-from experiments import analyses, clusters, paths, registry, studies
+from experiments import paths, registry
+from experiments.commands import calibrate as studies
+from experiments.commands import cluster as clusters
+from experiments.commands import results as analyses
 from experiments.doctor import doctor as health
 from experiments.errors import (
     ConfigError,
