@@ -15,8 +15,8 @@ from statsmodels.stats.power import TTestPower
 
 from analysis import simulate, verdicts
 from analysis.compare import MARGIN
-from analysis.power import power_of
 from analysis.simulate import Arms, World, Wrong
+from analysis.stats.power import power_of
 
 ALPHA = 0.05
 CONTRAST, LIMIT = "contrast: ", "limit: "

@@ -17,10 +17,11 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from analysis import significance, stats
 from analysis.load import Data
 from analysis.measures import COMPARED, TIMES, number, plural, quantity
-from analysis.sequential import confidence_sequence
+from analysis.stats import estimators as stats
+from analysis.stats import significance
+from analysis.stats.confidence_sequence import confidence_sequence
 from experiments.model import CONTROL, TEST
 
 BETTER, WORSE, UNCLEAR, NEUTRAL = "better", "worse", "unclear", "differs"

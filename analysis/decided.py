@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from analysis.compare import MARGIN
-from analysis.sequential import confidence_sequence
-from analysis.significance import ALPHA
+from analysis.stats.confidence_sequence import confidence_sequence
+from analysis.stats.significance import ALPHA
 from experiments.model import CONTROL, Outcome, RunResult, RunSpec
 from experiments.store.experiment import Experiment
 

@@ -34,7 +34,7 @@ from analysis.plots import (
     rc,
     svg,
 )
-from analysis.stats import median_curve
+from analysis.stats.estimators import median_curve
 from experiments.model import CONTROL, TEST
 
 _ROW_IN = 0.24

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 
-from analysis.significance import ALPHA
+from analysis.stats.significance import ALPHA
 from analysis.versus import Change
 from experiments.errors import ConfigError
 

@@ -19,7 +19,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from analysis import plots
 from analysis.load import Data
 from analysis.measures import KEYS
-from analysis.stats import Array
+from analysis.stats.estimators import Array
 
 COLUMNS = [*KEYS, "from_us", "to_us", "count"]
 

@@ -13,7 +13,7 @@ from analysis.compare import BETTER, NEUTRAL, UNCLEAR, WORSE
 from analysis.ledger import Ledger, rank
 from analysis.load import Data
 from analysis.measures import TIMES, number, plural
-from analysis.stats import largest
+from analysis.stats.estimators import largest
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from analysis.measures import TIMES, plural
-from analysis.stats import present
+from analysis.stats.estimators import present
 from experiments.model import CONTROL
 
 #: From this correlation on, memory is said to follow the map.

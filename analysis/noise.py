@@ -17,11 +17,12 @@ import pandas as pd
 from rich.table import Table
 from rich.text import Text
 
-from analysis import machine, power
+from analysis import machine
 from analysis.compare import Comparison, compare
 from analysis.load import Data, load
 from analysis.measures import DASH, number
 from analysis.per_run import per_run, tidy
+from analysis.stats import power
 from experiments.store.experiment import Experiment
 from experiments.store.schema import Manifest
 

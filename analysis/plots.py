@@ -25,7 +25,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from analysis import stats
+from analysis.stats import estimators as stats
 from experiments.model import CONTROL, DEFAULT
 
 #: Ink and paper of the files; a page that inlines them replaces both by its own.

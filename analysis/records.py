@@ -21,7 +21,7 @@ from analysis.measures import MEASURES
 from analysis.run_facts import Histogram, RunFacts
 from analysis.run_stats import WITHIN, run_stats
 from analysis.samples import check_span, read_many
-from analysis.stats import Array, evenly
+from analysis.stats.estimators import Array, evenly
 from experiments.errors import FormatError
 from experiments.model import CSV_COLUMNS, Metric, Outcome, RunResult, RunSpec
 from experiments.store.experiment import Experiment

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from analysis.stats import (
+from analysis.stats.estimators import (
     Array,
     Interval,
     correlation,

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pandas as pd
 
-from analysis.stats import Array
+from analysis.stats.estimators import Array
 from experiments.errors import FormatError
 from experiments.model import CSV_COLUMNS, RunSpec
 

@@ -22,12 +22,13 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import stats as scipy_stats
 
-from analysis import run_stats, stats
+from analysis import run_stats
 from analysis.compare import BETTER, EQUIVALENT, WORSE, compare
 from analysis.load import RUN_COLUMNS, Data
 from analysis.measures import KEYS, TIDY
 from analysis.pace import HOLDS
-from analysis.stats import Array
+from analysis.stats import estimators as stats
+from analysis.stats.estimators import Array
 from analysis.verdicts import judge
 from experiments.model import CONTROL, TEST, Outcome
 from experiments.store.experiment import Experiment

@@ -21,13 +21,13 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from analysis import stats
 from analysis.compare import Comparison, Group, groups
 from analysis.evidence import Evidence, count_runs, gather
 from analysis.load import Data
 from analysis.measures import number, plural
 from analysis.pace import FAILS, HOLDS, UNDECIDED, judge_pace
-from analysis.sequential import confidence_sequence
+from analysis.stats import estimators as stats
+from analysis.stats.confidence_sequence import confidence_sequence
 from experiments.model import Outcome
 
 GROWS = "control grows"

@@ -16,11 +16,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from analysis import significance, stats
 from analysis.compare import BETTER, EQUIVALENT, MARGIN, NEUTRAL, UNCLEAR, WORSE
 from analysis.load import load
 from analysis.measures import TIMES
 from analysis.per_run import per_run, tidy
+from analysis.stats import estimators as stats
+from analysis.stats import significance
 from experiments.store.experiment import Experiment
 from experiments.store.schema import Manifest
 

@@ -14,7 +14,7 @@ import pytest
 from analysis import cache, load, records
 from analysis.aggregate import aggregate
 from analysis.samples import read_many, read_samples
-from analysis.stats import MOST_POINTS, evenly, theil_sen
+from analysis.stats.estimators import MOST_POINTS, evenly, theil_sen
 from experiments.errors import FormatError
 from experiments.model import Outcome, RunSpec
 from experiments.store.experiment import Experiment
@@ -161,7 +161,7 @@ def test_other_code_has_a_cache_of_its_own(
 
 def test_every_source_of_the_analysis_counts_as_what_makes_a_record() -> None:
     names = {path.name for path in cache._sources()}
-    assert {"cache.py", "records.py", "samples.py", "stats.py", "model.py"} <= names
+    assert {"cache.py", "records.py", "estimators.py", "model.py"} <= names
 
 
 def test_without_a_place_for_a_cache_all_is_read(lab: fx.Lab, reads: list[str]) -> None:

@@ -6,10 +6,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from analysis import error_rates, significance, simulate
+from analysis import error_rates, simulate
 from analysis.cases import ALPHA, CONTRAST, LIMIT, MARGIN, Case, cases
 from analysis.error_rates import Row, exceeding
 from analysis.simulate import World
+from analysis.stats import significance
 
 EXPERIMENTS = 60
 

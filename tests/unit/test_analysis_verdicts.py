@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from analysis import stats
 from analysis.compare import EQUIVALENT, compare
 from analysis.load import load
 from analysis.per_run import per_run, tidy
+from analysis.stats import estimators as stats
 from analysis.verdicts import (
     EVICTS,
     FAILS,

@@ -10,9 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from analysis import gate, significance, stats, versus_tables
+from analysis import gate, versus_tables
 from analysis.compare import BETTER, EQUIVALENT, UNCLEAR, WORSE
-from analysis.significance import BOTH, WELCH
+from analysis.stats import estimators as stats
+from analysis.stats import significance
+from analysis.stats.significance import BOTH, WELCH
 from analysis.versus import Change, Versus, versus
 from experiments import paths
 from experiments.errors import ConfigError

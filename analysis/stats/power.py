@@ -13,7 +13,7 @@ import math
 import numpy as np
 from statsmodels.stats.power import TTestPower
 
-from analysis.stats import Array, present
+from analysis.stats.estimators import Array, present
 
 ALPHA = 0.05
 POWER = 0.80

@@ -26,7 +26,7 @@ import math
 
 import numpy as np
 
-from analysis.stats import NOTHING, Array, Interval, present
+from analysis.stats.estimators import NOTHING, Array, Interval, present
 
 #: The precision c^2 of the prior: narrowest, as a multiple of the standard error, for
 #: about ten blocks. Any value is valid.

@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import optimize
 
-from analysis import power, sequential, stats
+from analysis.stats import confidence_sequence as sequential
+from analysis.stats import estimators as stats
+from analysis.stats import power
 
 LOOKS = 30
 

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from analysis import significance
-from analysis.significance import PERMUTATION, STUDENT
+from analysis.stats import significance
+from analysis.stats.significance import PERMUTATION, STUDENT
 
 RNG = np.random.default_rng(11)
 

@@ -29,7 +29,7 @@ import numpy as np
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
-from analysis.stats import Array, present
+from analysis.stats.estimators import Array, present
 
 ALPHA = 0.05
 PERMUTATION, STUDENT, WELCH = "permutation", "t", "Welch's t"

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Estimates, intervals and tests of significance: numbers in, numbers out."""
