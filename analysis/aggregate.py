@@ -19,7 +19,7 @@ from rich.text import Text
 from analysis import ci, figures, findings, report, tables
 from analysis.compare import EQUIVALENT
 from analysis.findings import Findings
-from analysis.load import load
+from analysis.load.frames import load
 from analysis.pace import HOLDS
 from experiments.store.experiment import Experiment
 from experiments.support.files import atomic_write

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 import pandas as pd
 from junitparser import Error, Failure, JUnitXml, Skipped, TestCase, TestSuite
 
-from analysis.load import PENDING, UNNEEDED
+from analysis.load.frames import PENDING, UNNEEDED
 from analysis.pace import FAILS, UNDECIDED
 from analysis.verdicts import Verdict
 from experiments.model import Outcome

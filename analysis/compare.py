@@ -17,8 +17,8 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from analysis.load import Data
-from analysis.measures import COMPARED, TIMES, number, plural, quantity
+from analysis.load.frames import Data
+from analysis.load.measures import COMPARED, TIMES, number, plural, quantity
 from analysis.stats import estimators as stats
 from analysis.stats import significance
 from analysis.stats.confidence_sequence import confidence_sequence

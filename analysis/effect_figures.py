@@ -11,8 +11,8 @@ import pandas as pd
 
 from analysis import effect_plots
 from analysis.compare import BETTER, WORSE, Comparison
-from analysis.load import Data
-from analysis.measures import TIMES, number, plural, quantity
+from analysis.load.frames import Data
+from analysis.load.measures import TIMES, number, plural, quantity
 from analysis.noise import Noise
 from analysis.plots import Text
 from experiments.model import TEST

@@ -11,8 +11,8 @@ import pandas as pd
 
 from analysis import effect_figures, latency, plots
 from analysis.compare import BETTER, WORSE, Comparison
-from analysis.load import EVICTION_RATE, Data
-from analysis.measures import KEYS, TIMES, number, plural, quantity, slug
+from analysis.load.frames import EVICTION_RATE, Data
+from analysis.load.measures import KEYS, TIMES, number, plural, quantity, slug
 from analysis.noise import Noise
 from experiments.model import CONTROL
 

@@ -10,11 +10,11 @@ import pandas as pd
 from analysis import ledger, noise, tables
 from analysis.compare import Comparison, compare
 from analysis.ledger import Ledger
-from analysis.load import Data
+from analysis.load.frames import Data
+from analysis.load.tidy import per_run, tidy
 from analysis.measuring import Measuring, measuring
 from analysis.memory import Memory, memory
 from analysis.noise import Noise
-from analysis.per_run import per_run, tidy
 from analysis.verdicts import Verdict, judge
 
 

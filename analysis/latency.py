@@ -17,8 +17,8 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from analysis import plots
-from analysis.load import Data
-from analysis.measures import KEYS
+from analysis.load.frames import Data
+from analysis.load.measures import KEYS
 from analysis.stats.estimators import Array
 
 COLUMNS = [*KEYS, "from_us", "to_us", "count"]

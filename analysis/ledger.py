@@ -20,9 +20,9 @@ from rich.text import Text
 
 from analysis import machine
 from analysis.compare import Comparison, compare
-from analysis.load import Data, load
-from analysis.measures import DASH, change
-from analysis.per_run import per_run, tidy
+from analysis.load.frames import Data, load
+from analysis.load.measures import DASH, change
+from analysis.load.tidy import per_run, tidy
 from experiments.model import TEST
 from experiments.store.experiment import Experiment
 from experiments.store.schema import Manifest

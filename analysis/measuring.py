@@ -11,8 +11,8 @@ import pandas as pd
 
 from analysis.compare import BETTER, NEUTRAL, UNCLEAR, WORSE
 from analysis.ledger import Ledger, rank
-from analysis.load import Data
-from analysis.measures import TIMES, number, plural
+from analysis.load.frames import Data
+from analysis.load.measures import TIMES, number, plural
 from analysis.stats.estimators import largest
 
 

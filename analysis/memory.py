@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from analysis.measures import TIMES, plural
+from analysis.load.measures import TIMES, plural
 from analysis.stats.estimators import present
 from experiments.model import CONTROL
 

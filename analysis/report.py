@@ -24,8 +24,8 @@ from analysis import plots, run_table
 from analysis.compare import BETTER, WORSE, Comparison, Group, costs
 from analysis.figures import Drawn
 from analysis.findings import Findings
-from analysis.load import Data
-from analysis.measures import MEASURES, Measure, column, number
+from analysis.load.frames import Data
+from analysis.load.measures import MEASURES, Measure, column, number
 from analysis.pace import HOLDS
 from analysis.verdicts import Verdict
 from experiments.model import RunSpec

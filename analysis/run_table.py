@@ -9,8 +9,8 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.load import Data
-from analysis.measures import KEYS, number
+from analysis.load.frames import Data
+from analysis.load.measures import KEYS, number
 
 #: Label and unit of each column of a row's cells.
 HEADING = (

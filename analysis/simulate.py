@@ -22,10 +22,10 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import stats as scipy_stats
 
-from analysis import run_stats
 from analysis.compare import BETTER, EQUIVALENT, WORSE, compare
-from analysis.load import RUN_COLUMNS, Data
-from analysis.measures import KEYS, TIDY
+from analysis.load import run_measures as run_stats
+from analysis.load.frames import RUN_COLUMNS, Data
+from analysis.load.measures import KEYS, TIDY
 from analysis.pace import HOLDS
 from analysis.stats import estimators as stats
 from analysis.stats.estimators import Array

@@ -19,8 +19,8 @@ from analysis.compare import (
     Comparison,
     costs,
 )
-from analysis.load import Data
-from analysis.measures import DASH, MEASURES, column, number, quantity
+from analysis.load.frames import Data
+from analysis.load.measures import DASH, MEASURES, column, number, quantity
 from analysis.memory import Memory
 from analysis.pace import FAILS, HOLDS, UNDECIDED
 from analysis.verdicts import Verdict

@@ -23,8 +23,8 @@ import pandas as pd
 
 from analysis.compare import Comparison, Group, groups
 from analysis.evidence import Evidence, count_runs, gather
-from analysis.load import Data
-from analysis.measures import number, plural
+from analysis.load.frames import Data
+from analysis.load.measures import number, plural
 from analysis.pace import FAILS, HOLDS, UNDECIDED, judge_pace
 from analysis.stats import estimators as stats
 from analysis.stats.confidence_sequence import confidence_sequence

@@ -17,9 +17,9 @@ import numpy as np
 import pandas as pd
 
 from analysis.compare import BETTER, EQUIVALENT, MARGIN, NEUTRAL, UNCLEAR, WORSE
-from analysis.load import load
-from analysis.measures import TIMES
-from analysis.per_run import per_run, tidy
+from analysis.load.frames import load
+from analysis.load.measures import TIMES
+from analysis.load.tidy import per_run, tidy
 from analysis.stats import estimators as stats
 from analysis.stats import significance
 from experiments.store.experiment import Experiment

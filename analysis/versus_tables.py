@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from analysis.gate import NO_REGRESSION, REGRESSED, UNDECIDED, judge
-from analysis.measures import DASH, number, quantity
+from analysis.load.measures import DASH, number, quantity
 from analysis.tables import DIRECTION_STYLE, md, md_row
 from analysis.versus import Change, Versus
 

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from analysis import ci
-from analysis.load import load
+from analysis.load.frames import load
 from analysis.verdicts import FAILS, HOLDS, UNDECIDED, Verdict
 from experiments.commands import results as analyses
 from experiments.model import Outcome

@@ -20,8 +20,8 @@ from analysis.compare import (
     groups,
     is_test,
 )
-from analysis.load import load
-from analysis.per_run import per_run, tidy
+from analysis.load.frames import load
+from analysis.load.tidy import per_run, tidy
 from experiments.model import Metric, Outcome
 from experiments.store.experiment import Experiment
 from tests.unit import analysis_fixtures as fx

@@ -13,8 +13,8 @@ import pytest
 
 from analysis import figures, latency, plots
 from analysis.aggregate import aggregate
-from analysis.load import Data, load
-from analysis.run_facts import read
+from analysis.load.frames import Data, load
+from analysis.load.run_facts import read
 from tests.unit import analysis_fixtures as fx
 
 WORDS = plots.Text("p99: control 3 us", "1 run")

@@ -11,10 +11,10 @@ import pandas as pd
 import pytest
 
 from analysis.aggregate import aggregate
-from analysis.load import load
+from analysis.load.frames import load
+from analysis.load.tidy import per_run
 from analysis.measuring import measuring
 from analysis.memory import memory
-from analysis.per_run import per_run
 from analysis.run_table import HEADING, rows
 from tests.unit import analysis_fixtures as fx
 from tests.unit.test_analysis_report import Page, check_self_contained, printed

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from analysis.compare import EQUIVALENT, compare
-from analysis.load import load
-from analysis.per_run import per_run, tidy
+from analysis.load.frames import load
+from analysis.load.tidy import per_run, tidy
 from analysis.stats import estimators as stats
 from analysis.verdicts import (
     EVICTS,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from analysis.load import load
+from analysis.load.frames import load
 from experiments.bench import aggregate as aggregate_bench
 from experiments.bench import synthetic as made_up
 from experiments.model import CSV_COLUMNS

@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analysis.load import load
-from analysis.measures import MEASURES, TIDY, column, number, quantity, slug
-from analysis.per_run import per_run, tidy
-from analysis.run_stats import run_stats
-from analysis.samples import read_samples
+from analysis.load.frames import load
+from analysis.load.measures import MEASURES, TIDY, column, number, quantity, slug
+from analysis.load.run_measures import run_stats
+from analysis.load.samples_csv import read_samples
+from analysis.load.tidy import per_run, tidy
 from analysis.stats import estimators as stats
 from tests.unit import analysis_fixtures as fx
 

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from analysis import cache, records
-from analysis.cache import Cache
-from analysis.measures import KEYS
-from analysis.records import (
+from analysis.load import cache, records
+from analysis.load.cache import Cache
+from analysis.load.measures import KEYS
+from analysis.load.records import (
     CURVE,
     NUMBERS,
     PENDING,
@@ -27,7 +27,7 @@ from analysis.records import (
     SetAside,
     max_entries,
 )
-from analysis.run_facts import Histogram, RunFacts
+from analysis.load.run_facts import Histogram, RunFacts
 from experiments.model import RunSpec
 from experiments.store.experiment import Experiment
 from experiments.store.schema import NOT_NEEDED, Manifest

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import pandas as pd
 
-from analysis.load import Data
-from analysis.measures import KEYS, MEASURES, TIDY
+from analysis.load.frames import Data
+from analysis.load.measures import KEYS, MEASURES, TIDY
 
 
 def per_run(data: Data) -> pd.DataFrame:

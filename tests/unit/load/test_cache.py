@@ -11,15 +11,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis import cache, load, records
 from analysis.aggregate import aggregate
-from analysis.samples import read_many, read_samples
+from analysis.load import cache, records
+from analysis.load import frames as load
+from analysis.load.samples_csv import read_many, read_samples
 from analysis.stats.estimators import MOST_POINTS, evenly, theil_sen
 from experiments.errors import FormatError
 from experiments.model import Outcome, RunSpec
 from experiments.store.experiment import Experiment
 from tests.unit import analysis_fixtures as fx
-from tests.unit.test_analysis_load import CORRUPT, GOOD, LINES
+from tests.unit.load.test_frames import CORRUPT, GOOD, LINES
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analysis.load import PENDING, UNREADABLE, load
-from analysis.samples import read_samples
+from analysis.load.frames import PENDING, UNREADABLE, load
+from analysis.load.samples_csv import read_samples
 from experiments.errors import FormatError
 from experiments.model import CSV_COLUMNS, Metric, Outcome
 from tests.unit import analysis_fixtures as fx

@@ -22,8 +22,8 @@ import pandas as pd
 import scipy
 from pydantic import TypeAdapter
 
-from analysis.records import CURVE, Drawable, Record, Said
-from analysis.run_facts import Histogram
+from analysis.load.records import CURVE, Drawable, Record, Said
+from analysis.load.run_facts import Histogram
 from experiments import model, paths
 from experiments.store import experiment as results
 from experiments.store import schema as stored

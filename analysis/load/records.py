@@ -16,11 +16,11 @@ from functools import partial
 
 import numpy as np
 
-from analysis import run_facts
-from analysis.measures import MEASURES
-from analysis.run_facts import Histogram, RunFacts
-from analysis.run_stats import WITHIN, run_stats
-from analysis.samples import check_span, read_many
+from analysis.load import run_facts
+from analysis.load.measures import MEASURES
+from analysis.load.run_facts import Histogram, RunFacts
+from analysis.load.run_measures import WITHIN, run_stats
+from analysis.load.samples_csv import check_span, read_many
 from analysis.stats.estimators import Array, evenly
 from experiments.errors import FormatError
 from experiments.model import CSV_COLUMNS, Metric, Outcome, RunResult, RunSpec
