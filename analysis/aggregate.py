@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from analysis import ci, figures, findings, report, tables
-from analysis.compare import EQUIVALENT
+from analysis.compare.within_experiment import EQUIVALENT
 from analysis.findings import Findings
 from analysis.load.frames import load
 from analysis.pace import HOLDS

@@ -14,7 +14,7 @@ import numpy as np
 from statsmodels.stats.power import TTestPower
 
 from analysis import simulate, verdicts
-from analysis.compare import MARGIN
+from analysis.compare.within_experiment import MARGIN
 from analysis.simulate import Arms, World, Wrong
 from analysis.stats.power import power_of
 

@@ -10,10 +10,10 @@ from collections.abc import Iterator, Mapping, Sequence
 import pandas as pd
 
 from analysis import effect_plots
-from analysis.compare import BETTER, WORSE, Comparison
+from analysis.compare.noise import Noise
+from analysis.compare.within_experiment import BETTER, WORSE, Comparison
 from analysis.load.frames import Data
 from analysis.load.measures import TIMES, number, plural, quantity
-from analysis.noise import Noise
 from analysis.plots import Text
 from experiments.model import TEST
 

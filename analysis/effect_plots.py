@@ -21,7 +21,7 @@ from matplotlib.ticker import (
 )
 from scipy import stats
 
-from analysis.compare import Comparison
+from analysis.compare.within_experiment import Comparison
 from analysis.plots import (
     CONTROL_COLOUR,
     FAINT,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from analysis.compare import Comparison, Group
+from analysis.compare.within_experiment import Comparison, Group
 from analysis.load.frames import UNNEEDED, Data, is_imported
 from analysis.stats import estimators as stats
 from experiments.model import CONTROL, Outcome

@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 
 from analysis import effect_figures, latency, plots
-from analysis.compare import BETTER, WORSE, Comparison
+from analysis.compare.noise import Noise
+from analysis.compare.within_experiment import BETTER, WORSE, Comparison
 from analysis.load.frames import EVICTION_RATE, Data
 from analysis.load.measures import KEYS, TIMES, number, plural, quantity, slug
-from analysis.noise import Noise
 from experiments.model import CONTROL
 
 

@@ -7,14 +7,16 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from analysis import ledger, noise, tables
-from analysis.compare import Comparison, compare
-from analysis.ledger import Ledger
+from analysis import tables
+from analysis.compare import noise
+from analysis.compare import overhead as ledger
+from analysis.compare.noise import Noise
+from analysis.compare.overhead import Ledger
+from analysis.compare.within_experiment import Comparison, compare
 from analysis.load.frames import Data
 from analysis.load.tidy import per_run, tidy
 from analysis.measuring import Measuring, measuring
 from analysis.memory import Memory, memory
-from analysis.noise import Noise
 from analysis.verdicts import Verdict, judge
 
 

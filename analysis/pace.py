@@ -8,7 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from analysis.compare import BETTER, EQUIVALENT, MARGIN, WORSE, Comparison, costs
+from analysis.compare.within_experiment import (
+    BETTER,
+    EQUIVALENT,
+    MARGIN,
+    WORSE,
+    Comparison,
+    costs,
+)
 
 HOLDS, FAILS, UNDECIDED = "holds", "does not hold", "undecided"
 

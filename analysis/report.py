@@ -21,7 +21,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from analysis import plots, run_table
-from analysis.compare import BETTER, WORSE, Comparison, Group, costs
+from analysis.compare.within_experiment import BETTER, WORSE, Comparison, Group, costs
 from analysis.figures import Drawn
 from analysis.findings import Findings
 from analysis.load.frames import Data

@@ -22,7 +22,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import stats as scipy_stats
 
-from analysis.compare import BETTER, EQUIVALENT, WORSE, compare
+from analysis.compare.within_experiment import BETTER, EQUIVALENT, WORSE, compare
 from analysis.load import run_measures as run_stats
 from analysis.load.frames import RUN_COLUMNS, Data
 from analysis.load.measures import KEYS, TIDY

@@ -10,7 +10,7 @@ import pandas as pd
 from rich.table import Table
 from rich.text import Text
 
-from analysis.compare import (
+from analysis.compare.within_experiment import (
     BETTER,
     EQUIVALENT,
     NEUTRAL,

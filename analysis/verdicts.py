@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from analysis.compare import Comparison, Group, groups
+from analysis.compare.within_experiment import Comparison, Group, groups
 from analysis.evidence import Evidence, count_runs, gather
 from analysis.load.frames import Data
 from analysis.load.measures import number, plural

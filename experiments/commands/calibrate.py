@@ -19,7 +19,7 @@ from experiments.run import runner as run
 from experiments.run.progress import estimate_s
 
 if TYPE_CHECKING:
-    from analysis.noise import Noise
+    from analysis.compare.noise import Noise
 
 #: Settings that were given; None is none.
 Flags = Mapping[str, str | Sequence[str] | None]
@@ -90,7 +90,7 @@ def _ratio(effect: str) -> float:
 
 
 def _noise(config: Config) -> Noise:
-    from analysis.noise import newest_noise
+    from analysis.compare.noise import newest_noise
 
     root, kernel = run.target(config)
     known = run.machine_facts(config, root, kernel)

@@ -218,7 +218,7 @@ def resume(name: str, on: str | None = None) -> Experiment:
 def _run(config: Config, name: str | None) -> Experiment:
     decided = never
     if config.until_decided:
-        from analysis.decided import is_decided as decided
+        from analysis.compare.stopping_rule import is_decided as decided
     if config.where == configs.HERE:
         done = runner.run(config, name, is_decided=decided)
     else:

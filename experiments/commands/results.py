@@ -28,7 +28,7 @@ from experiments.support.console import console, say
 from experiments.support.files import atomic_write
 
 if TYPE_CHECKING:
-    from analysis.versus import Versus
+    from analysis.compare.between_experiments import Versus
 
 
 def experiment(name: str | None) -> Experiment:
@@ -71,8 +71,9 @@ def _append_summary(summary: Path) -> None:
 
 
 def compare(a: str, b: str, fail_on: str | None) -> None:
-    from analysis import gate, versus_tables
-    from analysis.versus import versus
+    from analysis import versus_tables
+    from analysis.compare import regression_gate as gate
+    from analysis.compare.between_experiments import versus
 
     share = None if fail_on is None else gate.threshold(fail_on)
     if a == b:
@@ -93,7 +94,8 @@ def compare(a: str, b: str, fail_on: str | None) -> None:
 
 
 def _stop_at_regressions(found: Versus, share: float) -> None:
-    from analysis import gate, versus_tables
+    from analysis import versus_tables
+    from analysis.compare import regression_gate as gate
 
     say(versus_tables.gate_line(found, share))
     worse = [c for c in found.changes if gate.judge(c, share) == gate.REGRESSED]

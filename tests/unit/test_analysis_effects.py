@@ -7,7 +7,7 @@ import pytest
 
 from analysis import effect_figures
 from analysis.aggregate import aggregate
-from analysis.compare import Comparison
+from analysis.compare.within_experiment import Comparison
 from tests.unit import analysis_fixtures as fx
 
 

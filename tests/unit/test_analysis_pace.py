@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from analysis.compare import Comparison
+from analysis.compare.within_experiment import Comparison
 from analysis.pace import judge_pace
 
 FORKS = Comparison(

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from analysis.compare import EQUIVALENT, compare
+from analysis.compare.within_experiment import EQUIVALENT, compare
 from analysis.load.frames import load
 from analysis.load.tidy import per_run, tidy
 from analysis.stats import estimators as stats

@@ -123,12 +123,12 @@ ANALYSIS_MAY = {
 #: What a command may take from the analysis.
 SHOWS_ANALYSIS = {
     "experiments.commands.bench": ("analysis.error_rates",),
-    "experiments.commands.cli": ("analysis.decided",),
-    "experiments.commands.calibrate": ("analysis.noise",),
+    "experiments.commands.cli": ("analysis.compare.stopping_rule",),
+    "experiments.commands.calibrate": ("analysis.compare.noise",),
     "experiments.commands.results": (
         "analysis.aggregate",
-        "analysis.gate",
-        "analysis.versus",
+        "analysis.compare.regression_gate",
+        "analysis.compare.between_experiments",
         "analysis.versus_tables",
     ),
 }

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import re
 
+from analysis.compare.between_experiments import Change
 from analysis.stats.significance import ALPHA
-from analysis.versus import Change
 from experiments.errors import ConfigError
 
 REGRESSED, NO_REGRESSION, UNDECIDED = "regressed", "no regression", "undecided"

@@ -16,7 +16,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from analysis.compare import BETTER, EQUIVALENT, MARGIN, NEUTRAL, UNCLEAR, WORSE
+from analysis.compare.within_experiment import (
+    BETTER,
+    EQUIVALENT,
+    MARGIN,
+    NEUTRAL,
+    UNCLEAR,
+    WORSE,
+)
 from analysis.load.frames import load
 from analysis.load.measures import TIMES
 from analysis.load.tidy import per_run, tidy

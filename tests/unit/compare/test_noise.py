@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from analysis import decided
 from analysis.aggregate import aggregate
-from analysis.noise import newest_noise
+from analysis.compare import stopping_rule as decided
+from analysis.compare.noise import newest_noise
 from analysis.stats import power
 from experiments.commands import calibrate as studies
 from experiments.errors import ConfigError

@@ -18,8 +18,8 @@ import pandas as pd
 from rich.table import Table
 from rich.text import Text
 
-from analysis import machine
-from analysis.compare import Comparison, compare
+from analysis.compare import same_machine as machine
+from analysis.compare.within_experiment import Comparison, compare
 from analysis.load.frames import Data, load
 from analysis.load.measures import DASH, change
 from analysis.load.tidy import per_run, tidy

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from analysis.compare import (
+from analysis.compare.within_experiment import (
     BETTER,
     NEUTRAL,
     UNCLEAR,

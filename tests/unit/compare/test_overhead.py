@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from analysis.aggregate import aggregate
-from analysis.ledger import COLUMNS, newest_ledger, read_ledger
+from analysis.compare.overhead import COLUMNS, newest_ledger, read_ledger
 from analysis.measuring import view
 from experiments.model import Metric, Outcome
 from experiments.store.experiment import Experiment
