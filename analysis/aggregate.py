@@ -16,11 +16,12 @@ import pandas as pd
 from rich.table import Table
 from rich.text import Text
 
-from analysis import ci, figures, findings, report, tables
+from analysis import ci, figures, report, tables
 from analysis.compare.within_experiment import EQUIVALENT
-from analysis.findings import Findings
 from analysis.load.frames import load
-from analysis.pace import HOLDS
+from analysis.verdicts import findings
+from analysis.verdicts.findings import Findings
+from analysis.verdicts.workload_pace import HOLDS
 from experiments.store.experiment import Experiment
 from experiments.support.files import atomic_write
 

@@ -13,10 +13,11 @@ from typing import NamedTuple
 import numpy as np
 from statsmodels.stats.power import TTestPower
 
-from analysis import simulate, verdicts
+from analysis import simulate
 from analysis.compare.within_experiment import MARGIN
 from analysis.simulate import Arms, World, Wrong
 from analysis.stats.power import power_of
+from analysis.verdicts import criteria as verdicts
 
 ALPHA = 0.05
 CONTRAST, LIMIT = "contrast: ", "limit: "

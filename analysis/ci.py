@@ -15,8 +15,8 @@ import pandas as pd
 from junitparser import Error, Failure, JUnitXml, Skipped, TestCase, TestSuite
 
 from analysis.load.frames import PENDING, UNNEEDED
-from analysis.pace import FAILS, UNDECIDED
-from analysis.verdicts import Verdict
+from analysis.verdicts.criteria import Verdict
+from analysis.verdicts.workload_pace import FAILS, UNDECIDED
 from experiments.model import Outcome
 
 #: What XML 1.0 has no way to write: kernel logs have escape sequences.

@@ -23,11 +23,11 @@ from markupsafe import Markup
 from analysis import plots, run_table
 from analysis.compare.within_experiment import BETTER, WORSE, Comparison, Group, costs
 from analysis.figures import Drawn
-from analysis.findings import Findings
 from analysis.load.frames import Data
 from analysis.load.measures import MEASURES, Measure, column, number
-from analysis.pace import HOLDS
-from analysis.verdicts import Verdict
+from analysis.verdicts.criteria import Verdict
+from analysis.verdicts.findings import Findings
+from analysis.verdicts.workload_pace import HOLDS
 from experiments.model import RunSpec
 
 #: What of a log is shown: its first and last lines, and so much of each line.

@@ -26,10 +26,10 @@ from analysis.compare.within_experiment import BETTER, EQUIVALENT, WORSE, compar
 from analysis.load import run_measures as run_stats
 from analysis.load.frames import RUN_COLUMNS, Data
 from analysis.load.measures import KEYS, TIDY
-from analysis.pace import HOLDS
 from analysis.stats import estimators as stats
 from analysis.stats.estimators import Array
-from analysis.verdicts import judge
+from analysis.verdicts.criteria import judge
+from analysis.verdicts.workload_pace import HOLDS
 from experiments.model import CONTROL, TEST, Outcome
 from experiments.store.experiment import Experiment
 from experiments.store.schema import SCHEMA, Manifest

@@ -21,9 +21,9 @@ from analysis.compare.within_experiment import (
 )
 from analysis.load.frames import Data
 from analysis.load.measures import DASH, MEASURES, column, number, quantity
-from analysis.memory import Memory
-from analysis.pace import FAILS, HOLDS, UNDECIDED
-from analysis.verdicts import Verdict
+from analysis.verdicts.criteria import Verdict
+from analysis.verdicts.memory import Memory
+from analysis.verdicts.workload_pace import FAILS, HOLDS, UNDECIDED
 
 ARM = ["scheduler", "workload", "variant"]
 COUNTS = ["n_planned", "n_ok", "n_used"]

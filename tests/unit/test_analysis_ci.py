@@ -9,7 +9,7 @@ import pytest
 
 from analysis import ci
 from analysis.load.frames import load
-from analysis.verdicts import FAILS, HOLDS, UNDECIDED, Verdict
+from analysis.verdicts.criteria import FAILS, HOLDS, UNDECIDED, Verdict
 from experiments.commands import results as analyses
 from experiments.model import Outcome
 from tests.unit import analysis_fixtures as fx

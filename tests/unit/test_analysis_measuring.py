@@ -14,8 +14,8 @@ from analysis.aggregate import aggregate
 from analysis.load.frames import load
 from analysis.load.tidy import per_run
 from analysis.measuring import measuring
-from analysis.memory import memory
 from analysis.run_table import HEADING, rows
+from analysis.verdicts.memory import memory
 from tests.unit import analysis_fixtures as fx
 from tests.unit.test_analysis_report import Page, check_self_contained, printed
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from analysis.aggregate import aggregate
-from analysis.verdicts import HOLDS, NO_CRASH, NOT_PROVED, UNDECIDED
+from analysis.verdicts.criteria import HOLDS, NO_CRASH, NOT_PROVED, UNDECIDED
 from experiments.errors import ConfigError, FormatError
 from experiments.store import legacy_import as prior
 from experiments.store.experiment import Experiment

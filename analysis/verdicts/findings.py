@@ -16,8 +16,8 @@ from analysis.compare.within_experiment import Comparison, compare
 from analysis.load.frames import Data
 from analysis.load.tidy import per_run, tidy
 from analysis.measuring import Measuring, measuring
-from analysis.memory import Memory, memory
-from analysis.verdicts import Verdict, judge
+from analysis.verdicts.criteria import Verdict, judge
+from analysis.verdicts.memory import Memory, memory
 
 
 @dataclass(frozen=True)

@@ -22,12 +22,12 @@ import numpy as np
 import pandas as pd
 
 from analysis.compare.within_experiment import Comparison, Group, groups
-from analysis.evidence import Evidence, count_runs, gather
 from analysis.load.frames import Data
 from analysis.load.measures import number, plural
-from analysis.pace import FAILS, HOLDS, UNDECIDED, judge_pace
 from analysis.stats import estimators as stats
 from analysis.stats.confidence_sequence import confidence_sequence
+from analysis.verdicts.evidence import Evidence, count_runs, gather
+from analysis.verdicts.workload_pace import FAILS, HOLDS, UNDECIDED, judge_pace
 from experiments.model import Outcome
 
 GROWS = "control grows"

@@ -13,7 +13,7 @@ from analysis.compare.within_experiment import EQUIVALENT, compare
 from analysis.load.frames import load
 from analysis.load.tidy import per_run, tidy
 from analysis.stats import estimators as stats
-from analysis.verdicts import (
+from analysis.verdicts.criteria import (
     EVICTS,
     FAILS,
     GROWS,

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from analysis.compare.within_experiment import Comparison
-from analysis.pace import judge_pace
+from analysis.verdicts.workload_pace import judge_pace
 
 FORKS = Comparison(
     *("scx_simple", "stress-ng", "test", "forks", "1/s", "workload", False),
