@@ -16,9 +16,11 @@ import pandas as pd
 from rich.table import Table
 from rich.text import Text
 
-from analysis import ci, figures, report, tables
 from analysis.compare.within_experiment import EQUIVALENT
 from analysis.load.frames import load
+from analysis.report import figures, tables
+from analysis.report import html as report
+from analysis.report import junit as ci
 from analysis.verdicts import findings
 from analysis.verdicts.findings import Findings
 from analysis.verdicts.workload_pace import HOLDS

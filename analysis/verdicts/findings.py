@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from analysis import tables
 from analysis.compare import noise
 from analysis.compare import overhead as ledger
 from analysis.compare.noise import Noise
@@ -15,7 +14,8 @@ from analysis.compare.overhead import Ledger
 from analysis.compare.within_experiment import Comparison, compare
 from analysis.load.frames import Data
 from analysis.load.tidy import per_run, tidy
-from analysis.measuring import Measuring, measuring
+from analysis.report import tables
+from analysis.report.overhead_table import Measuring, measuring
 from analysis.verdicts.criteria import Verdict, judge
 from analysis.verdicts.memory import Memory, memory
 

@@ -71,9 +71,9 @@ def _append_summary(summary: Path) -> None:
 
 
 def compare(a: str, b: str, fail_on: str | None) -> None:
-    from analysis import versus_tables
     from analysis.compare import regression_gate as gate
     from analysis.compare.between_experiments import versus
+    from analysis.report import between_table as versus_tables
 
     share = None if fail_on is None else gate.threshold(fail_on)
     if a == b:
@@ -94,8 +94,8 @@ def compare(a: str, b: str, fail_on: str | None) -> None:
 
 
 def _stop_at_regressions(found: Versus, share: float) -> None:
-    from analysis import versus_tables
     from analysis.compare import regression_gate as gate
+    from analysis.report import between_table as versus_tables
 
     say(versus_tables.gate_line(found, share))
     worse = [c for c in found.changes if gate.judge(c, share) == gate.REGRESSED]

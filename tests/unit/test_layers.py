@@ -129,7 +129,7 @@ SHOWS_ANALYSIS = {
         "analysis.aggregate",
         "analysis.compare.regression_gate",
         "analysis.compare.between_experiments",
-        "analysis.versus_tables",
+        "analysis.report.between_table",
     ),
 }
 HEAVY = ("matplotlib", "numpy", "pandas", "scipy", "seaborn", "statsmodels")

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from analysis import versus_tables
 from analysis.compare import regression_gate as gate
 from analysis.compare.between_experiments import Change, Versus, versus
 from analysis.compare.within_experiment import BETTER, EQUIVALENT, UNCLEAR, WORSE
+from analysis.report import between_table as versus_tables
 from analysis.stats import estimators as stats
 from analysis.stats import significance
 from analysis.stats.significance import BOTH, WELCH

@@ -12,11 +12,11 @@ import pytest
 
 from analysis.aggregate import aggregate
 from analysis.compare.overhead import COLUMNS, newest_ledger, read_ledger
-from analysis.measuring import view
+from analysis.report.overhead_table import view
 from experiments.model import Metric, Outcome
 from experiments.store.experiment import Experiment
 from tests.unit import analysis_fixtures as fx
-from tests.unit.test_analysis_report import Page, check_self_contained, printed
+from tests.unit.report.test_html import Page, check_self_contained, printed
 
 
 def begun(experiment: Experiment, created: str) -> Experiment:

@@ -236,7 +236,7 @@ def test_of_many_blocks_some_are_drawn_and_the_figure_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(load, "DRAWN_BLOCKS", 3)
-    monkeypatch.setattr("analysis.report.MOST_RUNS", 5)
+    monkeypatch.setattr("analysis.report.html.MOST_RUNS", 5)
     done = aggregate(fx.typical(tmp_path / "e", fx.arms(6)))
     drawn = done.data.runs[done.data.runs["drawn"]]
     blocks = set(drawn["block"])

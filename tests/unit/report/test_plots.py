@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis import plots
 from analysis.load.samples_csv import read_samples
+from analysis.report import plots
 from tests.unit import analysis_fixtures as fx
 
 WORDS = plots.Text("Control $ends at 7,000, test at 1_0^3$", "3 runs; " + "word " * 40)

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from analysis import effect_figures, latency, plots
 from analysis.compare.noise import Noise
 from analysis.compare.within_experiment import BETTER, WORSE, Comparison
 from analysis.load.frames import EVICTION_RATE, Data
 from analysis.load.measures import KEYS, TIMES, number, plural, quantity, slug
+from analysis.report import effect_figures, plots
+from analysis.report import latency_plot as latency
 from experiments.model import CONTROL
 
 

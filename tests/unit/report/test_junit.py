@@ -7,8 +7,8 @@ from xml.etree import ElementTree
 import pandas as pd
 import pytest
 
-from analysis import ci
 from analysis.load.frames import load
+from analysis.report import junit as ci
 from analysis.verdicts.criteria import FAILS, HOLDS, UNDECIDED, Verdict
 from experiments.commands import results as analyses
 from experiments.model import Outcome

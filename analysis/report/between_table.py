@@ -12,7 +12,7 @@ from rich.text import Text
 from analysis.compare.between_experiments import Change, Versus
 from analysis.compare.regression_gate import NO_REGRESSION, REGRESSED, UNDECIDED, judge
 from analysis.load.measures import DASH, number, quantity
-from analysis.tables import DIRECTION_STYLE, md, md_row
+from analysis.report.tables import DIRECTION_STYLE, md, md_row
 
 HEADING = ("metric", "runs A/B", "A", "B", "B/A", "95 % interval", "p", "B is")
 

@@ -15,7 +15,7 @@ import pytest
 from rich.console import Console
 
 from analysis.aggregate import Aggregated, aggregate
-from analysis.report import LOG_HEAD, LOG_TAIL, read_log
+from analysis.report.html import LOG_HEAD, LOG_TAIL, read_log
 from experiments.errors import FormatError
 from experiments.model import Metric, Outcome
 from experiments.store.experiment import Experiment

@@ -13,11 +13,11 @@ import pytest
 from analysis.aggregate import aggregate
 from analysis.load.frames import load
 from analysis.load.tidy import per_run
-from analysis.measuring import measuring
-from analysis.run_table import HEADING, rows
+from analysis.report.overhead_table import measuring
+from analysis.report.runs_table import HEADING, rows
 from analysis.verdicts.memory import memory
 from tests.unit import analysis_fixtures as fx
-from tests.unit.test_analysis_report import Page, check_self_contained, printed
+from tests.unit.report.test_html import Page, check_self_contained, printed
 
 
 def sampling(cpu_us: float | None, wall_us_max: float = 900.0) -> dict[str, object]:

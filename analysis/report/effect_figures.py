@@ -9,12 +9,12 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import pandas as pd
 
-from analysis import effect_plots
 from analysis.compare.noise import Noise
 from analysis.compare.within_experiment import BETTER, WORSE, Comparison
 from analysis.load.frames import Data
 from analysis.load.measures import TIMES, number, plural, quantity
-from analysis.plots import Text
+from analysis.report import effect_plots
+from analysis.report.plots import Text
 from experiments.model import TEST
 
 #: Measures that are set beside the workload's own metrics; rows of a forest plot.

@@ -22,7 +22,7 @@ from matplotlib.ticker import (
 from scipy import stats
 
 from analysis.compare.within_experiment import Comparison
-from analysis.plots import (
+from analysis.report.plots import (
     CONTROL_COLOUR,
     FAINT,
     INK,

@@ -16,9 +16,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from analysis import plots
 from analysis.load.frames import Data
 from analysis.load.measures import KEYS
+from analysis.report import plots
 from analysis.stats.estimators import Array
 
 COLUMNS = [*KEYS, "from_us", "to_us", "count"]

@@ -20,11 +20,12 @@ import jinja2
 import pandas as pd
 from markupsafe import Markup
 
-from analysis import plots, run_table
 from analysis.compare.within_experiment import BETTER, WORSE, Comparison, Group, costs
-from analysis.figures import Drawn
 from analysis.load.frames import Data
 from analysis.load.measures import MEASURES, Measure, column, number
+from analysis.report import plots
+from analysis.report import runs_table as run_table
+from analysis.report.figures import Drawn
 from analysis.verdicts.criteria import Verdict
 from analysis.verdicts.findings import Findings
 from analysis.verdicts.workload_pace import HOLDS
@@ -86,7 +87,7 @@ def render(found: Findings, drawn: Sequence[Drawn]) -> str:
     """The page as text."""
     data, measures = found.data, _measures(found)
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("analysis", "."),
+        loader=jinja2.PackageLoader("analysis.report", "."),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from analysis import effect_figures
 from analysis.aggregate import aggregate
 from analysis.compare.within_experiment import Comparison
+from analysis.report import effect_figures
 from tests.unit import analysis_fixtures as fx
 
 

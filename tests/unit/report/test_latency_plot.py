@@ -11,10 +11,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis import figures, latency, plots
 from analysis.aggregate import aggregate
 from analysis.load.frames import Data, load
 from analysis.load.run_facts import read
+from analysis.report import figures, plots
+from analysis.report import latency_plot as latency
 from tests.unit import analysis_fixtures as fx
 
 WORDS = plots.Text("p99: control 3 us", "1 run")
