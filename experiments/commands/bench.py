@@ -17,13 +17,13 @@ from experiments.support.files import atomic_write
 
 
 def _verdicts() -> Rows:
-    from analysis import error_rates
+    from analysis.validation import error_rates
 
     return error_rates.rows()
 
 
 def _wrong_verdicts(rows: Rows) -> Rows:
-    from analysis import error_rates
+    from analysis.validation import error_rates
 
     return error_rates.exceeding(rows)
 

@@ -122,7 +122,7 @@ ANALYSIS_MAY = {
 }
 #: What a command may take from the analysis.
 SHOWS_ANALYSIS = {
-    "experiments.commands.bench": ("analysis.error_rates",),
+    "experiments.commands.bench": ("analysis.validation.error_rates",),
     "experiments.commands.cli": ("analysis.compare.stopping_rule",),
     "experiments.commands.calibrate": ("analysis.compare.noise",),
     "experiments.commands.results": (

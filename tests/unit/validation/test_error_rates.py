@@ -6,11 +6,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from analysis import error_rates, simulate
-from analysis.cases import ALPHA, CONTRAST, LIMIT, MARGIN, Case, cases
-from analysis.error_rates import Row, exceeding
-from analysis.simulate import World
 from analysis.stats import significance
+from analysis.validation import error_rates
+from analysis.validation import simulation as simulate
+from analysis.validation.error_rates import Row, exceeding
+from analysis.validation.scenarios import ALPHA, CONTRAST, LIMIT, MARGIN, Case, cases
+from analysis.validation.simulation import World
 
 EXPERIMENTS = 60
 

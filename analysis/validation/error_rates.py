@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from statsmodels.stats.proportion import proportion_confint
 
-from analysis.cases import ALPHA, CONTRAST, LIMIT, Case, cases
+from analysis.validation.scenarios import ALPHA, CONTRAST, LIMIT, Case, cases
 
 EXPERIMENTS = 2000
 

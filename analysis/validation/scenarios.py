@@ -13,10 +13,10 @@ from typing import NamedTuple
 import numpy as np
 from statsmodels.stats.power import TTestPower
 
-from analysis import simulate
 from analysis.compare.within_experiment import MARGIN
-from analysis.simulate import Arms, World, Wrong
 from analysis.stats.power import power_of
+from analysis.validation import simulation as simulate
+from analysis.validation.simulation import Arms, World, Wrong
 from analysis.verdicts import criteria as verdicts
 
 ALPHA = 0.05
