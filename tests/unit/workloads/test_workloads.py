@@ -13,7 +13,7 @@ from experiments import registry
 from experiments.errors import ConfigError
 from experiments.model import Round, RunSpec, Workload
 
-OUTPUTS = Path(__file__).parents[1] / "golden/outputs"
+OUTPUTS = Path(__file__).parents[2] / "golden/outputs"
 
 
 def spec_for(workload: Workload, duration_s: int = 30) -> RunSpec:
