@@ -262,7 +262,7 @@ def _facts(config: Config, backend: Backend, built: Built) -> Mapping[str, Any]:
     tools = {
         path.name: hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(BIN.iterdir())
-        if not path.name.startswith(".")
+        if path.is_file() and not path.name.startswith(".")
     }
     used = {"objects": objects, "tools": tools, "map": config.map}
     return {**facts.machine(PROJECT), **backend.facts(), **used}
