@@ -21,6 +21,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from pyroute2 import IPRoute, netns
 
 from experiments import labroot
 from experiments.build import BUILD, Builder
@@ -28,7 +29,6 @@ from experiments.events import read
 from experiments.knobs import KNOBS
 from experiments.labroot import LabRoot
 from experiments.model import Outcome
-from experiments.proc import run
 from experiments.results import Experiment
 from experiments.run import RESULTS
 from experiments.verify import verify
@@ -75,24 +75,27 @@ def ending(process: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]
 
 
 @contextlib.contextmanager
-def network(number: int) -> Iterator[tuple[str, str]]:
+def network(number: int) -> Iterator[tuple[Path, str]]:
     """A namespace and the address under which this machine is seen from within."""
-    name, outside, here = f"scxt{number}", f"scxt{number}", f"10.213.{number}.1"
-    run(["ip", "netns", "add", name], timeout_s=10)
+    name, here, there = f"scxt{number}", f"10.213.{number}.1", f"10.213.{number}.2"
+    netns.create(name)
     try:
-        peer = ["peer", "name", "eth0", "netns", name]
-        for argv in (
-            ["ip", "link", "add", outside, "type", "veth", *peer],
-            ["ip", "addr", "add", f"{here}/24", "dev", outside],
-            ["ip", "link", "set", outside, "up"],
-            ["ip", "-n", name, "addr", "add", f"10.213.{number}.2/24", "dev", "eth0"],
-            ["ip", "-n", name, "link", "set", "eth0", "up"],
-            ["ip", "-n", name, "link", "set", "lo", "up"],
-        ):
-            run(argv, timeout_s=10)
-        yield name, here
+        with IPRoute() as outside, IPRoute(netns=name) as inside:
+            peer = {"ifname": "eth0", "net_ns_fd": name}
+            outside.link("add", ifname=name, kind="veth", peer=peer)
+            bring_up(outside, name, here)
+            bring_up(inside, "eth0", there)
+            bring_up(inside, "lo")
+        yield Path(netns.NETNS_RUN_DIR) / name, here
     finally:
-        run(["ip", "netns", "del", name], timeout_s=10)
+        netns.remove(name)
+
+
+def bring_up(side: IPRoute, link: str, address: str = "") -> None:
+    (index,) = side.link_lookup(ifname=link)
+    if address:
+        side.addr("add", index=index, address=address, prefixlen=24)
+    side.link("set", index=index, state="up")
 
 
 @dataclasses.dataclass
@@ -129,7 +132,7 @@ def host(folder: Path, number: int) -> Iterator[Worker]:
         (cache / "scxlab" / part.name).symlink_to(part)
     with network(number) as (namespace, scheduler):
         argv = [
-            *("ip", "netns", "exec", namespace, sys.executable, "-m", "invoke"),
+            *("nsenter", f"--net={namespace}", sys.executable, "-m", "invoke"),
             *("worker", "--scheduler", f"tcp://{scheduler}:{PORT}", "--name", name),
         ]
         env = {"XDG_CACHE_HOME": str(cache)}
