@@ -23,7 +23,7 @@ import psutil
 import pytest
 from pyroute2 import IPRoute, netns
 
-from experiments import labroot
+from experiments import faults, labroot
 from experiments.build import BUILD, Builder
 from experiments.events import read
 from experiments.knobs import KNOBS
@@ -123,7 +123,7 @@ def checkout(folder: Path) -> Path:
 
 
 @contextlib.contextmanager
-def host(folder: Path, number: int) -> Iterator[Worker]:
+def host(folder: Path, number: int, dies_at: str = "") -> Iterator[Worker]:
     name = f"host{number}"
     copy = checkout(folder / name)
     cache = folder / name / "cache"
@@ -135,7 +135,7 @@ def host(folder: Path, number: int) -> Iterator[Worker]:
             *("nsenter", f"--net={namespace}", sys.executable, "-m", "invoke"),
             *("worker", "--scheduler", f"tcp://{scheduler}:{PORT}", "--name", name),
         ]
-        env = {"XDG_CACHE_HOME": str(cache)}
+        env = {"XDG_CACHE_HOME": str(cache), faults.ENVIRONMENT: dies_at}
         log = folder / f"{name}.log"
         with ending(start(argv, copy, env, log)) as process:
             yield Worker(name, process, log)
@@ -183,17 +183,22 @@ def test_a_host_that_dies_in_a_block_costs_nothing_but_time(
         *("--config", str(folder / "config.yaml")),
         *("--on", f"tcp://127.0.0.1:{PORT}"),
     ]
-    with host(folder, 1) as one, host(folder, 2) as two:
+    # The first run of its block is done, the second has begun
+    with host(folder, 1, "attempt made:2") as one, host(folder, 2) as two:
         for worker in (one, two):
             wait_for(lambda w=worker: "a host of" in w.log.read_text(), worker.log)
         log = folder / "run.log"
         with ending(start(argv, PROJECT, {}, log)) as process:
-            # The first run of its block is done, the second has begun
-            wait_for(lambda: len(begun(experiment, "host1")) == 2, log)
-            guest = one.guest()
+            guest: set[psutil.Process] = set()
+
+            def died() -> bool:
+                guest.update(one.guest())
+                return one.process.poll() is not None
+
+            wait_for(died, log)
+            assert one.process.returncode == -signal.SIGKILL
             assert len(guest) >= 6, "QEMU, two virtiofsd, and unshare for each"
-            one.process.kill()
-            _, alive = psutil.wait_procs(guest, timeout=10)
+            _, alive = psutil.wait_procs([*guest], timeout=10)
             assert all(p.status() == psutil.STATUS_ZOMBIE for p in alive)
             assert process.wait(150) == 0, log.read_text()
         assert two.guest() == [], "told to stop, it has ended its guest"
