@@ -42,6 +42,7 @@ _RUN_HELP = {
 }
 
 _JSON = {"json": "for a program to read"}
+_NEWEST = "name in results/; the newest if left away"
 
 
 @task(help={"refresh": "make a new one even if there is one"})
@@ -124,10 +125,10 @@ def run(
 
 @task(
     positional=["experiment"],
-    help={"experiment": "name in results/", "on": "elsewhere than it was begun"},
+    help={"experiment": _NEWEST, "on": "elsewhere than it was begun"},
 )
 @guarded
-def resume(c: Context, experiment: str, on: str | None = None) -> None:
+def resume(c: Context, experiment: str | None = None, on: str | None = None) -> None:
     """Go on with an experiment where it was stopped, whatever its flags were."""
     cli.resume(experiment, on)
 
@@ -150,21 +151,24 @@ def worker(
     clusters.worker(scheduler, name, directory)
 
 
-@task(help={"experiment": "name in results/; the newest if left away", **_JSON})
+@task(positional=["experiment"], help={"experiment": _NEWEST, **_JSON})
 @guarded
 def status(c: Context, experiment: str | None = None, json: bool = False) -> None:
     """How far an experiment is, who runs it, and how long it will take."""
     analyses.status(experiment, json)
 
 
-@task(positional=["experiment"], help={"experiment": "name in results/", **_JSON})
+@task(positional=["experiment"], help={"experiment": _NEWEST, **_JSON})
 @guarded
-def verify(c: Context, experiment: str, json: bool = False) -> None:
+def verify(c: Context, experiment: str | None = None, json: bool = False) -> None:
     """Check every file of an experiment against what was finished."""
     analyses.verify(experiment, json)
 
 
-@task(help={"experiment": "name in results/, or A,B to merge; the newest if left away"})
+@task(
+    positional=["experiment"],
+    help={"experiment": "name in results/, or A,B to merge; the newest if left away"},
+)
 @guarded
 def aggregate(c: Context, experiment: str | None = None) -> None:
     """Statistics, verdicts, plots and the report of an experiment."""
