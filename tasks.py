@@ -206,22 +206,25 @@ def import_(c: Context, directory: str, experiment: str | None = None) -> None:
     help={
         "sched": "schedulers to try in the VM, instead of checking the machine",
         "cleanup": _RUN_HELP["cleanup"],
+        "include": _RUN_HELP["include"],
         "kernel": _RUN_HELP["kernel"],
         "json": "the findings as a JSON list",
         "fix": "remove what a killed invoke has left behind",
-    }
+    },
+    iterable=["include"],
 )
 @guarded
 def doctor(
     c: Context,
     sched: str | None = None,
     cleanup: str | None = None,
+    include: list[str] | None = None,
     kernel: str | None = None,
     json: bool = False,
     fix: bool = False,
 ) -> None:
     """What this machine lacks, and what to type; or why a scheduler does not load."""
-    cli.doctor(sched, cleanup, kernel, json, fix)
+    cli.doctor(sched, cleanup, include or (), kernel, json, fix)
 
 
 @task(

@@ -254,9 +254,14 @@ def _run(config: Config, name: str | None) -> Experiment:
 
 
 def doctor(
-    sched: str | None, cleanup: str | None, kernel: str | None, json: bool, fix: bool
+    sched: str | None,
+    cleanup: str | None,
+    include: Sequence[str],
+    kernel: str | None,
+    json: bool,
+    fix: bool,
 ) -> None:
-    health.doctor(_names(sched), _names(cleanup), kernel, json, fix)
+    health.doctor(_names(sched), _names(cleanup), include, kernel, json, fix)
 
 
 def study(
