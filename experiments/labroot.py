@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from experiments import namespaces
+from experiments import namespaces, proc
 from experiments.console import Report
 from experiments.errors import LabRootError, MissingRequirement
 from experiments.model import Completed, digest
@@ -90,6 +90,10 @@ for entry in /*; do
 	fi
 done
 """
+
+#: unshare dies of what its program died of; up to util-linux 2.38 it fails to do so
+#: after SIGKILL, and says this.
+_UNSHARE_AFTER_SIGKILL = "unshare: sigprocmask unblock failed"
 
 _ENTER = """\
 root=$1; shift
@@ -208,6 +212,15 @@ def enter(
         *("sh", "-ec", script, "enter", str(root), *pairs, "--"),
         *(str(a) for a in argv),
     ]
+
+
+def killed_by(process: subprocess.Popen[bytes], said: str) -> str:
+    """Return the name of the signal that ended a program of the root; empty if none.
+
+    `process` was started with `enter`, `said` is what came on its stderr.
+    """
+    name = proc.killed_by(process)
+    return "SIGKILL" if not name and _UNSHARE_AFTER_SIGKILL in said else name
 
 
 def inside_env() -> dict[str, str]:
