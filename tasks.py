@@ -46,6 +46,7 @@ _RUN_HELP = {
 }
 
 _JSON = {"json": "for a program to read"}
+_NEWEST = "name in results/; the newest if left away"
 
 
 @task(help={"refresh": "make a new one even if there is one"})
@@ -128,10 +129,10 @@ def run(
 
 @task(
     positional=["experiment"],
-    help={"experiment": "name in results/", "on": "elsewhere than it was begun"},
+    help={"experiment": _NEWEST, "on": "elsewhere than it was begun"},
 )
 @guarded
-def resume(c: Context, experiment: str, on: str | None = None) -> None:
+def resume(c: Context, experiment: str | None = None, on: str | None = None) -> None:
     """Go on with an experiment where it was stopped, whatever its flags were."""
     cli.resume(experiment, on)
 
@@ -154,21 +155,24 @@ def worker(
     clusters.worker(scheduler, name, directory)
 
 
-@task(help={"experiment": "name in results/; the newest if left away", **_JSON})
+@task(positional=["experiment"], help={"experiment": _NEWEST, **_JSON})
 @guarded
 def status(c: Context, experiment: str | None = None, json: bool = False) -> None:
     """How far an experiment is, who runs it, and how long it will take."""
     analyses.status(experiment, json)
 
 
-@task(positional=["experiment"], help={"experiment": "name in results/", **_JSON})
+@task(positional=["experiment"], help={"experiment": _NEWEST, **_JSON})
 @guarded
-def verify(c: Context, experiment: str, json: bool = False) -> None:
+def verify(c: Context, experiment: str | None = None, json: bool = False) -> None:
     """Check every file of an experiment against what was finished."""
     analyses.verify(experiment, json)
 
 
-@task(help={"experiment": "name in results/, or A,B to merge; the newest if left away"})
+@task(
+    positional=["experiment"],
+    help={"experiment": "name in results/, or A,B to merge; the newest if left away"},
+)
 @guarded
 def aggregate(c: Context, experiment: str | None = None) -> None:
     """Statistics, verdicts, plots and the report of an experiment."""
@@ -206,22 +210,25 @@ def import_(c: Context, directory: str, experiment: str | None = None) -> None:
     help={
         "sched": "schedulers to try in the VM, instead of checking the machine",
         "cleanup": _RUN_HELP["cleanup"],
+        "include": _RUN_HELP["include"],
         "kernel": _RUN_HELP["kernel"],
         "json": "the findings as a JSON list",
         "fix": "remove what a killed invoke has left behind",
-    }
+    },
+    iterable=["include"],
 )
 @guarded
 def doctor(
     c: Context,
     sched: str | None = None,
     cleanup: str | None = None,
+    include: list[str] | None = None,
     kernel: str | None = None,
     json: bool = False,
     fix: bool = False,
 ) -> None:
     """What this machine lacks, and what to type; or why a scheduler does not load."""
-    cli.doctor(sched, cleanup, kernel, json, fix)
+    cli.doctor(sched, cleanup, include or (), kernel, json, fix)
 
 
 @task(

@@ -26,15 +26,16 @@ _AFTER_S = 2.0
 class Line:
     """Over stdin and stdout of `process`, which were started as pipes.
 
-    `who` is at the other end, for messages; `last_words` says why it died. It cannot
-    live without `needed`, processes by name: when one of them ends, the line is dead.
+    `who` is at the other end, for messages. It cannot live without `needed`, processes
+    by name: when one of them ends, the line is dead. `last_words` says why the one of
+    that name died.
     """
 
     def __init__(
         self,
         process: subprocess.Popen[bytes],
         who: str,
-        last_words: Callable[[], str],
+        last_words: Callable[[str], str],
         needed: Mapping[str, subprocess.Popen[bytes]] | None = None,
     ) -> None:
         assert process.stdin is not None and process.stdout is not None
@@ -47,7 +48,7 @@ class Line:
         }
 
     def _lost(self, what: str) -> BackendLost:
-        return BackendLost(f"the {self._who} {what}: {self._last_words()}")
+        return BackendLost(f"the {self._who} {what}: {self._last_words(self._who)}")
 
     def _line(self, deadline: float) -> bytes:
         fd = self._out.fileno()
@@ -57,8 +58,10 @@ class Line:
             if not ready:
                 raise self._lost("went silent")
             if fd not in ready and not select.select([fd], [], [], _AFTER_S)[0]:
+                helper = self._needed[ready[0]]
                 raise HelperLost(
-                    f"the {self._who} lost its {self._needed[ready[0]]}, which ended"
+                    f"the {self._who} lost its {helper}, which ended: "
+                    f"{self._last_words(helper)}"
                 )
             chunk = os.read(fd, _READ_BYTES)
             if not chunk:

@@ -33,7 +33,7 @@ from experiments.model import ALONE, Job, Lane, RunResult
 from experiments.plan.config import Config
 from experiments.store.experiment import Experiment
 from experiments.support.console import say
-from experiments.support.proc import end, last_lines, start
+from experiments.support.proc import end, killed_by, last_lines, start
 
 _HELLO_TIMEOUT_S = 60.0
 _DROP_CACHES = Path("/proc/sys/vm/drop_caches")
@@ -183,12 +183,9 @@ class _Agent:
             raise
         self.boot_s = time.monotonic() - began
 
-    def _last_words(self) -> str:
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(1)  # it may be about to end
-        code = self._process.poll()
-        if code is not None and code < 0:
-            return f"it got {signal.Signals(-code).name}"
+    def _last_words(self, _: str) -> str:
+        if name := killed_by(self._process):
+            return f"it got {name}"
         return last_lines(self._log.read_text(errors="replace"), 3) or "no message"
 
     def close(self) -> None:

@@ -9,7 +9,7 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn, ParamSpec
+from typing import ParamSpec
 
 from invoke.exceptions import Exit
 from invoke.parser.parser import ParseMachine
@@ -78,13 +78,20 @@ def guarded(command: Callable[_P, None]) -> Callable[_P, None]:
     return wrapper
 
 
+#: How invoke's message ends that a task got no name of an experiment. To invoke every
+#: positional argument is required; this one may be left away: it is the newest then.
+_MISSING_NAME = "required positional arguments: 'experiment'"
+
+
 def _interrupt(signum: int, frame: object) -> None:
     raise KeyboardInterrupt
 
 
-def _usage_error(self: ParseMachine, message: str) -> NoReturn:
+def _usage_error(self: ParseMachine, message: str) -> None:
     """Replaces invoke's own, which names no remedy and ends with 1 instead of 2."""
     context = self.context
+    if message.endswith(_MISSING_NAME) or self.initial.args["help"].value:
+        return
     flags = list(context.flags) + list(context.inverse_flags) if context else []
     token = message.split("'")[1] if message.count("'") >= 2 else ""
     if message.startswith("No idea what"):
@@ -97,6 +104,21 @@ def _usage_error(self: ParseMachine, message: str) -> NoReturn:
     raise Exit(f"error: {message}", ConfigError.exit_code)
 
 
+def _handle(self: ParseMachine, token: str) -> None:
+    """Replaces invoke's own, which takes an unknown flag for a positional argument,
+    and --help, too.
+    """
+    context = self.context
+    if context is None or not token.startswith("-") or self.waiting_for_flag_value:
+        _invokes_handle(self, token)
+        return
+    positional, context.positional_args = context.positional_args, []
+    _invokes_handle(self, token)
+    context.positional_args = positional
+
+
+_invokes_handle = ParseMachine.handle
+ParseMachine.handle = _handle  # type: ignore[method-assign]
 ParseMachine.error = _usage_error  # type: ignore[method-assign,assignment]
 
 
@@ -204,7 +226,7 @@ def run(
     return _run(loaded, experiment)
 
 
-def resume(name: str, on: str | None = None) -> Experiment:
+def resume(name: str | None, on: str | None = None) -> Experiment:
     """Go on with an experiment by what its manifest says, whatever the flags were."""
     stopped = analyses.experiment(name)
     said = dict(stopped.manifest().config)
@@ -231,9 +253,14 @@ def _run(config: Config, name: str | None) -> Experiment:
 
 
 def doctor(
-    sched: str | None, cleanup: str | None, kernel: str | None, json: bool, fix: bool
+    sched: str | None,
+    cleanup: str | None,
+    include: Sequence[str],
+    kernel: str | None,
+    json: bool,
+    fix: bool,
 ) -> None:
-    health.doctor(_names(sched), _names(cleanup), kernel, json, fix)
+    health.doctor(_names(sched), _names(cleanup), include, kernel, json, fix)
 
 
 def study(

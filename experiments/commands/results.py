@@ -132,7 +132,7 @@ def status(name: str | None, as_json: bool) -> None:
         say(line)
 
 
-def verify(name: str, as_json: bool) -> None:
+def verify(name: str | None, as_json: bool) -> None:
     found = verified(experiment(name))
     if as_json:
         print(json.dumps(dataclasses.asdict(found), indent=1))

@@ -57,6 +57,7 @@ FINDERS: tuple[Finder, ...] = (
 def doctor(
     sched: Sequence[str] | None,
     cleanup: Sequence[str] | None,
+    include: Sequence[str],
     kernel: str | None,
     as_json: bool,
     fix: bool,
@@ -69,17 +70,23 @@ def doctor(
     if sched is not None:
         if as_json or fix:
             raise ConfigError("--json and --fix are of the machine: leave --sched away")
-        _try_schedulers(sched, cleanup, kernel)
+        _try_schedulers(sched, cleanup, include, kernel)
         return
-    if cleanup is not None:
-        raise ConfigError("--cleanup is of a scheduler: give --sched, too")
+    for flag, given in (("--cleanup", cleanup), ("--include", include)):
+        if given:
+            raise ConfigError(f"{flag} is of a scheduler: give --sched, too")
     _check_machine(Path(kernel) if kernel else None, as_json, fix)
 
 
 def _try_schedulers(
-    sched: Sequence[str], cleanup: Sequence[str] | None, kernel: str | None
+    sched: Sequence[str],
+    cleanup: Sequence[str] | None,
+    include: Sequence[str],
+    kernel: str | None,
 ) -> None:
-    config = configs.load(schedulers=sched, cleanups=cleanup, kernel=kernel)
+    config = configs.load(
+        schedulers=sched, cleanups=cleanup, include=[*include] or None, kernel=kernel
+    )
     ill = 0
     for tried in diagnose.diagnose(config):
         say(f"{tried.outcome:8} {tried.variant}  {tried.words}".rstrip())

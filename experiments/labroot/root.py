@@ -27,6 +27,7 @@ from typing import IO
 from experiments import paths
 from experiments.errors import LabRootError, MissingRequirement
 from experiments.model import Completed, digest
+from experiments.support import proc
 from experiments.support import userns as namespaces
 from experiments.support.console import Report
 from experiments.support.proc import CommandFailed, end, last_lines, run, start
@@ -91,6 +92,10 @@ for entry in /*; do
 	fi
 done
 """
+
+#: unshare dies of what its program died of; up to util-linux 2.38 it fails to do so
+#: after SIGKILL, and says this.
+_UNSHARE_AFTER_SIGKILL = "unshare: sigprocmask unblock failed"
 
 _ENTER = """\
 root=$1; shift
@@ -203,6 +208,15 @@ def enter(
         *("sh", "-ec", script, "enter", str(root), *pairs, "--"),
         *(str(a) for a in argv),
     ]
+
+
+def killed_by(process: subprocess.Popen[bytes], said: str) -> str:
+    """Return the name of the signal that ended a program of the root; empty if none.
+
+    `process` was started with `enter`, `said` is what came on its stderr.
+    """
+    name = proc.killed_by(process)
+    return "SIGKILL" if not name and _UNSHARE_AFTER_SIGKILL in said else name
 
 
 def inside_env() -> dict[str, str]:

@@ -267,7 +267,7 @@ def _facts(config: Config, backend: Backend, built: Built) -> Mapping[str, Any]:
     tools = {
         path.name: hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(paths.BIN.iterdir())
-        if not path.name.startswith(".")
+        if path.is_file() and not path.name.startswith(".")
     }
     used = {"objects": objects, "tools": tools, "map": config.map}
     return {**facts.machine(paths.PROJECT), **backend.facts(), **used}

@@ -104,6 +104,17 @@ def end(process: subprocess.Popen[bytes], grace_s: float = _GRACE_S) -> int:
     return process.wait()
 
 
+def killed_by(process: subprocess.Popen[bytes], wait_s: float = 1.0) -> str:
+    """Return the name of the signal that ended a process; empty if none did.
+
+    One that is about to end is waited for.
+    """
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(wait_s)
+    code = process.poll()
+    return signal.Signals(-code).name if code is not None and code < 0 else ""
+
+
 def foreground(argv: Sequence[str | Path], cwd: Path) -> int:
     """Run a command whose output is for the user to see; its exit status."""
     process = start(

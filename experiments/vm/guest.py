@@ -20,7 +20,7 @@ from typing import Any
 from experiments.agent.client import Line
 from experiments.errors import HelperLost
 from experiments.labroot.kernel_image import Kernel
-from experiments.labroot.root import LabRoot, enter, inside_env
+from experiments.labroot.root import LabRoot, enter, inside_env, killed_by
 from experiments.support.proc import end, last_lines, start
 
 BOOT_TIMEOUT_S = 120.0
@@ -32,6 +32,11 @@ _CMDLINE = (
     "console=ttyS0 quiet panic=-1 oops=panic tsc=unstable "
     "rootfstype=virtiofs root=rootfs ro init=/lab/init"
 )
+#: Who may die, in messages, and its program.
+_GUEST, _QEMU = "guest", "qemu"
+_OF_ROOT, _OF_SHARE = "file server of the root", "file server of the share"
+_PROGRAMS = {_OF_ROOT: "virtiofsd-rootfs", _OF_SHARE: "virtiofsd-share"}
+_SENT_BY = {"SIGKILL": ", which the kernel sends when memory runs out: see dmesg"}
 #: What a dying kernel says, the most telling first.
 _DEATH = (re.compile(r"Kernel panic.*"), re.compile(r"(Oops|BUG|RIP):.*"))
 
@@ -100,18 +105,19 @@ class Guest:
         self._pin = _taskset(cpus)
         self._root = root.path
         self._run_dir = run_dir
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._stack = contextlib.ExitStack()
         run_dir.mkdir(parents=True, exist_ok=True)
         began = time.monotonic()
         try:
             servers = {
-                "file server of the root": self._serve(
+                _OF_ROOT: self._serve(
                     "rootfs", root.path, "--cache=always", "--readonly"
                 ),
-                "file server of the share": self._serve("share", share, "--cache=auto"),
+                _OF_SHARE: self._serve("share", share, "--cache=auto"),
             }
             qemu = self._start_qemu(shape, kernel)
-            self.line = Line(qemu, "guest", self.last_words, servers)
+            self.line = Line(qemu, _GUEST, self.last_words, servers)
             self._stack.callback(self.line.close)
             hello = self.line.event(boot_timeout_s)
         except BaseException:
@@ -138,6 +144,7 @@ class Guest:
             command, stdin=stdio, stdout=stdio, stderr=log, env=inside_env()
         )
         self._stack.callback(end, process)
+        self._processes[name] = process
         return process
 
     def _serve(
@@ -156,7 +163,7 @@ class Guest:
         while not socket.exists():
             if process.poll() is not None or time.monotonic() > deadline:
                 raise HelperLost(
-                    f"virtiofsd did not start: {self._log(f'virtiofsd-{tag}')}"
+                    f"virtiofsd did not start: {self._end_of(f'virtiofsd-{tag}')}"
                 )
             time.sleep(_POLL_S)
         return process
@@ -164,16 +171,25 @@ class Guest:
     def _start_qemu(self, shape: Shape, kernel: Kernel) -> subprocess.Popen[bytes]:
         inside = f"/lab/kernels/{kernel.image.name}"
         return self._spawn(
-            "qemu",
+            _QEMU,
             qemu_argv(shape, inside),
             {"/lab/kernels": kernel.image.parent},
             stdio=subprocess.PIPE,
         )
 
-    def _log(self, name: str) -> str:
-        path = self._run_dir / f"{name}.log"
-        text = path.read_text(errors="replace") if path.exists() else ""
-        return last_lines(text, 3) or "it left no message"
+    def _text(self, file: str) -> str:
+        path = self._run_dir / file
+        return path.read_text(errors="replace") if path.exists() else ""
+
+    def _signal_to(self, program: str) -> str:
+        """The signal that ended a program, in words; empty if none did."""
+        name = killed_by(self._processes[program], self._text(f"{program}.log"))
+        return name and f"{program} got {name}{_SENT_BY.get(name, '')}"
+
+    def _end_of(self, program: str) -> str:
+        """What ended a program: a signal, or what it said itself."""
+        said = last_lines(self._text(f"{program}.log"), 3)
+        return self._signal_to(program) or said or f"{program} left no message"
 
     def serve(
         self, job: str, silence_s: float, word: str = "run"
@@ -181,15 +197,15 @@ class Guest:
         """As Line.serve; the job file is a path in the guest."""
         return self.line.serve(job, silence_s, word)
 
-    def last_words(self) -> str:
-        """Why it died, as far as its console or QEMU says."""
-        text = ""
-        if self.console.exists():
-            text = self.console.read_text(errors="replace")
+    def last_words(self, who: str = _GUEST) -> str:
+        """Why it died, or one of its file servers, as far as anybody says."""
+        if who != _GUEST:
+            return self._end_of(_PROGRAMS[who])
+        text = self._text(_CONSOLE)
         for pattern in _DEATH:
             if found := pattern.search(text):
                 return found[0].strip()
-        return last_lines(text, 3) or self._log("qemu")
+        return self._signal_to(_QEMU) or last_lines(text, 3) or self._end_of(_QEMU)
 
     def close(self) -> None:
         """End QEMU and virtiofsd. What the guest wrote to the share is there already:

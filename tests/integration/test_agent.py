@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import base64
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,24 +36,40 @@ def test_entries_equal_a_full_walk_of_the_map(lab: Lab) -> None:
     """At three moments, a walk before and a walk after enclose the sampled count.
 
     In control the map only grows, so the count is exact but for what the kernel's own
-    threads add in the half second between the walks.
+    threads add between the walks.
     """
-    result, out_dir = lab.run("count-check", lab.scheduler(), 8, 0.2)
-    assert result["outcome"] == "OK", result["reason"]
-    assert result["facts"]["map_entries_by"] == "iterator"
-    found = {m["name"]: m["value"] for m in result["metrics"]}
-    table = samples(out_dir)
-    for moment in range(3):
-        start, before, end, after = (
-            found[f"{name}_{moment}"] for name in ("from", "before", "until", "after")
-        )
-        # The clock of the walks is that of the agent to some hundredths of a second
-        inside = table[table["timestamp"].between(start + 0.1, end - 0.1)]
-        assert len(inside) >= 1
+    for number, (inside, before, after) in enumerate(enclosed_samples(lab), 1):
         assert inside["map_entries"].between(before, after).all()
-        assert after - before <= 10
-        assert before >= 60 * (moment + 1)
+        assert after - before <= 20
+        assert before >= 60 * number
         assert (inside["inserted"] - inside["map_entries"]).abs().max() <= 2
+
+
+def enclosed_samples(lab: Lab) -> list[tuple[pd.DataFrame, int, int]]:
+    """Return for each moment its samples and what the walks around them found.
+
+    A machine that is too busy to take a sample at each of them gets more time.
+    """
+    for duration_s in (6, 30, 120):
+        result, out_dir = lab.run("count-check", lab.scheduler(), duration_s, 0.2)
+        assert result["outcome"] == "OK", result["reason"]
+        assert result["facts"]["map_entries_by"] == "iterator"
+        found = {m["name"]: m["value"] for m in result["metrics"]}
+        moments = [enclosed(samples(out_dir), found, moment) for moment in range(3)]
+        if all(len(inside) for inside, _, _ in moments):
+            return moments
+    raise AssertionError(f"no sample at some moment in {duration_s} s: {found}")
+
+
+def enclosed(
+    table: pd.DataFrame, found: Mapping[str, float], moment: int
+) -> tuple[pd.DataFrame, int, int]:
+    start, before, end, after = (
+        found[f"{name}_{moment}"] for name in ("from", "before", "until", "after")
+    )
+    # The clock of the walks is that of the agent to some hundredths of a second
+    inside = table[table["timestamp"].between(start + 0.1, end - 0.1)]
+    return inside, int(before), int(after)
 
 
 def test_columns_and_counts_of_control(control_run: Ran) -> None:
@@ -61,8 +77,11 @@ def test_columns_and_counts_of_control(control_run: Ran) -> None:
     assert result["outcome"] == "OK", result["reason"]
     table = samples(out_dir)
     assert tuple(table.columns) == CSV_COLUMNS
-    assert len(table) == 17
-    assert list((table["timestamp"] / 0.5).round()) == list(range(17))
+    # A sample belongs to the last deadline before it; a busy machine misses some
+    deadlines = (table["timestamp"] // 0.5).clip(upper=16)
+    assert deadlines.is_monotonic_increasing and deadlines.is_unique
+    assert deadlines.iloc[-1] == 16
+    assert len(table) + result["facts"]["missed_deadlines"] == 17
     # Before the workload begins nobody waits
     waits = [c for c in table.columns if c.startswith("latency_")]
     assert not table.drop(columns=waits).isna().any(axis=None)

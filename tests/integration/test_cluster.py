@@ -21,6 +21,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from pyroute2 import IPRoute, netns
 
 from experiments import paths
 from experiments.build.builder import Builder
@@ -32,7 +33,7 @@ from experiments.plan.knobs import KNOBS
 from experiments.store.event_log import read
 from experiments.store.experiment import Experiment
 from experiments.store.verify import verify
-from experiments.support.proc import run
+from experiments.support import failpoints as faults
 
 PROJECT = Path(__file__).parents[2]
 NAME = "itest-cluster"
@@ -76,24 +77,27 @@ def ending(process: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]
 
 
 @contextlib.contextmanager
-def network(number: int) -> Iterator[tuple[str, str]]:
+def network(number: int) -> Iterator[tuple[Path, str]]:
     """A namespace and the address under which this machine is seen from within."""
-    name, outside, here = f"scxt{number}", f"scxt{number}", f"10.213.{number}.1"
-    run(["ip", "netns", "add", name], timeout_s=10)
+    name, here, there = f"scxt{number}", f"10.213.{number}.1", f"10.213.{number}.2"
+    netns.create(name)
     try:
-        peer = ["peer", "name", "eth0", "netns", name]
-        for argv in (
-            ["ip", "link", "add", outside, "type", "veth", *peer],
-            ["ip", "addr", "add", f"{here}/24", "dev", outside],
-            ["ip", "link", "set", outside, "up"],
-            ["ip", "-n", name, "addr", "add", f"10.213.{number}.2/24", "dev", "eth0"],
-            ["ip", "-n", name, "link", "set", "eth0", "up"],
-            ["ip", "-n", name, "link", "set", "lo", "up"],
-        ):
-            run(argv, timeout_s=10)
-        yield name, here
+        with IPRoute() as outside, IPRoute(netns=name) as inside:
+            peer = {"ifname": "eth0", "net_ns_fd": name}
+            outside.link("add", ifname=name, kind="veth", peer=peer)
+            bring_up(outside, name, here)
+            bring_up(inside, "eth0", there)
+            bring_up(inside, "lo")
+        yield Path(netns.NETNS_RUN_DIR) / name, here
     finally:
-        run(["ip", "netns", "del", name], timeout_s=10)
+        netns.remove(name)
+
+
+def bring_up(side: IPRoute, link: str, address: str = "") -> None:
+    (index,) = side.link_lookup(ifname=link)
+    if address:
+        side.addr("add", index=index, address=address, prefixlen=24)
+    side.link("set", index=index, state="up")
 
 
 @dataclasses.dataclass
@@ -121,7 +125,7 @@ def checkout(folder: Path) -> Path:
 
 
 @contextlib.contextmanager
-def host(folder: Path, number: int) -> Iterator[Worker]:
+def host(folder: Path, number: int, dies_at: str = "") -> Iterator[Worker]:
     name = f"host{number}"
     copy = checkout(folder / name)
     cache = folder / name / "cache"
@@ -130,10 +134,10 @@ def host(folder: Path, number: int) -> Iterator[Worker]:
         (cache / "scxlab" / part.name).symlink_to(part)
     with network(number) as (namespace, scheduler):
         argv = [
-            *("ip", "netns", "exec", namespace, sys.executable, "-m", "invoke"),
+            *("nsenter", f"--net={namespace}", sys.executable, "-m", "invoke"),
             *("worker", "--scheduler", f"tcp://{scheduler}:{PORT}", "--name", name),
         ]
-        env = {"XDG_CACHE_HOME": str(cache)}
+        env = {"XDG_CACHE_HOME": str(cache), faults.ENVIRONMENT: dies_at}
         log = folder / f"{name}.log"
         with ending(start(argv, copy, env, log)) as process:
             yield Worker(name, process, log)
@@ -181,17 +185,22 @@ def test_a_host_that_dies_in_a_block_costs_nothing_but_time(
         *("--config", str(folder / "config.yaml")),
         *("--on", f"tcp://127.0.0.1:{PORT}"),
     ]
-    with host(folder, 1) as one, host(folder, 2) as two:
+    # The first run of its block is done, the second has begun
+    with host(folder, 1, "attempt made:2") as one, host(folder, 2) as two:
         for worker in (one, two):
             wait_for(lambda w=worker: "a host of" in w.log.read_text(), worker.log)
         log = folder / "run.log"
         with ending(start(argv, PROJECT, {}, log)) as process:
-            # The first run of its block is done, the second has begun
-            wait_for(lambda: len(begun(experiment, "host1")) == 2, log)
-            guest = one.guest()
+            guest: set[psutil.Process] = set()
+
+            def died() -> bool:
+                guest.update(one.guest())
+                return one.process.poll() is not None
+
+            wait_for(died, log)
+            assert one.process.returncode == -signal.SIGKILL
             assert len(guest) >= 6, "QEMU, two virtiofsd, and unshare for each"
-            one.process.kill()
-            _, alive = psutil.wait_procs(guest, timeout=10)
+            _, alive = psutil.wait_procs([*guest], timeout=10)
             assert all(p.status() == psutil.STATUS_ZOMBIE for p in alive)
             assert process.wait(150) == 0, log.read_text()
         assert two.guest() == [], "told to stop, it has ended its guest"

@@ -154,6 +154,10 @@ STATE = "cat /sys/kernel/sched_ext/state"
 RESIDUE = (
     "ls -d /sys/fs/bpf/scxlab* /sys/fs/cgroup/scxlab*/ /run/scxlab/*.json 2>/dev/null"
 )
+#: Until the workload's group has processes.
+UNTIL_LOADED = (
+    "until grep -qs . /sys/fs/cgroup/scxlab-load-*/cgroup.procs; do sleep 0.05; done"
+)
 AGENT = "cut -d: -f2 /run/scxlab/agent.json | cut -d, -f1"
 
 
@@ -214,6 +218,7 @@ def test_after_sigkill_of_runner_and_agent_all_is_restored(host: Host) -> None:
     """The runner, then the agent of the one that goes on where that stopped."""
     first = host.start("run", "killed", True, SHORTER)
     host.until_in_charge(CONTROL)
+    host.kill(first, signal.SIGSTOP)  # so that it does not end before it is killed
     assert host.console_level() == 1
     code, said = host.wait(host.start("system", "reset"))
     assert code == 2, "not under a running experiment"
@@ -225,9 +230,9 @@ def test_after_sigkill_of_runner_and_agent_all_is_restored(host: Host) -> None:
 
     second = host.start("run", "killed", True, SHORTER)
     host.until_in_charge(CONTROL)
+    host.kill(int(host.shell(AGENT)))
     said = (host.share / "said").read_text()
     assert "killed: console-level: /proc/sys/kernel/printk is 4 again" in said
-    host.kill(int(host.shell(AGENT)))
     code, said = host.wait(second)
     assert code == 0, said
     assert "LOST: the agent died: it got SIGKILL" in said
@@ -244,7 +249,7 @@ def test_an_ejection_is_told_and_an_interrupt_leaves_nothing(host: Host) -> None
     two = {**SHORTER, "iterations": 2}
     pid = host.start("run", "stopped", True, two)
     host.until_in_charge(CONTROL)
-    host.shell("sleep 1; echo S > /proc/sysrq-trigger")
+    host.shell(f"{UNTIL_LOADED}; echo S > /proc/sysrq-trigger")
     host.until_in_charge("")
     host.until_in_charge(CONTROL)
     host.kill(pid, signal.SIGTERM)

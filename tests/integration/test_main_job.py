@@ -112,7 +112,8 @@ def test_stopped_in_the_middle_nothing_is_left_and_nothing_lost(
     assert process.returncode == {signal.SIGKILL: -9, signal.SIGINT: 130}[number], said
     _, alive = psutil.wait_procs(children, timeout=10)
     assert all(p.status() == psutil.STATUS_ZOMBIE for p in alive)
-    assert hashes() == before
+    # The run may have come to its end before the signal
+    assert {p: h for p, h in hashes().items() if p in before} == before
     mounts = Path("/proc/self/mounts").read_text()
     assert "labroot" not in mounts
 
@@ -123,16 +124,17 @@ def test_killed_at_a_step_of_the_guest_nothing_is_left_and_nothing_lost(
 ) -> None:
     before = hashes()
     process = start(*RUN, kill_at=step)
-    said = process.communicate(timeout=60)[0]
+    said = process.communicate(timeout=180)[0]
     assert process.returncode == -signal.SIGKILL, said
     assert hashes() == before
 
 
 def test_the_same_command_goes_on_and_aggregate_tells(root: LabRoot) -> None:
-    before = hashes()
+    before, done = hashes(), len(finished())
+    assert done >= 2
     code, said = invoke(*RUN)
     assert code == 0, said
-    assert "2 done before" in said
+    assert f"{done} done before" in said
     assert {p: h for p, h in hashes().items() if p in before} == before
     results = list(Experiment(RESULTS / NAME).results())
     assert [r.outcome for r in results] == [Outcome.OK] * 4
@@ -167,10 +169,7 @@ def test_a_second_runner_is_refused() -> None:
     shutil.rmtree(RESULTS / NAME)
     first = start(*RUN)
     try:
-        deadline = time.monotonic() + 60
-        while not (RESULTS / NAME / ".vm").exists():
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
+        wait_for(first, (RESULTS / NAME / ".vm").exists)
         code, said = invoke(*RUN)
         assert code == 2
         assert f"is being run by process {first.pid} " in said

@@ -51,7 +51,7 @@ def test_the_default_samplers_measure_a_control_run(control_run: Ran) -> None:
     assert sum(waits["count"]) == table["latency_count"].sum()
     assert sum(waits["count"]) > last["forks"]
     measured = table.dropna(subset=["latency_p50_us"])
-    assert len(measured) >= 10
+    assert len(measured) > 0.5 * len(table)
     ordered = measured[[f"latency_{q}_us" for q in ("p50", "p90", "p99")]]
     assert (ordered.diff(axis=1).iloc[:, 1:] >= 0).all(axis=None)
     found = {m["name"]: m["value"] for m in result["metrics"]}
@@ -105,7 +105,9 @@ def test_without_samplers_there_are_only_deadlines(lab: Lab) -> None:
     result, out_dir = lab.run("custom-churn", lab.scheduler(), 2, 1.0, (), **CHURN)
     assert result["outcome"] == "OK", result["reason"]
     table = samples(out_dir)
-    assert list(table["timestamp"].round()) == [0, 1, 2]
+    assert len(table) + result["facts"]["missed_deadlines"] == 3
+    assert table["timestamp"].is_monotonic_increasing
+    assert table["timestamp"].iloc[-1] >= 2
     assert table.drop(columns="timestamp").isna().all(axis=None)
     assert result["facts"]["load_cpu_s"] > 0
 
@@ -117,7 +119,7 @@ def test_an_interval_shorter_than_a_sample_misses_deadlines(lab: Lab) -> None:
     missed = result["facts"]["missed_deadlines"]
     assert missed > 100
     assert len(table) + missed == pytest.approx(1 / 0.0002 + 1, abs=1)
-    assert table["timestamp"].iloc[-1] == pytest.approx(1, abs=0.2)
+    assert table["timestamp"].iloc[-1] > 0.999
 
 
 def test_an_ejection_between_samples_ends_the_run_and_nothing_else(lab: Lab) -> None:

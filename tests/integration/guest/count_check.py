@@ -19,8 +19,6 @@ from experiments.model import Metric, Parameter, Round, RunSpec
 
 FORKS = 60
 MOMENTS = 3
-#: Longer than the interval of the samples, so that one falls into every pause.
-PAUSE_S = 0.6
 
 
 class CountCheck:
@@ -78,15 +76,15 @@ def main(duration_s: int) -> None:
         return len(set(bpf.walk_keys(fd, key_size)))
 
     found = []
-    for _ in range(MOMENTS):
+    for moment in range(1, MOMENTS + 1):
         for _ in range(FORKS):
             os.waitpid(os.posix_spawn("/bin/true", ["true"], {}), 0)
         before = walk()
         begin = time.monotonic() - start
-        time.sleep(PAUSE_S)
+        # All that is left of the moment's share of the run
+        time.sleep(max(0.0, duration_s * moment / MOMENTS - begin))
         end = time.monotonic() - start
         found.append((begin, before, end, walk()))
-    time.sleep(max(0.0, start + duration_s - time.monotonic()))
     print(json.dumps(found))
 
 

@@ -33,7 +33,7 @@ class End:
         self.line = Line(
             cast("subprocess.Popen[bytes]", process),
             "agent",
-            lambda: "it got SIGKILL",
+            lambda who: f"{who} got SIGKILL",
             cast("dict[str, subprocess.Popen[bytes]]", needs),
         )
 
@@ -60,14 +60,14 @@ def test_events_come_whole_and_noise_is_skipped(end: End) -> None:
 
 
 def test_silence_has_an_end(end: End) -> None:
-    with pytest.raises(BackendLost, match="the agent went silent: it got SIGKILL"):
+    with pytest.raises(BackendLost, match="the agent went silent: agent got SIGKILL"):
         [*end.line.serve("/x", 0.05)]
 
 
 def test_a_dead_agent_is_told_in_its_last_words(end: End) -> None:
     end.events.write(b'{"event": "ti')
     end.events.close()
-    with pytest.raises(BackendLost, match="the agent died: it got SIGKILL"):
+    with pytest.raises(BackendLost, match="the agent died: agent got SIGKILL"):
         end.line.event(5)
     end.jobs.close()
     with pytest.raises(BackendLost, match="died"):
@@ -85,7 +85,9 @@ def test_without_what_it_needs_the_line_is_dead_at_once() -> None:
     assert end.line.event(5) == {"event": "tick"}
     os.kill(pid, signal.SIGKILL)
     began = time.monotonic()
-    with pytest.raises(HelperLost, match="the agent lost its file server"):
+    with pytest.raises(
+        HelperLost, match="lost its file server, which ended: file server got"
+    ):
         end.line.event(60)
     assert time.monotonic() - began < 30
     os.waitpid(pid, 0)
@@ -99,7 +101,7 @@ def test_what_it_needs_may_die_of_its_death() -> None:
         os._exit(0)
     end = End(needed=pid)
     threading.Timer(0.2, end.events.close).start()
-    with pytest.raises(BackendLost, match="the agent died: it got SIGKILL"):
+    with pytest.raises(BackendLost, match="the agent died: agent got SIGKILL"):
         end.line.event(60)
     os.waitpid(pid, 0)
     end.close()

@@ -169,11 +169,14 @@ def test_the_machines_own_root_is_made_up_in_memory(tmp_path: Path) -> None:
 
 def test_a_closed_terminal_is_an_interrupt() -> None:
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # The tests themselves may be run under nohup
+    of_terminal = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     try:
         with pytest.raises(KeyboardInterrupt), host._hang_up_is_interrupt():
             os.kill(os.getpid(), signal.SIGHUP)
         assert signal.getsignal(signal.SIGHUP) is signal.SIG_DFL
     finally:
+        signal.signal(signal.SIGHUP, of_terminal)
         signal.signal(signal.SIGTERM, before)
 
 

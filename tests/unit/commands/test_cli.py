@@ -46,8 +46,11 @@ def invoke(monkeypatch: pytest.MonkeyPatch, line: str) -> int:
         ("import", 2, "directory"),
         ("bench everything", 2, "unknown bench 'everything'"),
         ("run --duration", 2, "--duration needs a value"),
-        ("resume", 2, "experiment"),
-        ("verify", 2, "experiment"),
+        ("status --experiment", 2, "--experiment needs a value"),
+        ("status --jsn", 2, "unknown flag '--jsn'; did you mean '--json'"),
+        ("status one --jsn", 2, "unknown flag '--jsn'"),
+        ("verify one two", 2, "unknown task 'two'"),
+        ("compare one", 2, "'b'"),
         ("system", 2, "action"),
         ("system tuen", 2, "unknown action 'tuen'; did you mean 'tune'"),
     ],
@@ -91,7 +94,10 @@ def test_the_list_names_everything(
         assert name in said
 
 
-@pytest.mark.parametrize("line", ["aggregate", "status", "verify e", "resume e"])
+@pytest.mark.parametrize(
+    "line",
+    ["aggregate", "aggregate e", "status", "status --experiment e", "verify", "resume"],
+)
 def test_no_experiment_yet(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -101,6 +107,46 @@ def test_no_experiment_yet(
     monkeypatch.setattr(paths, "RESULTS", tmp_path)
     assert invoke(monkeypatch, line) == 2
     assert "invoke run" in capsys.readouterr().err
+
+
+OF_AN_EXPERIMENT = {
+    "aggregate": (cli.analyses, "aggregate"),
+    "status": (cli.analyses, "status"),
+    "verify": (cli.analyses, "verify"),
+    "resume": (cli, "resume"),
+}
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [("", None), ("this", "this"), ("--experiment this", "this"), ("list", "list")],
+)
+@pytest.mark.parametrize("task", OF_AN_EXPERIMENT)
+def test_the_name_of_an_experiment_with_and_without_its_flag_or_left_away(
+    monkeypatch: pytest.MonkeyPatch, task: str, words: str, name: str | None
+) -> None:
+    asked = []
+    monkeypatch.setattr(*OF_AN_EXPERIMENT[task], lambda name, *rest: asked.append(name))
+    assert invoke(monkeypatch, f"{task} {words}") == 0
+    assert asked == [name]
+
+
+@pytest.mark.parametrize("task", [*OF_AN_EXPERIMENT, "compare", "run"])
+def test_every_task_has_its_help(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    task: str,
+) -> None:
+    assert invoke(monkeypatch, f"{task} --help") == 0
+    assert f"[--core-opts] {task}" in capsys.readouterr().out
+
+
+def test_flags_go_with_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr(cli.analyses, "status", lambda *with_: asked.append(with_))
+    for line in ("status --json this", "status this --json", "status --json"):
+        assert invoke(monkeypatch, line) == 0
+    assert asked == [("this", True), ("this", True), (None, True)]
 
 
 def test_prior_results_are_imported_and_aggregated(

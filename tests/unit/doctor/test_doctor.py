@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -22,6 +23,7 @@ from experiments.doctor.check import (
 )
 from experiments.doctor.diagnose import Diagnosis
 from experiments.doctor.stale_files import Leftover
+from experiments.plan.config import Config
 from tests.unit.commands.test_cli import invoke
 
 REMEDY = "apt-get install " + "a-very-long-name-of-a-package" * 4
@@ -186,6 +188,8 @@ def test_every_line_of_the_doctor_has_a_name_of_its_own() -> None:
         ("doctor --sched scx_simple --json", "leave --sched away"),
         ("doctor --sched scx_simple --fix", "leave --sched away"),
         ("doctor --cleanup scan", "give --sched"),
+        ("doctor --include .", "give --sched"),
+        ("doctor --sched scx_simple --include /absent", "--include /absent: there is"),
         ("doctor --sched scx_simpel", "did you mean 'scx_simple'"),
     ],
 )
@@ -197,6 +201,22 @@ def test_flags_that_do_not_go_together(
 ) -> None:
     assert invoke(monkeypatch, line) == 2
     assert words in capsys.readouterr().err
+
+
+def test_a_scheduler_is_tried_with_headers_from_several_directories(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    tried: list[Config] = []
+
+    def diagnose(config: Config) -> list[Diagnosis]:
+        tried.append(config)
+        return [Diagnosis("x/control", "OK", "", "")]
+
+    monkeypatch.setattr(doctor.diagnose, "diagnose", diagnose)
+    (tmp_path / "more").mkdir()
+    flags = f"--include {tmp_path} --include {tmp_path / 'more'}"
+    assert invoke(monkeypatch, f"doctor --sched scx_simple {flags}") == 0
+    assert tried[0].include == (tmp_path, tmp_path / "more")
 
 
 def test_a_scheduler_is_tried_as_before(

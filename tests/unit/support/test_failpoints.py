@@ -7,6 +7,7 @@ same with a real kernel.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import random
 import re
@@ -57,11 +58,18 @@ class Recording(FakeBackend):
 
 
 @pytest.fixture(autouse=True)
-def nothing_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
+def tools(
+    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """Return a directory with one tool, which stands in for all that is built."""
+    directory = tmp_path_factory.mktemp("bin")
+    (directory / "custom-churn").write_text("a program")
     monkeypatch.setattr(run, "build_all", lambda *made_from: {})
     monkeypatch.setattr(run.facts, "machine", lambda project: {})
     monkeypatch.setattr(paths, "BIN", Path(__file__).parent)
+    monkeypatch.setattr(run, "BIN", directory)
     monkeypatch.setattr(registry, "backend", lambda name: Recording)
+    return directory
 
 
 def forked(where: Path, settings: Config = SETTINGS) -> int:
@@ -110,6 +118,13 @@ def check_done(where: Path) -> None:
     assert outline(experiment) == [
         (spec.run_id, Outcome.OK, 1) for spec in experiment.manifest().specs
     ]
+
+
+def test_tools_are_files_and_no_directories(tools: Path) -> None:
+    (tools / "__pycache__").mkdir()
+    (tools / ".hidden").touch()
+    known = run.prepare(SETTINGS).facts
+    assert known["tools"] == {"custom-churn": hashlib.sha256(b"a program").hexdigest()}
 
 
 def test_every_step_is_somewhere_in_the_code_exactly_once() -> None:

@@ -5,7 +5,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import signal
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
@@ -16,7 +21,7 @@ from experiments.labroot.kernel_image import Kernel
 from experiments.labroot.root import LabRoot
 from experiments.model import BuiltObject
 from experiments.vm import accel
-from experiments.vm.guest import Shape, qemu_argv
+from experiments.vm.guest import Guest, Shape, qemu_argv
 
 
 def built(path: Path) -> BuiltObject:
@@ -49,6 +54,49 @@ def test_tcg_has_a_thread_for_each_cpu() -> None:
     assert argv[argv.index("-accel") + 1] == "tcg,thread=multi"
     assert argv[argv.index("-smp") + 1] == "4"
     assert "-no-reboot" in argv, "a panic has to end QEMU"
+
+
+OLD_UNSHARE = "unshare: sigprocmask unblock failed: Invalid argument\n"
+
+
+def dead(
+    tmp_path: Path, code: int, qemu_log: str = "", console: str = ""
+) -> Callable[[str], str]:
+    """Return what is said of a guest whose programs ended with `code`."""
+    ended = SimpleNamespace(wait=lambda seconds: code, poll=lambda: code)
+    guest = object.__new__(Guest)
+    guest._run_dir = tmp_path
+    programs = ("qemu", "virtiofsd-rootfs", "virtiofsd-share")
+    guest._processes = dict.fromkeys(programs, cast("subprocess.Popen[bytes]", ended))
+    for program in programs:
+        (tmp_path / f"{program}.log").write_text(qemu_log)
+    (tmp_path / "console.log").write_text(console)
+    return guest.last_words
+
+
+@pytest.mark.parametrize(("code", "log"), [(-signal.SIGKILL, ""), (1, OLD_UNSHARE)])
+def test_who_was_killed_is_said_with_the_signal(
+    code: int, log: str, tmp_path: Path
+) -> None:
+    words = dead(tmp_path, code, log, console="the last line of the console")
+    assert words("guest").startswith("qemu got SIGKILL, which the kernel sends when")
+    assert words("file server of the root").startswith("virtiofsd-rootfs got SIGKILL")
+    assert words("file server of the share").startswith("virtiofsd-share got SIGKILL")
+
+
+def test_a_crash_of_qemu_has_its_signal(tmp_path: Path) -> None:
+    assert dead(tmp_path, -signal.SIGSEGV)("guest") == "qemu got SIGSEGV"
+
+
+def test_a_panic_is_told_before_how_qemu_ended(tmp_path: Path) -> None:
+    words = dead(tmp_path, 0, console="x\nKernel panic - not syncing: y\nz\n")
+    assert words("guest") == "Kernel panic - not syncing: y"
+
+
+def test_who_ended_by_itself_is_told_in_its_words(tmp_path: Path) -> None:
+    assert dead(tmp_path, 1, "qemu: no such device\n")("guest").endswith("such device")
+    assert dead(tmp_path, 0, console="a\nb\n")("guest") == "a\nb"
+    assert dead(tmp_path, 0)("guest") == "qemu left no message"
 
 
 def test_the_guest_gets_the_agent_and_nothing_else(tmp_path: Path) -> None:
