@@ -9,10 +9,7 @@ from invoke.tasks import task
 
 try:
     from experiments.commands import bench as benches
-    from experiments.commands import calibrate as studies
-    from experiments.commands import cli
-    from experiments.commands import cluster as clusters
-    from experiments.commands import results as analyses
+    from experiments.commands import calibrate, cli, cluster, results
     from experiments.commands import system as machine
     from experiments.commands.cli import guarded
 except ModuleNotFoundError as absent:  # nothing can be shown, not even by doctor
@@ -152,21 +149,21 @@ def worker(
     directory: str | None = None,
 ) -> None:
     """Be a host of a cluster: do blocks for `invoke run --on`, until it is ended."""
-    clusters.worker(scheduler, name, directory)
+    cluster.worker(scheduler, name, directory)
 
 
 @task(positional=["experiment"], help={"experiment": _NEWEST, **_JSON})
 @guarded
 def status(c: Context, experiment: str | None = None, json: bool = False) -> None:
     """How far an experiment is, who runs it, and how long it will take."""
-    analyses.status(experiment, json)
+    results.status(experiment, json)
 
 
 @task(positional=["experiment"], help={"experiment": _NEWEST, **_JSON})
 @guarded
 def verify(c: Context, experiment: str | None = None, json: bool = False) -> None:
     """Check every file of an experiment against what was finished."""
-    analyses.verify(experiment, json)
+    results.verify(experiment, json)
 
 
 @task(
@@ -176,7 +173,7 @@ def verify(c: Context, experiment: str | None = None, json: bool = False) -> Non
 @guarded
 def aggregate(c: Context, experiment: str | None = None) -> None:
     """Statistics, verdicts, plots and the report of an experiment."""
-    analyses.aggregate(experiment)
+    results.aggregate(experiment)
 
 
 @task(
@@ -190,7 +187,7 @@ def aggregate(c: Context, experiment: str | None = None) -> None:
 @guarded
 def compare(c: Context, a: str, b: str, fail_on: str | None = None) -> None:
     """Set an experiment against another: two kernels, two versions of a scheduler."""
-    analyses.compare(a, b, fail_on)
+    results.compare(a, b, fail_on)
 
 
 @task(
@@ -203,7 +200,7 @@ def compare(c: Context, a: str, b: str, fail_on: str | None = None) -> None:
 @guarded
 def import_(c: Context, directory: str, experiment: str | None = None) -> None:
     """Results of the map clean-up automation, as an experiment: not proved."""
-    analyses.import_(directory, experiment)
+    results.import_(directory, experiment)
 
 
 @task(
@@ -253,7 +250,7 @@ def ledger(
 ) -> None:
     """Measure what each sampler costs the workload, on this machine."""
     cli.study(
-        studies.ledger,
+        calibrate.ledger,
         dry_run=dry_run,
         schedulers=sched,
         workloads=workload,
@@ -286,7 +283,7 @@ def noise(
 ) -> None:
     """Measure the noise of this machine, and what effects it lets one see."""
     cli.study(
-        studies.noise,
+        calibrate.noise,
         dry_run=dry_run,
         schedulers=sched,
         workloads=workload,

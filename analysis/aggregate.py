@@ -18,9 +18,8 @@ from rich.text import Text
 
 from analysis.compare.within_experiment import EQUIVALENT
 from analysis.load.frames import load
-from analysis.report import figures, tables
+from analysis.report import figures, junit, tables
 from analysis.report import html as report
-from analysis.report import junit as ci
 from analysis.verdicts import findings
 from analysis.verdicts.findings import Findings
 from analysis.verdicts.workload_pace import HOLDS
@@ -97,7 +96,7 @@ def _write(done: Aggregated, drawn: list[figures.Drawn]) -> None:
         done.data, done.summary, done.comparisons, done.verdicts, done.memory
     )
     atomic_write(folder / "summary.md", text)
-    xml = ci.junit(folder.name, done.verdicts, done.data.runs)
+    xml = junit.junit(folder.name, done.verdicts, done.data.runs)
     atomic_write(folder / "junit.xml", xml)
     _write_plots(folder / "plots", drawn)
     atomic_write(done.report, report.render(done, drawn))

@@ -27,8 +27,7 @@ from analysis.compare.within_experiment import (
 from analysis.load.frames import load
 from analysis.load.measures import TIMES
 from analysis.load.tidy import per_run, tidy
-from analysis.stats import estimators as stats
-from analysis.stats import significance
+from analysis.stats import estimators, significance
 from experiments.store.experiment import Experiment
 from experiments.store.schema import Manifest
 
@@ -138,8 +137,8 @@ class _Draft(NamedTuple):
     """A change that is yet to be judged, and the values it is one of."""
 
     change: Change
-    a: stats.Array
-    b: stats.Array
+    a: estimators.Array
+    b: estimators.Array
 
 
 def changes(a: pd.DataFrame, b: pd.DataFrame) -> list[Change]:
@@ -169,7 +168,7 @@ def _draft(rows_a: pd.DataFrame, rows_b: pd.DataFrame) -> _Draft:
     a, b = (rows["value"].to_numpy(dtype=float) for rows in (rows_a, rows_b))
     is_ratio = bool((a > 0).all() and (b > 0).all())
     at_a, at_b = (np.log(a), np.log(b)) if is_ratio else (a, b)
-    interval = stats.welch_interval(at_a, at_b)
+    interval = estimators.welch_interval(at_a, at_b)
     shown = np.exp(interval) if is_ratio else interval
     estimate, low, high = map(_or_none, shown)
     first = {k: str(rows_a[k].iloc[0]) for k in (*_ARM, *_METRIC)}
@@ -184,8 +183,8 @@ def _draft(rows_a: pd.DataFrame, rows_b: pd.DataFrame) -> _Draft:
         lower_is_better=None if lower is None or pd.isna(lower) else bool(lower),
         n_a=len(a),
         n_b=len(b),
-        a=_or_none(stats.summarise(a).median),
-        b=_or_none(stats.summarise(b).median),
+        a=_or_none(estimators.summarise(a).median),
+        b=_or_none(estimators.summarise(b).median),
         kind="ratio" if is_ratio else "difference",
         estimate=estimate,
         ci_low=low,
@@ -223,7 +222,7 @@ def _is_equivalent(draft: _Draft) -> bool:
     """Two one-sided tests at 5 %, as for the blocks of one experiment."""
     if draft.change.kind != "ratio":
         return False
-    _, low, high = stats.welch_interval(draft.a, draft.b, level=0.90)
+    _, low, high = estimators.welch_interval(draft.a, draft.b, level=0.90)
     return bool(-np.log1p(MARGIN) < low and high < np.log1p(MARGIN))
 
 

@@ -17,7 +17,7 @@ import pandas as pd
 from rich.table import Table
 from rich.text import Text
 
-from analysis.compare import same_machine as machine
+from analysis.compare import same_machine
 from analysis.compare.within_experiment import Comparison, compare
 from analysis.load.frames import Data, load
 from analysis.load.measures import DASH, number
@@ -138,5 +138,7 @@ def read_noise(experiment: Experiment) -> Noise:
 
 def newest_noise(results: Path, facts: Mapping[str, Any]) -> Noise | None:
     """That of the last A/A experiment on the machine of `facts`; None without any."""
-    found: Iterator[Noise] = map(read_noise, machine.newest(results, facts, PREFIX))
+    found: Iterator[Noise] = map(
+        read_noise, same_machine.newest(results, facts, PREFIX)
+    )
     return next((noise for noise in found if not noise.table.empty), None)

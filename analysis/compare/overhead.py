@@ -18,7 +18,7 @@ import pandas as pd
 from rich.table import Table
 from rich.text import Text
 
-from analysis.compare import same_machine as machine
+from analysis.compare import same_machine
 from analysis.compare.within_experiment import Comparison, compare
 from analysis.load.frames import Data, load
 from analysis.load.measures import DASH, change
@@ -125,7 +125,7 @@ def newest_ledger(results: Path, facts: Mapping[str, Any]) -> Ledger | None:
 
     None when there is none.
     """
-    for experiment in machine.newest(results, facts, PREFIX):
+    for experiment in same_machine.newest(results, facts, PREFIX):
         if not (ledger := read_ledger(experiment)).table.empty:
             return ledger
     return None

@@ -19,8 +19,7 @@ import pandas as pd
 
 from analysis.load.frames import Data
 from analysis.load.measures import COMPARED, TIMES, number, plural, quantity
-from analysis.stats import estimators as stats
-from analysis.stats import significance
+from analysis.stats import estimators, significance
 from analysis.stats.confidence_sequence import confidence_sequence
 from experiments.model import CONTROL, TEST
 
@@ -164,7 +163,7 @@ class _Draft(NamedTuple):
     """A comparison that is yet to be judged, and its differences, one a block."""
 
     comparison: Comparison
-    differences: stats.Array
+    differences: estimators.Array
 
 
 def _of_group(
@@ -187,9 +186,9 @@ def _one(
 ) -> _Draft:
     rows = rows[np.isfinite(rows["value"].to_numpy(dtype=float))]
     arms = {v: rows[rows["variant"] == v] for v in (CONTROL, group.variant)}
-    control, test = (stats.summarise(_values(arm)) for arm in arms.values())
+    control, test = (estimators.summarise(_values(arm)) for arm in arms.values())
     kind, differences = _paired(*arms.values())
-    interval = _interval(kind, stats.t_interval(differences))
+    interval = _interval(kind, estimators.t_interval(differences))
     lower = rows["lower_is_better"].iloc[0] if len(rows) else None
     lower = None if lower is None or pd.isna(lower) else bool(lower)
     comparison = Comparison(
@@ -212,11 +211,11 @@ def _one(
     return _Draft(comparison, differences)
 
 
-def _values(rows: pd.DataFrame) -> stats.Array:
+def _values(rows: pd.DataFrame) -> estimators.Array:
     return rows["value"].to_numpy(dtype=float)
 
 
-def _paired(control: pd.DataFrame, test: pd.DataFrame) -> tuple[str, stats.Array]:
+def _paired(control: pd.DataFrame, test: pd.DataFrame) -> tuple[str, estimators.Array]:
     """The kind of the comparison, and the differences of the blocks that have both.
 
     For ratios they are those of the logarithms.
@@ -233,9 +232,9 @@ def _paired(control: pd.DataFrame, test: pd.DataFrame) -> tuple[str, stats.Array
     return "difference", b - a
 
 
-def _interval(kind: str, interval: stats.Interval) -> stats.Interval:
+def _interval(kind: str, interval: estimators.Interval) -> estimators.Interval:
     """Of differences, as one of what they are differences of."""
-    return stats.Interval(*np.exp(interval)) if kind == "ratio" else interval
+    return estimators.Interval(*np.exp(interval)) if kind == "ratio" else interval
 
 
 # --- what the differences mean --------------------------------------------------------
@@ -291,7 +290,7 @@ def _direction(
 def _is_equivalent(draft: _Draft, ends: tuple[float, float] | None) -> bool:
     if draft.comparison.kind != "ratio" or len(draft.differences) < 2:
         return False
-    low, high = ends or stats.t_interval(draft.differences, level=0.90)[1:]
+    low, high = ends or estimators.t_interval(draft.differences, level=0.90)[1:]
     return bool(-np.log1p(MARGIN) < low and high < np.log1p(MARGIN))
 
 

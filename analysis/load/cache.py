@@ -25,8 +25,7 @@ from pydantic import TypeAdapter
 from analysis.load.records import CURVE, Drawable, Record, Said
 from analysis.load.run_facts import Histogram
 from experiments import model, paths
-from experiments.store import experiment as results
-from experiments.store import schema as stored
+from experiments.store import experiment, schema
 
 _T = TypeVar("_T")
 _SAID = TypeAdapter(Said)
@@ -46,7 +45,7 @@ _PATIENCE_S = 60
 
 def _sources() -> list[Path]:
     """Whatever a record may depend on: the analysis, and the forms it reads."""
-    forms = [Path(str(module.__file__)) for module in (model, results, stored)]
+    forms = [Path(str(module.__file__)) for module in (model, experiment, schema)]
     return [*sorted((paths.PROJECT / "analysis").rglob("*.py")), *forms]
 
 

@@ -13,8 +13,7 @@ from analysis.compare.noise import Noise
 from analysis.compare.within_experiment import BETTER, WORSE, Comparison
 from analysis.load.frames import EVICTION_RATE, Data
 from analysis.load.measures import KEYS, TIMES, number, plural, quantity, slug
-from analysis.report import effect_figures, plots
-from analysis.report import latency_plot as latency
+from analysis.report import effect_figures, latency_plot, plots
 from experiments.model import CONTROL
 
 
@@ -68,7 +67,7 @@ def draw(
 ) -> list[Drawn]:
     """The figures of every scheduler x workload that has data."""
     drawn: list[Drawn] = []
-    waits = latency.histograms(data)
+    waits = latency_plot.histograms(data)
     keys = ["scheduler", "workload"]
     for (scheduler, workload), samples in data.curves.groupby(keys, sort=True):
         where = str(scheduler), str(workload)
@@ -119,7 +118,7 @@ def _latency(
     finding = _medians(p99, "p99 of the wait for a CPU", "us") if len(p99) else counted
     legend = f"{counted}; thin line: a run, thick line: all runs"
     text = plots.Text(finding, _basis(data, where, here, legend))
-    yield _drawn(where, "latency", text, latency.draw(here, text))
+    yield _drawn(where, "latency", text, latency_plot.draw(here, text))
 
 
 def _at(frame: pd.DataFrame, where: tuple[str, str]) -> pd.DataFrame:

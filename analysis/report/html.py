@@ -23,8 +23,7 @@ from markupsafe import Markup
 from analysis.compare.within_experiment import BETTER, WORSE, Comparison, Group, costs
 from analysis.load.frames import Data
 from analysis.load.measures import MEASURES, Measure, column, number
-from analysis.report import plots
-from analysis.report import runs_table as run_table
+from analysis.report import plots, runs_table
 from analysis.report.figures import Drawn
 from analysis.verdicts.criteria import Verdict
 from analysis.verdicts.findings import Findings
@@ -114,8 +113,8 @@ def render(found: Findings, drawn: Sequence[Drawn]) -> str:
         comparisons=found.comparisons,
         summary_head=[(m.label, m.unit) for m in measures] + _workload_metrics(data),
         summary_rows=list(_summary_rows(data, found.summary, measures)),
-        run_head=run_table.HEADING,
-        run_rows=list(run_table.rows(data, found.runs.head(MOST_RUNS))),
+        run_head=runs_table.HEADING,
+        run_rows=list(runs_table.rows(data, found.runs.head(MOST_RUNS))),
         facts=_flat(data.manifest.facts),
         config=json.dumps(data.manifest.config, indent=1, default=str),
         boots=[json.dumps(b, default=str) for b in data.manifest.boots],

@@ -25,7 +25,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from analysis.stats import estimators as stats
+from analysis.stats import estimators
 from experiments.model import CONTROL, DEFAULT
 
 #: Ink and paper of the files; a page that inlines them replaces both by its own.
@@ -161,7 +161,7 @@ def _metric_panel(axes: Axes, values: pd.DataFrame, order: Sequence[str]) -> Non
     axes.set_ylim(len(order) - 0.4, -0.6)
 
 
-def _around(values: stats.Array) -> tuple[float, float]:
+def _around(values: estimators.Array) -> tuple[float, float]:
     """Limits that show the values, but never blow up noise of less than 10 %."""
     low, high = float(values.min()), float(values.max())
     pad = max(0.15 * (high - low), 0.1 * max(abs(low), abs(high)), 1e-9)
@@ -210,7 +210,9 @@ def _medians(
     """Draw them; where each of them ends on the y axis."""
     ends = {}
     for i, variant in enumerate(palette):
-        time_s, middle = stats.median_curve(data[data["variant"] == variant], column)
+        time_s, middle = estimators.median_curve(
+            data[data["variant"] == variant], column
+        )
         if len(middle):
             dash: Any = DASHES[i % len(DASHES)]
             axes.plot(

@@ -15,9 +15,9 @@ from statsmodels.stats.power import TTestPower
 
 from analysis.compare.within_experiment import MARGIN
 from analysis.stats.power import power_of
-from analysis.validation import simulation as simulate
+from analysis.validation import simulation
 from analysis.validation.simulation import Arms, World, Wrong
-from analysis.verdicts import criteria as verdicts
+from analysis.verdicts import criteria
 
 ALPHA = 0.05
 CONTRAST, LIMIT = "contrast: ", "limit: "
@@ -60,15 +60,15 @@ def cases() -> list[Case]:
 
 
 def _arms(world: World, judged: Callable[[Arms], Wrong]) -> Claim:
-    return lambda n, rng: judged(simulate.draw(world, n, rng))
+    return lambda n, rng: judged(simulation.draw(world, n, rng))
 
 
 def _differs(arms: Arms) -> Wrong:
-    return simulate.differs(simulate.directions(arms))
+    return simulation.differs(simulation.directions(arms))
 
 
 def _is(direction: str) -> Callable[[Arms], Wrong]:
-    return lambda arms: (simulate.directions(arms) == direction).any(axis=1)
+    return lambda arms: (simulation.directions(arms) == direction).any(axis=1)
 
 
 def _no_effect() -> list[Case]:
@@ -78,10 +78,10 @@ def _no_effect() -> list[Case]:
         "no effect, few blocks": World(blocks=3),
         "no effect, a lost run": World(loses_a_run=True),
         "no effect, a lost run of few": World(blocks=4, loses_a_run=True),
-        "no effect, Student t (2 degrees)": World(noise=simulate.student),
-        "no effect, Student t, few blocks": World(blocks=4, noise=simulate.student),
-        "no effect, lognormal": World(noise=simulate.lognormal),
-        "no effect, lognormal, few blocks": World(blocks=4, noise=simulate.lognormal),
+        "no effect, Student t (2 degrees)": World(noise=simulation.student),
+        "no effect, Student t, few blocks": World(blocks=4, noise=simulation.student),
+        "no effect, lognormal": World(noise=simulation.lognormal),
+        "no effect, lognormal, few blocks": World(blocks=4, noise=simulation.lognormal),
         "no effect, 6 metrics": World(metrics=6),
         "no effect, 6 metrics, few blocks": World(metrics=6, blocks=5),
         "no effect, 3 % drift, CV 1 %": drifting,
@@ -114,7 +114,7 @@ def _contrasts() -> list[Case]:
             "differs by Welch's t",
             True,
             before.blocks,
-            _arms(before, simulate.welch_differs),
+            _arms(before, simulation.welch_differs),
         ),
         Case(
             f"{CONTRAST}no effect, looked at after each block",
@@ -122,7 +122,8 @@ def _contrasts() -> list[Case]:
             True,
             MOST_BLOCKS,
             _arms(
-                World(blocks=MOST_BLOCKS), lambda a: simulate.ever_differs(a, config={})
+                World(blocks=MOST_BLOCKS),
+                lambda a: simulation.ever_differs(a, config={}),
             ),
             share=0.1,
         ),
@@ -134,7 +135,7 @@ def _looking() -> list[Case]:
     several = World(blocks=MOST_BLOCKS, metrics=6)
 
     def judged(arms: Arms) -> Wrong:
-        return simulate.ever_differs(arms, simulate.LOOKED_AT)
+        return simulation.ever_differs(arms, simulation.LOOKED_AT)
 
     textbook = power_of(some.sd, some.ratio, MOST_BLOCKS)
     name = "looked at after each block"
@@ -187,20 +188,20 @@ def _slopes(
     blocks: int,
     growth_cv: float,
     tail_sd: float,
-    judged: Callable[[str, simulate.Slopes], Wrong] = simulate.claimed,
+    judged: Callable[[str, simulation.Slopes], Wrong] = simulation.claimed,
 ) -> Claim:
     def claim(n: int, rng: np.random.Generator) -> Wrong:
         growth = GROWTH * (1 + growth_cv * rng.standard_normal((n, blocks)))
         tails = GROWTH * (tail + tail_sd * rng.standard_normal((n, blocks)))
-        found = simulate.slopes(growth, tails)
-        return judged(verdicts.LEVELS_OFF, found)
+        found = simulation.slopes(growth, tails)
+        return judged(criteria.LEVELS_OFF, found)
 
     return claim
 
 
 def _levelling_off() -> list[Case]:
-    margin = verdicts.MARGIN
-    what = verdicts.LEVELS_OFF
+    margin = criteria.MARGIN
+    what = criteria.LEVELS_OFF
     noisy = "slope at the margin, steady, control's growth varies by"
     given = [
         ("slope at the margin", margin, 10, GROWTH_CV, TAIL_SD),
@@ -223,11 +224,11 @@ def _levelling_off() -> list[Case]:
 
 
 def _levelling_off_looked_at() -> Case:
-    judged = simulate.ever_claimed
-    claim = _slopes(verdicts.MARGIN, MOST_BLOCKS, GROWTH_CV, TAIL_SD, judged)
+    judged = simulation.ever_claimed
+    claim = _slopes(criteria.MARGIN, MOST_BLOCKS, GROWTH_CV, TAIL_SD, judged)
     return Case(
         "slope at the margin, looked at after each block",
-        f"{verdicts.LEVELS_OFF}, at any look",
+        f"{criteria.LEVELS_OFF}, at any look",
         True,
         MOST_BLOCKS,
         claim,
@@ -241,12 +242,12 @@ def _single(saw: float, noise: float = 25.0) -> Claim:
 
     def claim(n: int, rng: np.random.Generator) -> Wrong:
         phase = (time_s * 0.137 + rng.uniform(size=(n, 1))) % 1.0
-        entries = verdicts.MARGIN * GROWTH * time_s + saw * phase
+        entries = criteria.MARGIN * GROWTH * time_s + saw * phase
         entries = entries + noise * rng.standard_normal(entries.shape)
-        tail = simulate.within_runs(entries, time_s)
+        tail = simulation.within_runs(entries, time_s)
         growth = [np.full((n, 1), GROWTH)] * 3
-        found = simulate.Slopes(growth, tail)
-        return simulate.claimed(verdicts.LEVELS_OFF, found)
+        found = simulation.Slopes(growth, tail)
+        return simulation.claimed(criteria.LEVELS_OFF, found)
 
     return claim
 
@@ -262,11 +263,11 @@ def _growth() -> list[Case]:
 def _grows(scenario: str, growth: float, blocks: int) -> Case:
     def claim(n: int, rng: np.random.Generator) -> Wrong:
         slopes = growth + TAIL_SD * rng.standard_normal((n, blocks))
-        found = simulate.slopes(GROWTH * slopes, GROWTH * slopes)
-        return simulate.claimed(verdicts.GROWS, found)
+        found = simulation.slopes(GROWTH * slopes, GROWTH * slopes)
+        return simulation.claimed(criteria.GROWS, found)
 
     textbook = None
     if growth:
         size = growth / TAIL_SD
         textbook = TTestPower().power(size, blocks, ALPHA / 2, alternative="larger")
-    return Case(scenario, verdicts.GROWS, not growth, blocks, claim, textbook)
+    return Case(scenario, criteria.GROWS, not growth, blocks, claim, textbook)

@@ -23,10 +23,10 @@ import pandas as pd
 from scipy import stats as scipy_stats
 
 from analysis.compare.within_experiment import BETTER, EQUIVALENT, WORSE, compare
-from analysis.load import run_measures as run_stats
+from analysis.load import run_measures
 from analysis.load.frames import RUN_COLUMNS, Data
 from analysis.load.measures import KEYS, TIDY
-from analysis.stats import estimators as stats
+from analysis.stats import estimators
 from analysis.stats.estimators import Array
 from analysis.verdicts.criteria import judge
 from analysis.verdicts.workload_pace import HOLDS
@@ -296,5 +296,7 @@ def within_runs(entries: Array, time_s: Array) -> list[Array]:
 
     `entries` is experiments x samples.
     """
-    found: list[stats.Interval] = [run_stats.tail_slope(time_s, e) for e in entries]
+    found: list[estimators.Interval] = [
+        run_measures.tail_slope(time_s, e) for e in entries
+    ]
     return [np.array(ends)[:, None] for ends in zip(*found, strict=True)]

@@ -24,7 +24,7 @@ import pandas as pd
 from analysis.compare.within_experiment import Comparison, Group, groups
 from analysis.load.frames import Data
 from analysis.load.measures import number, plural
-from analysis.stats import estimators as stats
+from analysis.stats import estimators
 from analysis.stats.confidence_sequence import confidence_sequence
 from analysis.verdicts.evidence import Evidence, count_runs, gather
 from analysis.verdicts.workload_pace import FAILS, HOLDS, UNDECIDED, judge_pace
@@ -98,7 +98,7 @@ def judge(
     return verdicts
 
 
-def _column(frame: pd.DataFrame, name: str) -> stats.Array:
+def _column(frame: pd.DataFrame, name: str) -> estimators.Array:
     return frame[name].to_numpy(dtype=float)
 
 
@@ -108,22 +108,22 @@ def _over_runs(
     within: tuple[str, str],
     level: float,
     looked_at: bool,
-) -> tuple[stats.Interval, str]:
+) -> tuple[estimators.Interval, str]:
     """The interval over runs, or within the only run; and how it was come by."""
-    (values,) = stats.present(_column(frame, name))
+    (values,) = estimators.present(_column(frame, name))
     percent = f"{100 * level:.0f} %"
     if looked_at:
         text = f"{percent} confidence sequence over {len(values)} runs"
         return confidence_sequence(values, level), text
     if len(values) != 1:
         text = f"{percent} t interval over {len(values)} runs"
-        return stats.t_interval(values, level), text
+        return estimators.t_interval(values, level), text
     row = frame[np.isfinite(_column(frame, name))].iloc[0]
-    interval = stats.Interval(float(values[0]), *(float(row[w]) for w in within))
+    interval = estimators.Interval(float(values[0]), *(float(row[w]) for w in within))
     return interval, f"{percent} Theil-Sen interval within the only run"
 
 
-def _ends(interval: stats.Interval) -> str:
+def _ends(interval: estimators.Interval) -> str:
     return f"{number(interval.low)} to {number(interval.high)}"
 
 
@@ -196,7 +196,7 @@ def _levels_off(e: Evidence) -> _Judgement:
             f"{said}, but it reached max_entries = {number(e.max_entries)} in {full} "
             f"of {plural(len(e.test), 'run')}: its limit, not a cleanup, stops it."
         )
-    growth = stats.summarise(_column(e.control, "growth_entries_per_s")).median
+    growth = estimators.summarise(_column(e.control, "growth_entries_per_s")).median
     if not growth > 0:
         return UNDECIDED, f"{said}; control did not grow, so there is no margin."
     said = (
@@ -207,8 +207,8 @@ def _levels_off(e: Evidence) -> _Judgement:
 
 
 def _beyond_margin(
-    e: Evidence, tail: stats.Interval, margin: float
-) -> tuple[stats.Interval, stats.Interval]:
+    e: Evidence, tail: estimators.Interval, margin: float
+) -> tuple[estimators.Interval, estimators.Interval]:
     """90 % intervals of the tail slope less the margin, and of both added up.
 
     The margin is an estimate as well, and scatters as control's growth does: taken for
@@ -221,18 +221,18 @@ def _beyond_margin(
     if e.looked_at:
         above, below = ((slope + s * growth).to_numpy(float) for s in (-1, 1))
         return confidence_sequence(above, 0.90), confidence_sequence(below, 0.90)
-    g, t = (stats.present(s.to_numpy(float))[0] for s in (growth, slope))
+    g, t = (estimators.present(s.to_numpy(float))[0] for s in (growth, slope))
     if min(len(g), len(t)) < 2:
         low, middle, high = tail.low, tail.estimate, tail.high
         return (
-            stats.Interval(middle - margin, low - margin, high - margin),
-            stats.Interval(middle + margin, low + margin, high + margin),
+            estimators.Interval(middle - margin, low - margin, high - margin),
+            estimators.Interval(middle + margin, low + margin, high + margin),
         )
-    return stats.welch_interval(g, t, 0.90), stats.welch_interval(-g, t, 0.90)
+    return estimators.welch_interval(g, t, 0.90), estimators.welch_interval(-g, t, 0.90)
 
 
 def within_margin(
-    above: stats.Interval, below: stats.Interval, said: str
+    above: estimators.Interval, below: estimators.Interval, said: str
 ) -> tuple[str, str]:
     """Two one-sided tests: status and sentence.
 
@@ -257,10 +257,10 @@ def _evicts(e: Evidence) -> _Judgement:
     return (HOLDS if known else UNDECIDED), said
 
 
-def _evicted(arm: str, evictions: stats.Array) -> str:
+def _evicted(arm: str, evictions: estimators.Array) -> str:
     if len(evictions) == 0:
         return f"{arm} has no run that is data"
-    (known,) = stats.present(evictions)
+    (known,) = estimators.present(evictions)
     if len(known) == 0:
         return f"{arm}'s evictions were not counted"
     some = int((known > 0).sum())

@@ -11,7 +11,7 @@ import pandas as pd
 
 from analysis.compare.within_experiment import Comparison, Group
 from analysis.load.frames import UNNEEDED, Data, is_imported
-from analysis.stats import estimators as stats
+from analysis.stats import estimators
 from experiments.model import CONTROL, Outcome
 
 
@@ -30,7 +30,7 @@ class Evidence:
 
     @property
     def max_entries(self) -> float:
-        return stats.largest(self.planned["max_entries"].to_numpy(dtype=float))
+        return estimators.largest(self.planned["max_entries"].to_numpy(dtype=float))
 
 
 def gather(

@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import IO, Any, NoReturn
 
 from experiments import registry
-from experiments.agent import eviction_check as books
+from experiments.agent import eviction_check
 from experiments.agent.sampling_cost import SamplingCosts
 from experiments.agent.workload_driver import Evidence, RunEnded, drive, load_threads
 from experiments.errors import ExperimentError
@@ -116,7 +116,7 @@ def _measure(job: Job, log: Kmsg, evidence: Evidence, tick: Tick) -> tuple[Metri
         evidence.facts["unload_s"] = round(time.monotonic() - ended, 3)
         # Nothing changes any more, and the samplers still hold the maps
         log.drain()
-        evidence.facts |= books.check(samplers, log.records)
+        evidence.facts |= eviction_check.check(samplers, log.records)
     return (*_metrics(job.spec, workload, evidence.rounds), *evidence.metrics)
 
 

@@ -13,13 +13,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.agent import staging as agent_code
+from experiments.agent import staging
 from experiments.agent.client import Line
 from experiments.agent.workload_driver import END_GRACE_S
 from experiments.errors import ConfigError
 from experiments.model import BuiltObject, Job, Lane, Metric, Outcome, RunResult
 from experiments.store.experiment import Experiment
-from experiments.support import failpoints as faults
+from experiments.support import failpoints
 from experiments.support.files import atomic_write
 
 #: Longest silence of the agent: loading and unloading under a busy emulator included.
@@ -52,9 +52,9 @@ class Share:
         """The agent's code as it was when the experiment was begun here."""
         self.path.mkdir(parents=True, exist_ok=True)
         with _STAGING:
-            if not (self.path / agent_code.CODE).exists():
-                agent_code.stage(self.path)
-        return self.path / agent_code.CODE
+            if not (self.path / staging.CODE).exists():
+                staging.stage(self.path)
+        return self.path / staging.CODE
 
     def missing(
         self, line: Line, experiment: Experiment, jobs: Sequence[Job]
@@ -100,7 +100,7 @@ class Share:
             inside = self._seen(job)
         raw = json.dumps(dataclasses.asdict(inside), default=os.fspath)
         atomic_write(job.out_dir / "job.json", raw)
-        faults.step("job handed over")
+        failpoints.step("job handed over")
         return str(inside.out_dir / "job.json")
 
     def _seen(self, job: Job) -> Job:

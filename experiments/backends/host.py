@@ -23,12 +23,10 @@ from experiments.agent.client import Line
 from experiments.backends._handing import Share
 from experiments.errors import ConfigError, MissingRequirement
 from experiments.kernel import sched_ext
-from experiments.labroot import host_toolchain as tools
-from experiments.labroot import kernel_image
+from experiments.labroot import host_toolchain, kernel_image
 from experiments.labroot.kernel_image import Kernel
 from experiments.labroot.root import LabRoot
-from experiments.machine import consent, settings, tuning
-from experiments.machine import stale_state as host_leftovers
+from experiments.machine import consent, settings, stale_state, tuning
 from experiments.model import ALONE, Job, Lane, RunResult
 from experiments.plan.config import Config
 from experiments.store.experiment import Experiment
@@ -61,7 +59,7 @@ class HostBackend:
             )
         _check_free()
         consent.obtain(yes=False)  # before anything that takes long
-        root = tools.open_tools()
+        root = host_toolchain.open_tools()
         return root, kernel_image.running(root)
 
     def __init__(self, config: Config, root: LabRoot, kernel: Kernel) -> None:
@@ -81,7 +79,7 @@ class HostBackend:
         """
         self._stack.enter_context(_hang_up_is_interrupt())
         self._stack.enter_context(self._tuning.held())
-        for words in (*host_leftovers.clean(), *self._tuning.restore(tuning.OF_RUN)):
+        for words in (*stale_state.clean(), *self._tuning.restore(tuning.OF_RUN)):
             say(f"  left by an invoke that was killed: {words}")
         _check_free()
         self._experiment = experiment
@@ -145,7 +143,7 @@ class HostBackend:
         if self._agent is not None:
             self._agent.close()
             self._agent = None
-            host_leftovers.clean()
+            stale_state.clean()
 
     def close(self) -> None:
         try:
@@ -175,7 +173,7 @@ class _Agent:
                 death_signal="TERM",
             )
         try:
-            host_leftovers.remember(self._process.pid)
+            stale_state.remember(self._process.pid)
             self.line = Line(self._process, "agent", self._last_words)
             self.facts: Mapping[str, Any] = self.line.event(_HELLO_TIMEOUT_S)["facts"]
         except BaseException:
@@ -189,7 +187,7 @@ class _Agent:
         return last_lines(self._log.read_text(errors="replace"), 3) or "no message"
 
     def close(self) -> None:
-        end(self._process, host_leftovers.END_S)
+        end(self._process, stale_state.END_S)
         for stream in (self._process.stdin, self._process.stdout):
             if stream is not None:
                 with contextlib.suppress(BrokenPipeError):

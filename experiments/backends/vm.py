@@ -20,7 +20,7 @@ from experiments.labroot.root import LabRoot
 from experiments.model import ALONE, Job, Lane, Outcome, RunResult
 from experiments.plan.config import Config
 from experiments.store.experiment import Experiment
-from experiments.support import failpoints as faults
+from experiments.support import failpoints
 from experiments.vm import accel
 from experiments.vm.guest import Guest, Shape
 
@@ -112,7 +112,7 @@ class VmBackend:
         if self._lane.cpus:
             said |= {"lane": self._lane.number, "cpus": list(self._lane.cpus)}
         self._boot_number = self._experiment.add_boot(said)
-        faults.step("booted")
+        failpoints.step("booted")
         return guest
 
     def execute(self, job: Job, tick: Callable[[str], None]) -> RunResult:
@@ -126,7 +126,7 @@ class VmBackend:
                 self.renew()
                 self._guest = self._boot()
             self._is_warm = True
-            faults.step("warmed up")
+            failpoints.step("warmed up")
         return self._execute(self._guest, job, tick)
 
     def missing(self, jobs: Sequence[Job]) -> Mapping[str, Sequence[str]]:

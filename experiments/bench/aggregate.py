@@ -15,11 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from experiments import paths
-from experiments.bench import synthetic as made_up
+from experiments.bench import synthetic
 from experiments.errors import RunFailed
 from experiments.store.experiment import Experiment
-from experiments.support import proc
-from experiments.support import tempdirs as scratch
+from experiments.support import proc, tempdirs
 
 SIZES = (2_000, 20_000)
 
@@ -64,8 +63,8 @@ def measure(sizes: Sequence[int] = SIZES) -> list[_Row]:
 
 
 def _of_size(runs: int) -> list[_Row]:
-    with scratch.directory("bench") as path:
-        experiment = made_up.make(path, runs)
+    with tempdirs.directory("bench") as path:
+        experiment = synthetic.make(path, runs)
         files = [str(p.relative_to(path)) for p in sorted(path.glob("*/*/*_run*.csv"))]
         python = [sys.executable, "-c"]
         rows = [
@@ -84,7 +83,9 @@ def _of_size(runs: int) -> list[_Row]:
 
 def _change_one(experiment: Experiment) -> None:
     """Other numbers in the last run: to whoever has read it, as good as a new one."""
-    made_up.write_run(experiment, experiment.manifest().specs[-1], time.monotonic_ns())
+    synthetic.write_run(
+        experiment, experiment.manifest().specs[-1], time.monotonic_ns()
+    )
 
 
 def _forget(experiment: Experiment) -> None:

@@ -30,10 +30,10 @@ from experiments import paths
 from experiments.errors import ExperimentError, RunFailed
 from experiments.plan import config
 from experiments.plan.config import Config
-from experiments.run import runner as run
+from experiments.run import runner
 from experiments.store.experiment import Experiment
 from experiments.store.verify import verify
-from experiments.support import failpoints as faults
+from experiments.support import failpoints
 from experiments.support.console import say
 from experiments.support.files import fingerprint
 from experiments.support.proc import end, last_lines, start
@@ -79,7 +79,9 @@ def measure(number: int = RANDOM) -> Rows:
     `struck` are the faults that met somebody alive, `survived` those after which
     nothing was wrong. Raises RunFailed naming what was wrong, if anything was.
     """
-    say(f"{len(faults.STEPS)} steps and {number} random moments: about half an hour")
+    say(
+        f"{len(failpoints.STEPS)} steps and {number} random moments: about half an hour"
+    )
     with tempfile.TemporaryDirectory(prefix="scxlab-bench-") as directory:
         bench = _Bench(Path(directory))
         bench.undisturbed()
@@ -119,8 +121,8 @@ class _Bench:
             )
 
     def at_every_step(self) -> Iterator[Fault]:
-        for step in faults.STEPS:
-            at = {faults.ENVIRONMENT: step}
+        for step in failpoints.STEPS:
+            at = {failpoints.ENVIRONMENT: step}
             yield self._fault(f"runner at “{step}”", at, _nobody)
             self._finish_if_done()
 
@@ -321,7 +323,7 @@ def _main(folder: Path, name: str) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
     try:
-        run.run(_settings(), name, folder)
+        runner.run(_settings(), name, folder)
     except KeyboardInterrupt:
         return 130
     except ExperimentError as error:

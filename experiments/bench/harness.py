@@ -13,8 +13,8 @@ from typing import Any
 from experiments.errors import RunFailed
 from experiments.model import Outcome
 from experiments.plan import config
-from experiments.run import runner as run
-from experiments.support import tempdirs as scratch
+from experiments.run import runner
+from experiments.support import tempdirs
 
 _DURATION_S = 5
 
@@ -28,8 +28,8 @@ def measure() -> list[dict[str, Any]]:
         duration_s=_DURATION_S,
         iterations=4,
     )
-    with scratch.directory("bench") as directory:
-        done = run.run(settings, "harness", directory)
+    with tempdirs.directory("bench") as directory:
+        done = runner.run(settings, "harness", directory)
         facts = [r.facts for r in done.results() if r.outcome is Outcome.OK]
         boots = [b["boot_s"] for b in done.manifest().boots]
     # The first run of a boot includes the boot and cold caches of the guest

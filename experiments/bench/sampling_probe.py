@@ -25,8 +25,7 @@ from typing import Any
 from experiments.agent.run_job import be_on_time, chosen_samplers
 from experiments.agent.workload_driver import Deadlines
 from experiments.errors import RunFailed
-from experiments.kernel import bpf, cgroup, procfs, scratch_map
-from experiments.kernel import map_count as mapcount
+from experiments.kernel import bpf, cgroup, map_count, procfs, scratch_map
 from experiments.model import NO_CLEANUP, BuiltObject, Job, Loaded, RunSpec, Sampler
 from experiments.support.proc import CommandFailed, end, run, start
 
@@ -84,12 +83,12 @@ def dump_as_json(map_id: int) -> int:
 
 
 @contextlib.contextmanager
-def counters_of(fd: int, bin_dir: Path) -> Iterator[dict[str, mapcount.Counter]]:
+def counters_of(fd: int, bin_dir: Path) -> Iterator[dict[str, map_count.Counter]]:
     """By name, those that this kernel has."""
     info = bpf.map_info(fd)
     with contextlib.ExitStack() as stack:
         made = {}
-        for method in mapcount.METHODS:
+        for method in map_count.METHODS:
             with contextlib.suppress(OSError, CommandFailed):
                 counter = method(fd, info, bin_dir)
                 stack.callback(counter.close)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments import paths
-from experiments.build import scx_enums as enums
+from experiments.build import scx_enums
 from experiments.errors import BuildError
 from experiments.labroot import root as labroot
 from experiments.labroot.kernel_image import Kernel
@@ -132,7 +132,7 @@ class Builder:
         else:
             self._binds |= {"/lab/user": path.parent}
             self._compile_own(path, target, variant, len(source.files))
-        enums.fill(target, enums.constants(self._vmlinux_h()))
+        scx_enums.fill(target, scx_enums.constants(self._vmlinux_h()))
         layouts = {
             "counters": self._layout(target, _COUNTERS_STRUCT),
             "record": self._layout(target, _RECORD_STRUCT),

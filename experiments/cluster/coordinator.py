@@ -30,7 +30,7 @@ from experiments.cluster.session import Order
 from experiments.errors import ConfigError, FormatError, RunFailed
 from experiments.machine import facts
 from experiments.model import Outcome, Plan, RunResult, RunSpec
-from experiments.plan import blocks as plan
+from experiments.plan import blocks
 from experiments.plan.config import HERE, Config
 from experiments.run.lanes import Blocks, IsDecided, never, say_unneeded
 from experiments.run.progress import Watch
@@ -62,7 +62,7 @@ def run(
     that only hosts can end that are not there.
     """
     _check(config)
-    planned = plan.build(config)
+    planned = blocks.build(config)
     raw = _everywhere(config).model_dump(mode="json", by_alias=True)
     token = secrets.token_hex(6)
     source, revision = facts.source_sha256(paths.PROJECT), facts.revision(paths.PROJECT)

@@ -23,7 +23,7 @@ from experiments.cluster.session import Order, Session, Tell
 from experiments.errors import ConfigError, ExperimentError
 from experiments.machine import facts
 from experiments.plan import config as configs
-from experiments.run import runner as run
+from experiments.run import runner
 from experiments.support.console import say
 
 #: A guest that is waited upon for so long ends, and with it the claim on the machine.
@@ -78,7 +78,7 @@ class Host:
         try:
             self._check_code(source, revision)
             parsed = configs.parse(config, "the order")
-            prepared = run.prepare(parsed)
+            prepared = runner.prepare(parsed)
             known = {**prepared.facts, "revision": self._revision}
         except (ExperimentError, OSError) as error:
             return Report(self._name, self._revision, problem=str(error))

@@ -19,11 +19,11 @@ from experiments.cluster.bundle import Bundle, pack_run, read_file
 from experiments.errors import ConfigError
 from experiments.model import Plan, RunResult, RunSpec
 from experiments.plan import config as configs
-from experiments.run import runner as run
+from experiments.run import runner
 from experiments.run.lanes import Stopped, run_one
 from experiments.store.comparable import unlike
 from experiments.store.experiment import Experiment
-from experiments.support import locks as lock
+from experiments.support import locks
 from experiments.support.console import say
 
 #: Is told of the begin and the loss of runs, as `Watch` would be.
@@ -62,7 +62,7 @@ class Session:
         self._closing = threading.Lock()
         with contextlib.ExitStack() as stack:
             self._claim(stack, order.experiment)
-            prepared = run.prepare(configs.parse(order.config, "the order"))
+            prepared = runner.prepare(configs.parse(order.config, "the order"))
             _check_alike(order.facts, prepared.facts)
             self._built, self._backend = prepared.built, prepared.backend
             self._experiment = self._begin(stack, folder / self._id, order)
@@ -77,9 +77,9 @@ class Session:
 
         try:
             stack.enter_context(
-                lock.queued(run.measuring(), experiment, waiting, self._is_stopped)
+                locks.queued(runner.measuring(), experiment, waiting, self._is_stopped)
             )
-        except lock.GaveUp:
+        except locks.GaveUp:
             raise Stopped from None
 
     def _begin(

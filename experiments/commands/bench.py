@@ -7,10 +7,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from experiments.bench import aggregate as aggregate_bench
-from experiments.bench import crash as fault_bench
-from experiments.bench import harness as harness_bench
-from experiments.bench import sampling as sampling_bench
+from experiments.bench import aggregate, crash, harness, sampling
 from experiments.errors import unknown_name
 from experiments.support.console import Rows, show_rows
 from experiments.support.files import atomic_write
@@ -30,10 +27,10 @@ def _wrong_verdicts(rows: Rows) -> Rows:
 
 #: name -> (what measures, what is shown of its rows besides)
 _BENCHES: dict[str, tuple[Callable[[], Rows], Callable[[Rows], Rows]]] = {
-    "aggregate": (aggregate_bench.measure, aggregate_bench.ratios),
-    "faults": (fault_bench.measure, lambda rows: []),
-    "harness": (harness_bench.measure, lambda rows: []),
-    "sampling": (sampling_bench.measure, sampling_bench.ratios),
+    "aggregate": (aggregate.measure, aggregate.ratios),
+    "faults": (crash.measure, lambda rows: []),
+    "harness": (harness.measure, lambda rows: []),
+    "sampling": (sampling.measure, sampling.ratios),
     "verdicts": (_verdicts, _wrong_verdicts),
 }
 

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from experiments import paths
 from experiments.errors import ConfigError
-from experiments.plan import blocks as plan
+from experiments.plan import blocks
 from experiments.plan import config as configs
 from experiments.plan.config import Config
-from experiments.run import runner as run
+from experiments.run import runner
 from experiments.run.progress import estimate_s
 
 if TYPE_CHECKING:
@@ -92,8 +92,8 @@ def _ratio(effect: str) -> float:
 def _noise(config: Config) -> Noise:
     from analysis.compare.noise import newest_noise
 
-    root, kernel = run.target(config)
-    known = run.machine_facts(config, root, kernel)
+    root, kernel = runner.target(config)
+    known = runner.machine_facts(config, root, kernel)
     if (noise := newest_noise(paths.RESULTS, known)) is None:
         raise ConfigError("--detect needs the noise of this machine: invoke noise")
     return noise
@@ -110,5 +110,5 @@ def _first_metric(noise: Noise, workload: str) -> str:
 
 
 def _block_minutes(config: Config) -> float:
-    specs = plan.build(config).specs
+    specs = blocks.build(config).specs
     return estimate_s(specs) / 60 / config.iterations

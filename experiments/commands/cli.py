@@ -16,9 +16,7 @@ from invoke.parser.parser import ParseMachine
 from rich.table import Table
 
 from experiments import paths, registry
-from experiments.commands import calibrate as studies
-from experiments.commands import cluster as clusters
-from experiments.commands import results as analyses
+from experiments.commands import calibrate, cluster, results
 from experiments.doctor import doctor as health
 from experiments.errors import (
     ConfigError,
@@ -31,16 +29,14 @@ from experiments.labroot import kernel_image
 from experiments.labroot import root as labroot
 from experiments.machine import consent
 from experiments.model import NO_CLEANUP, Outcome
-from experiments.plan import blocks as plan
+from experiments.plan import blocks, knobs, scheduler_source
 from experiments.plan import config as configs
-from experiments.plan import knobs
-from experiments.plan import scheduler_source as sources
 from experiments.plan.config import Config
 from experiments.run import runner
 from experiments.run.lanes import never
 from experiments.run.progress import duration, estimate_s
 from experiments.store.experiment import Experiment
-from experiments.support import userns as namespaces
+from experiments.support import userns
 from experiments.support.console import console, say, steps
 from experiments.support.proc import foreground
 
@@ -123,7 +119,7 @@ ParseMachine.error = _usage_error  # type: ignore[method-assign,assignment]
 
 
 def setup(refresh: bool) -> labroot.LabRoot:
-    namespaces.require()
+    userns.require()
     if (labroot.place() / "lab/labroot.json").exists() and not refresh:
         root = labroot.open_root()
         say(f"the lab root is ready: {root.path}")
@@ -142,7 +138,7 @@ def _names(text: str | None) -> tuple[str, ...] | None:
 
 def show_list() -> None:
     table = Table("kind", "name", "what it is", box=None, pad_edge=False)
-    for name in sources.names():
+    for name in scheduler_source.names():
         table.add_row("scheduler", name, _policy(name))
     table.add_row("clean-up", NO_CLEANUP, "the control, which every experiment has")
     for name, cleanup in knobs.CLEANUPS.items():
@@ -201,7 +197,7 @@ def run(
         raise ConfigError("--max-blocks is for --until-decided; else give --iterations")
     if until_decided:
         flags["iterations"] = (
-            max_blocks or flags.get("iterations") or studies.MAX_BLOCKS
+            max_blocks or flags.get("iterations") or calibrate.MAX_BLOCKS
         )
     lists = {k: _names(flags.pop(k, None)) for k in _LISTS}
     loaded = configs.load(
@@ -215,7 +211,7 @@ def run(
         **flags,
     )
     if detect is not None:
-        for line in studies.check_power(loaded, detect):
+        for line in calibrate.check_power(loaded, detect):
             say(line)
     if experiment is not None:
         runner.checked_name(experiment)
@@ -228,7 +224,7 @@ def run(
 
 def resume(name: str | None, on: str | None = None) -> Experiment:
     """Go on with an experiment by what its manifest says, whatever the flags were."""
-    stopped = analyses.experiment(name)
+    stopped = results.experiment(name)
     said = dict(stopped.manifest().config)
     if on is not None:
         said["where"] = on
@@ -244,7 +240,7 @@ def _run(config: Config, name: str | None) -> Experiment:
     if config.where == configs.HERE:
         done = runner.run(config, name, is_decided=decided)
     else:
-        done = clusters.run(config, name, decided)
+        done = cluster.run(config, name, decided)
     counts = done.manifest().outcomes
     say(f"outcomes: {', '.join(f'{k} {v}' for k, v in sorted(counts.items()))}")
     if set(counts) != {Outcome.OK}:
@@ -264,7 +260,7 @@ def doctor(
 
 
 def study(
-    chosen: Callable[[studies.Flags], Config], dry_run: bool, **flags: str | None
+    chosen: Callable[[calibrate.Flags], Config], dry_run: bool, **flags: str | None
 ) -> None:
     """An experiment with a treatment of its own: run it, and say what it found."""
     lists = {k: _names(v) for k, v in flags.items() if k in _LISTS}
@@ -272,11 +268,11 @@ def study(
     if dry_run:
         _show_plan(loaded)
         return
-    analyses.aggregate(runner.run(loaded).path.name)
+    results.aggregate(runner.run(loaded).path.name)
 
 
 def _show_plan(config: Config) -> Experiment:
-    planned = plan.build(config)
+    planned = blocks.build(config)
     for spec in planned.specs:
         say(f"block {spec.block:3}  {spec.label}  {spec.duration_s} s  {spec.run_id}")
     about = duration(estimate_s(planned.specs) / len(runner.lanes(config)))
@@ -288,7 +284,7 @@ def demo() -> None:
     setup(refresh=False)
     build("scx_simple", None)
     done = run(schedulers="scx_simple", workloads="hackbench", cleanups="scan")
-    analyses.aggregate(done.path.name)
+    results.aggregate(done.path.name)
 
 
 #: Tests by what they need; each of tests/ is in one of them.

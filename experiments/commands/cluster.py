@@ -31,17 +31,16 @@ def _extra() -> Iterator[None]:
 def run(config: Config, name: str | None, is_decided: IsDecided) -> Experiment:
     """As `run.run`, on the cluster that `config` names."""
     with _extra():
-        from experiments.cluster import coordinator as deal
-        from experiments.cluster import dask_client as cluster
-    with cluster.connected(cluster.address(config.where)) as found:
-        return deal.run(found, config, name, is_decided=is_decided)
+        from experiments.cluster import coordinator, dask_client
+    with dask_client.connected(dask_client.address(config.where)) as found:
+        return coordinator.run(found, config, name, is_decided=is_decided)
 
 
 def worker(scheduler: str | None, name: str | None, directory: str | None) -> None:
     """Be a host until told to end."""
     with _extra():
-        from experiments.cluster import dask_client as cluster
+        from experiments.cluster import dask_client
         from experiments.cluster import worker as host
-    where = cluster.address(scheduler or "dask")
+    where = dask_client.address(scheduler or "dask")
     folder = Path(directory).absolute() if directory else None
     host.serve(where, name or platform.node(), folder)

@@ -20,8 +20,7 @@ from experiments.errors import ConfigError, RunFailed, unknown_name
 from experiments.model import digest
 from experiments.run import runner
 from experiments.run import status as statuses
-from experiments.store import legacy_import as prior
-from experiments.store import merge
+from experiments.store import legacy_import, merge
 from experiments.store.experiment import Experiment, experiments
 from experiments.store.verify import verify as verified
 from experiments.support.console import console, say
@@ -71,34 +70,38 @@ def _append_summary(summary: Path) -> None:
 
 
 def compare(a: str, b: str, fail_on: str | None) -> None:
-    from analysis.compare import regression_gate as gate
+    from analysis.compare import regression_gate
     from analysis.compare.between_experiments import versus
-    from analysis.report import between_table as versus_tables
+    from analysis.report import between_table
 
-    share = None if fail_on is None else gate.threshold(fail_on)
+    share = None if fail_on is None else regression_gate.threshold(fail_on)
     if a == b:
         raise ConfigError(f"{a} cannot be compared with itself; name two experiments")
     found = versus(experiment(a), experiment(b))
     if not found.changes:
         raise ConfigError(f"{a} and {b} have no arm and metric in common")
-    for line in ("What differs besides:", *versus_tables.fact_lines(found)):
+    for line in ("What differs besides:", *between_table.fact_lines(found)):
         say(line)
-    console.print(versus_tables.rich_table(found, share))
-    for line in versus_tables.missing_lines(found):
+    console.print(between_table.rich_table(found, share))
+    for line in between_table.missing_lines(found):
         say(line)
     written = paths.RESULTS / f"{b}-vs-{a}.md"
-    atomic_write(written, versus_tables.markdown(found, share))
+    atomic_write(written, between_table.markdown(found, share))
     say(f"written: {written}")
     if share is not None:
         _stop_at_regressions(found, share)
 
 
 def _stop_at_regressions(found: Versus, share: float) -> None:
-    from analysis.compare import regression_gate as gate
-    from analysis.report import between_table as versus_tables
+    from analysis.compare import regression_gate
+    from analysis.report import between_table
 
-    say(versus_tables.gate_line(found, share))
-    worse = [c for c in found.changes if gate.judge(c, share) == gate.REGRESSED]
+    say(between_table.gate_line(found, share))
+    worse = [
+        c
+        for c in found.changes
+        if regression_gate.judge(c, share) == regression_gate.REGRESSED
+    ]
     if worse:
         which = "; ".join(f"{c.arm}: {c.metric}" for c in worse)
         raise RunFailed(f"regressed by more than {100 * share:g} %: {which}")
@@ -108,7 +111,7 @@ def import_(directory: str, name: str | None) -> None:
     """Take over the results of the automation that came before."""
     source = Path(directory).expanduser().resolve()
     name = runner.checked_name(name or _name_of(source))
-    done = prior.import_tree(source, paths.RESULTS / name)
+    done = legacy_import.import_tree(source, paths.RESULTS / name)
     for refused in done.refused:
         say(f"set aside: {refused.file}: {refused.reason}")
     say(

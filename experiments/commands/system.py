@@ -8,8 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from experiments.errors import MissingRequirement, unknown_name
-from experiments.machine import settings
-from experiments.machine import stale_state as host_leftovers
+from experiments.machine import settings, stale_state
 from experiments.machine.tuning import OF_RUN, TUNED, Tuning, require_root
 from experiments.support.console import Rows, say, show_rows
 
@@ -65,7 +64,7 @@ def reset() -> None:
 
 def _clean(tuning: Tuning) -> list[str]:
     """Put away what an experiment that was killed has left, and say so."""
-    found = [*host_leftovers.clean(), *tuning.restore(OF_RUN)]
+    found = [*stale_state.clean(), *tuning.restore(OF_RUN)]
     for words in found:
         say(f"left by an invoke that was killed: {words}")
     return found

@@ -16,13 +16,12 @@ from pathlib import Path
 import psutil
 
 from experiments import paths
-from experiments.doctor import check_packages as packages
+from experiments.doctor import check_packages
 from experiments.doctor.check import Answer, Check, broken, found, missing
 from experiments.kernel import clock
 from experiments.labroot import root as labroot
 from experiments.plan import config
-from experiments.support import proc
-from experiments.support import userns as namespaces
+from experiments.support import proc, userns
 
 _GB = 10**9
 #: What the cache needs beyond a lab root that is there: vmlinux and vmlinux.h of two
@@ -43,8 +42,8 @@ _SLACK_S = 2.0  # of file systems' time stamps
 
 def checks() -> list[Check]:
     return [
-        Check("python", "every command", packages.python),
-        Check("packages", "every command", packages.runtime),
+        Check("python", "every command", check_packages.python),
+        Check("packages", "every command", check_packages.runtime),
         Check("config.yaml", "run, build", _config),
         Check("machine", "run: the guest", _machine),
         Check("user", "setup, build, run", _user),
@@ -64,7 +63,9 @@ def optional_checks() -> list[Check]:
             user_namespaces,
             required=False,
         ),
-        Check("test packages", "test, lint", packages.development, required=False),
+        Check(
+            "test packages", "test, lint", check_packages.development, required=False
+        ),
     ]
 
 
@@ -91,7 +92,7 @@ def _user() -> Answer:
     name = getpass.getuser()
     if os.geteuid() == 0:
         return found("root")
-    if reason := namespaces.refusal():
+    if reason := userns.refusal():
         words = f"{name}, who cannot be root in a user namespace: {reason}"
         return missing(words, 'sudo -E env PATH="$PATH" invoke ...')
     return found(f"{name}, root in a user namespace")

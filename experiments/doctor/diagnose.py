@@ -13,8 +13,8 @@ from experiments import paths
 from experiments.errors import BuildError
 from experiments.model import Outcome, RunResult
 from experiments.plan.config import Config
-from experiments.run import runner as run
-from experiments.support import tempdirs as scratch
+from experiments.run import runner
+from experiments.support import tempdirs
 
 DURATION_S = 3
 
@@ -100,9 +100,9 @@ def diagnose(config: Config) -> Iterator[Diagnosis]:
             "iterations": 1,
         }
     )
-    with scratch.directory("doctor") as directory:
+    with tempdirs.directory("doctor") as directory:
         try:
-            experiment = run.run(quick, "doctor", directory)
+            experiment = runner.run(quick, "doctor", directory)
         except BuildError as error:
             yield Diagnosis("build", "FAILED", str(error), explain(str(error)))
             return

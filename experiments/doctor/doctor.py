@@ -13,12 +13,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from experiments.doctor import check_host as checks_host
-from experiments.doctor import check_labroot as checks_labroot
-from experiments.doctor import check_machine as checks_machine
-from experiments.doctor import diagnose
-from experiments.doctor import stale_files as leftovers
-from experiments.doctor import stale_processes as orphans
+from experiments.doctor import (
+    check_host,
+    check_labroot,
+    check_machine,
+    diagnose,
+    stale_files,
+    stale_processes,
+)
 from experiments.doctor.check import (
     Answer,
     Check,
@@ -47,10 +49,10 @@ Finder = Callable[[], Iterable[Leftover]]
 
 #: What may have been left behind; processes first, as they use the rest.
 FINDERS: tuple[Finder, ...] = (
-    orphans.processes,
-    orphans.mounts,
-    orphans.kernel_objects,
-    leftovers.files,
+    stale_processes.processes,
+    stale_processes.mounts,
+    stale_processes.kernel_objects,
+    stale_files.files,
 )
 
 
@@ -122,7 +124,7 @@ def _fixed() -> Iterator[str]:
     for find in FINDERS:
         left, failure = _search(find)
         removed += len(left)
-        yield from leftovers.clean(left)
+        yield from stale_files.clean(left)
         if failure:
             yield failure
     if not removed:
@@ -145,12 +147,12 @@ def all_checks(kernel: Path | None = None) -> list[Check]:
     `kernel` is one to boot instead of the lab root's.
     """
     return [
-        *checks_machine.checks(),
-        *checks_labroot.checks(kernel),
-        *checks_labroot.optional_checks(kernel),
-        *checks_machine.optional_checks(),
+        *check_machine.checks(),
+        *check_labroot.checks(kernel),
+        *check_labroot.optional_checks(kernel),
+        *check_machine.optional_checks(),
         Check("leftovers", "space, CPU time", _leftovers, required=False),
-        *checks_host.optional_checks(),
+        *check_host.optional_checks(),
     ]
 
 

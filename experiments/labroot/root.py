@@ -27,8 +27,7 @@ from typing import IO
 from experiments import paths
 from experiments.errors import LabRootError, MissingRequirement
 from experiments.model import Completed, digest
-from experiments.support import proc
-from experiments.support import userns as namespaces
+from experiments.support import proc, userns
 from experiments.support.console import Report
 from experiments.support.proc import CommandFailed, end, last_lines, run, start
 
@@ -163,7 +162,7 @@ def open_root() -> LabRoot:
 
     It cannot be replaced until this process ends.
     """
-    namespaces.require()
+    userns.require()
     try:
         _lock(fcntl.LOCK_SH)
     except BlockingIOError:
@@ -204,7 +203,7 @@ def enter(
     pairs = [str(p) for place, seen in (binds or {}).items() for p in (seen, place)]
     script = _MIRROR + _ENTER if root == machine() else _ENTER
     return [
-        *namespaces.unshare("--propagation", "private"),
+        *userns.unshare("--propagation", "private"),
         *("sh", "-ec", script, "enter", str(root), *pairs, "--"),
         *(str(a) for a in argv),
     ]
@@ -246,7 +245,7 @@ def make(report: Report, refresh: bool = False) -> LabRoot:
     The old one stays in use until the new one is complete. Raises MissingRequirement
     when the machine lacks something, LabRootError when making fails.
     """
-    namespaces.require()
+    userns.require()
     try:
         lock = _lock(fcntl.LOCK_EX)
     except BlockingIOError:
@@ -264,7 +263,7 @@ def _make(report: Report, refresh: bool) -> LabRoot:
     if (path / _STAMP).exists() and not refresh:
         return read_root()
     for stale in paths.cache_dir().glob(".labroot-*"):
-        namespaces.remove(stale)
+        userns.remove(stale)
     _check_disk(paths.cache_dir())
     _require_mmdebstrap(report)
     beside = paths.cache_dir() / f".labroot-{key()}.{os.getpid()}"
@@ -280,9 +279,9 @@ def _make(report: Report, refresh: bool) -> LabRoot:
             if old.exists():
                 old.rename(path)
             raise
-        namespaces.remove(old)
+        userns.remove(old)
     finally:
-        namespaces.remove(beside)
+        userns.remove(beside)
     return read_root()
 
 
@@ -353,7 +352,7 @@ def _debootstrap(target: Path, report: Report) -> None:
     passed = [s for line in settings.splitlines() if (s := _apt_setting(line))]
     site = _apt_site()
     argv = [
-        *namespaces.unshare(),
+        *userns.unshare(),
         *("mmdebstrap", "--mode=root", "--variant=minbase"),
         '--aptopt=Apt::Install-Recommends "false"',
         '--aptopt=Acquire::Retries "3"',

@@ -21,7 +21,7 @@ from experiments.model import Backend, BuiltObject, Job, Outcome, RunResult, Run
 from experiments.run.progress import Watch
 from experiments.store.experiment import Experiment
 from experiments.store.schema import NOT_NEEDED
-from experiments.support import failpoints as faults
+from experiments.support import failpoints
 from experiments.support.console import say
 
 #: A run is tried at most this often before it counts as LOST.
@@ -203,9 +203,9 @@ def run_one(
         watch.begins(spec, attempt)
         since = time.monotonic()
         out_dir = experiment.new_attempt(spec)
-        faults.step("attempt made")
+        failpoints.step("attempt made")
         result = _attempt(backend, job(spec, built, out_dir), watch)
-        faults.step("job done")
+        failpoints.step("job done")
         if stopped():
             raise Stopped
         if result.outcome not in (Outcome.OK, Outcome.SKIPPED):

@@ -22,14 +22,13 @@ from experiments.labroot import kernel_image
 from experiments.labroot import root as labroot
 from experiments.machine import facts
 from experiments.model import ALONE, Backend, Lane, Plan, RunSpec, digest
-from experiments.plan import blocks as plan
+from experiments.plan import blocks
 from experiments.plan.config import Config
 from experiments.run.lanes import Built, IsDecided, execute, never
 from experiments.run.progress import duration, estimate_s
 from experiments.store.comparable import SAME
 from experiments.store.experiment import LOCK, Experiment
-from experiments.support import failpoints as faults
-from experiments.support import locks as lock
+from experiments.support import failpoints, locks
 from experiments.support.console import say
 
 #: In the facts of a run: the host of a cluster that has done it.
@@ -72,7 +71,7 @@ def build_all(
         builder.module()
     built = {}
     for source in config.sources():
-        for variant, arm in plan.arms_of(config, source).items():
+        for variant, arm in blocks.arms_of(config, source).items():
             built[source.name, variant] = (
                 builder.scheduler(source.name, variant, arm.cleanup, arm.knobs)
                 if source.is_ours
@@ -96,7 +95,7 @@ def prepare(config: Config) -> Prepared:
     """Build all that `config` needs; raises as `run` does."""
     root, kernel = target(config)
     built = build_all(config, root, kernel)
-    faults.step("built")
+    failpoints.step("built")
     backend = registry.backend(config.backend)(config, root, kernel)
     return Prepared(root, kernel, backend, built, _facts(config, backend, built))
 
@@ -115,9 +114,9 @@ def run(
     Raises MissingRequirement, BuildError or ConfigError before the first run; what goes
     wrong in a run is its outcome.
     """
-    planned = plan.build(config)
+    planned = blocks.build(config)
     places = lanes(config)
-    faults.step("planned")
+    failpoints.step("planned")
     prepared = prepare(config)
     backend, built, known = prepared.backend, prepared.built, prepared.facts
     name = checked_name(name or default_name(config, planned, known))
@@ -125,7 +124,7 @@ def run(
     experiment = Experiment.create(
         path, planned, config.model_dump(mode="json", by_alias=True), known
     )
-    faults.step("experiment created")
+    failpoints.step("experiment created")
     check_facts(experiment, known)
     with _locked(experiment):
         experiment.settle()
@@ -142,8 +141,8 @@ def run(
                     stack.callback(each.close)
                     each.begin(experiment, lane)
                 execute(experiment, [backend, *others], built, pending, is_decided)
-            faults.step("guest ended")
-    faults.step("experiment done")
+            failpoints.step("guest ended")
+    failpoints.step("experiment done")
     return experiment
 
 
@@ -193,9 +192,9 @@ def _locked(experiment: Experiment) -> Iterator[None]:
     """
     with (
         owned(experiment),
-        lock.queued(measuring(), experiment.path.name, _say_waiting),
+        locks.queued(measuring(), experiment.path.name, _say_waiting),
     ):
-        faults.step("machine locked")
+        failpoints.step("machine locked")
         yield
 
 
@@ -211,10 +210,10 @@ def owned(experiment: Experiment) -> Iterator[None]:
     Raises ConfigError naming the other one.
     """
     try:
-        with lock.locked(experiment.path / LOCK):
-            faults.step("experiment locked")
+        with locks.locked(experiment.path / LOCK):
+            failpoints.step("experiment locked")
             yield
-    except lock.Held as held:
+    except locks.Held as held:
         raise ConfigError(
             f"the experiment {experiment.path.name} is being run by {held}; wait for "
             f"it (invoke status {experiment.path.name}), or end it"

@@ -8,10 +8,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from experiments.run.progress import duration
-from experiments.store import event_log as events
+from experiments.store import event_log
 from experiments.store.experiment import LOCK, Experiment
 from experiments.store.schema import NOT_NEEDED
-from experiments.support import locks as lock
+from experiments.support import locks
 from experiments.support.locks import Owner
 
 
@@ -55,8 +55,8 @@ class Status:
 def status(experiment: Experiment) -> Status:
     """Raises FormatError when the manifest cannot be read."""
     manifest = experiment.manifest()
-    owner = lock.owner(experiment.path / LOCK)
-    session = _last_session(list(events.read(experiment.path)))
+    owner = locks.owner(experiment.path / LOCK)
+    session = _last_session(list(event_log.read(experiment.path)))
     unneeded = set(manifest.facts.get(NOT_NEEDED, ()))
     done = {spec.run_id for spec in experiment.finished(manifest.specs)}
     return Status(
@@ -100,14 +100,14 @@ def lines(found: Status) -> list[str]:
     return said
 
 
-def _last_session(every: Sequence[events.Event]) -> Sequence[events.Event]:
+def _last_session(every: Sequence[event_log.Event]) -> Sequence[event_log.Event]:
     """The events of the runner that was last."""
     starts = [i for i, e in enumerate(every) if e["event"] == "started"]
     return every[starts[-1] :] if starts else ()
 
 
-def _running(session: Sequence[events.Event]) -> Iterator[Running]:
-    begun: dict[str, events.Event] = {}
+def _running(session: Sequence[event_log.Event]) -> Iterator[Running]:
+    begun: dict[str, event_log.Event] = {}
     for event in session:
         if event["event"] == "run":
             begun[event["run"]] = event
@@ -118,12 +118,12 @@ def _running(session: Sequence[events.Event]) -> Iterator[Running]:
         yield Running(label, event["attempt"], _age_s(event), host)
 
 
-def _age_s(event: events.Event) -> float:
+def _age_s(event: event_log.Event) -> float:
     began = datetime.datetime.fromisoformat(event["time"])
     return (datetime.datetime.now(datetime.UTC) - began).total_seconds()
 
 
-def _left_s(session: Sequence[events.Event]) -> float | None:
+def _left_s(session: Sequence[event_log.Event]) -> float | None:
     """The last estimate, less the time since."""
     for event in reversed(session):
         if "left_s" in event:
@@ -131,7 +131,7 @@ def _left_s(session: Sequence[events.Event]) -> float | None:
     return None
 
 
-def _how_it_stopped(session: Sequence[events.Event]) -> str:
+def _how_it_stopped(session: Sequence[event_log.Event]) -> str:
     if not session:
         return "no run was begun"
     last = session[-1]

@@ -13,8 +13,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from experiments.kernel import bpf
-from experiments.kernel import map_count as mapcount
+from experiments.kernel import bpf, map_count
 from experiments.kernel.procfs import KeptFile
 from experiments.model import Job, Loaded, Sampler
 
@@ -61,15 +60,15 @@ class BpfMapSampler(Sampler):
         self._wanted, self._info = watched(job, loaded)
         self._fd = -1
         self._fdinfo: KeptFile | None = None
-        self._counter: mapcount.Counter | None = None
+        self._counter: map_count.Counter | None = None
         with contextlib.suppress(FileNotFoundError):
             if self._info is not None:
                 self._fd = bpf.open_map(self._info.id)
                 self._fdinfo = KeptFile(bpf.fdinfo(self._fd))
-                self._counter = mapcount.choose(self._fd, job.bin_dir)
+                self._counter = map_count.choose(self._fd, job.bin_dir)
         # What was refused for one map is not tried for all the others
-        refused = mapcount.METHODS.index(type(self._counter)) if self._counter else 0
-        self._methods = mapcount.METHODS[refused:]
+        refused = map_count.METHODS.index(type(self._counter)) if self._counter else 0
+        self._methods = map_count.METHODS[refused:]
         self._first = self._look()
 
     def missing(self) -> Sequence[str]:
@@ -106,9 +105,9 @@ class BpfMapSampler(Sampler):
             values["map_entries"] = entries
         return values
 
-    def _look(self) -> Mapping[str, mapcount.MapState]:
+    def _look(self) -> Mapping[str, map_count.MapState]:
         found = {
-            name: mapcount.look(map_id, self._bin_dir, self._methods)
+            name: map_count.look(map_id, self._bin_dir, self._methods)
             for name, map_id in self._maps.items()
         }
         return {name: state for name, state in found.items() if state is not None}
@@ -132,7 +131,7 @@ class BpfMapSampler(Sampler):
 
 
 def _history(
-    first: mapcount.MapState, last: mapcount.MapState | None
+    first: map_count.MapState, last: map_count.MapState | None
 ) -> Mapping[str, Any]:
     return {
         "type": first.type,

@@ -40,7 +40,7 @@ from experiments.store.schema import (
     read,
     result_json,
 )
-from experiments.support import failpoints as faults
+from experiments.support import failpoints
 from experiments.support.files import atomic_write, move
 
 #: Outcomes that say nothing about the scheduler: such a run is repeated.
@@ -111,7 +111,7 @@ class Experiment:
         atomic_write(
             self.manifest_path,
             MANIFEST.dump_json(manifest, indent=1),
-            lambda: faults.step("manifest beside its place"),
+            lambda: failpoints.step("manifest beside its place"),
         )
 
     def update(self, **changes: Any) -> None:
@@ -216,20 +216,20 @@ class Experiment:
         files = self.files(result.spec)
         self._put_in_place(result, attempt, files)
         data = result_json(result, fingerprints(files))
-        atomic_write(files.json, data, lambda: faults.step("json beside its place"))
-        faults.step("json in place")
+        atomic_write(files.json, data, lambda: failpoints.step("json beside its place"))
+        failpoints.step("json in place")
         self._record({result.run_id: _recorded(result, data)})
-        faults.step("run recorded")
+        failpoints.step("run recorded")
         if result.outcome in (Outcome.OK, Outcome.SKIPPED):
             shutil.rmtree(attempt)
-        faults.step("attempt removed")
+        failpoints.step("attempt removed")
 
     def _put_in_place(self, result: RunResult, attempt: Path, files: RunFiles) -> None:
         """All files of a run but its JSON; a runner that died may have left others."""
         moved = {"dmesg.log": files.dmesg, "workload.log": files.workload}
         if result.outcome is Outcome.OK:
             move(attempt / "samples.csv", files.csv)
-            faults.step("csv in place")
+            failpoints.step("csv in place")
         else:
             files.csv.unlink(missing_ok=True)
         for name, target in moved.items():
@@ -240,7 +240,7 @@ class Experiment:
                 target.unlink(missing_ok=True)
         if result.outcome is not Outcome.OK and (attempt / "dmesg.log").exists():
             atomic_write(files.dmesg, (attempt / "dmesg.log").read_bytes())
-        faults.step("logs in place")
+        failpoints.step("logs in place")
 
     def _record(self, more: Mapping[str, Recorded]) -> None:
         with _MANIFEST_GUARD:

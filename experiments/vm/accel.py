@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from experiments import paths
-from experiments.agent import staging as agent_code
+from experiments.agent import staging
 from experiments.errors import BackendLost
 from experiments.labroot.kernel_image import Kernel
 from experiments.labroot.root import LabRoot
 from experiments.machine.facts import cpu_model
 from experiments.model import digest
-from experiments.support import tempdirs as scratch
+from experiments.support import tempdirs
 from experiments.support.files import atomic_write
 from experiments.vm.guest import Guest, Shape
 
@@ -76,9 +76,9 @@ def answer(root: LabRoot, kernel: Kernel) -> Remembered | None:
 
 def _probe(root: LabRoot, kernel: Kernel) -> tuple[str, str]:
     shape = Shape(cpus=2, memory_mb=1024, accel="kvm")
-    with scratch.directory("probe") as directory:
+    with tempdirs.directory("probe") as directory:
         share = directory / "share"
-        agent_code.stage(share)
+        staging.stage(share)
         run_dir = directory / "run"
         try:
             guest = Guest(root, kernel, shape, share, run_dir, _PROBE_TIMEOUT_S)

@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from experiments.agent import staging as agent_code
+from experiments.agent import staging
 from experiments.build.builder import Builder
 from experiments.errors import ExperimentError
 from experiments.labroot import kernel_image
@@ -95,9 +95,9 @@ class Lab:
     @property
     def guest(self) -> Guest:
         if self._guest is None:
-            agent_code.stage(self.share)
+            staging.stage(self.share)
             for module in OWN_WORKLOADS.glob("*.py"):
-                shutil.copy(module, self.share / agent_code.CODE / "workloads")
+                shutil.copy(module, self.share / staging.CODE / "workloads")
             self._guest = Guest(
                 self._root, self._kernel, self.shape, self.share, self._run_dir
             )

@@ -18,7 +18,7 @@ from experiments.errors import BackendLost
 from experiments.labroot.kernel_image import Kernel
 from experiments.labroot.root import LabRoot
 from experiments.model import CSV_COLUMNS, BuiltObject
-from experiments.plan import scheduler_source as sources
+from experiments.plan import scheduler_source
 from experiments.plan.knobs import CLEANUPS
 
 if TYPE_CHECKING:
@@ -182,7 +182,7 @@ def test_a_scheduler_with_upstreams_headers(
     lab: Lab, root: LabRoot, kernel: Kernel
 ) -> None:
     """With its constants left at 0 the kernel ejects it at the first task."""
-    source = sources.of(str(UPSTREAM / "fifo.bpf.c"))
+    source = scheduler_source.of(str(UPSTREAM / "fifo.bpf.c"))
     built = Builder(root, kernel, [UPSTREAM]).own(source, "control", "")
     result, _ = lab.run("custom-churn", built, 2, 1.0, **CHURN)
     assert result["outcome"] == "OK", result["reason"]

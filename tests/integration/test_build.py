@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from experiments.build import scx_enums as enums
+from experiments.build import scx_enums
 from experiments.build.builder import Builder
 from experiments.errors import BuildError
 from experiments.labroot.kernel_image import Kernel
 from experiments.labroot.root import LabRoot, run_inside
 from experiments.paths import BUILD
-from experiments.plan import scheduler_source as sources
+from experiments.plan import scheduler_source
 from experiments.plan.knobs import CLEANUPS, KNOBS
 
 UPSTREAM = Path(__file__).parent / "upstream"
@@ -57,7 +57,7 @@ def maps(types: list[dict[str, Any]]) -> dict[str, Any]:
 #: are in headers that all schedulers share.
 PAIRS = [
     *(("scx_simple", cleanup) for cleanup in CLEANUPS),
-    *((name, "scan") for name in sources.names() if name != "scx_simple"),
+    *((name, "scan") for name in scheduler_source.names() if name != "scx_simple"),
 ]
 
 
@@ -118,10 +118,12 @@ def test_constants_that_upstreams_headers_leave_open_are_the_kernels(
     root: LabRoot, kernel: Kernel
 ) -> None:
     builder = Builder(root, kernel, [UPSTREAM])
-    built = builder.own(sources.of(str(UPSTREAM / "fifo.bpf.c")), "control", "")
+    built = builder.own(
+        scheduler_source.of(str(UPSTREAM / "fifo.bpf.c")), "control", ""
+    )
     values = {
         name: int.from_bytes(built.path.read_bytes()[place : place + 8], "little")
-        for name, place in enums.variables(built.path).items()
+        for name, place in scx_enums.variables(built.path).items()
     }
     assert values == {
         "SCX_DSQ_GLOBAL": 1 << 63 | 1,

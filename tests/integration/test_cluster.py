@@ -33,7 +33,7 @@ from experiments.plan.knobs import KNOBS
 from experiments.store.event_log import read
 from experiments.store.experiment import Experiment
 from experiments.store.verify import verify
-from experiments.support import failpoints as faults
+from experiments.support import failpoints
 
 PROJECT = Path(__file__).parents[2]
 NAME = "itest-cluster"
@@ -137,7 +137,7 @@ def host(folder: Path, number: int, dies_at: str = "") -> Iterator[Worker]:
             *("nsenter", f"--net={namespace}", sys.executable, "-m", "invoke"),
             *("worker", "--scheduler", f"tcp://{scheduler}:{PORT}", "--name", name),
         ]
-        env = {"XDG_CACHE_HOME": str(cache), faults.ENVIRONMENT: dies_at}
+        env = {"XDG_CACHE_HOME": str(cache), failpoints.ENVIRONMENT: dies_at}
         log = folder / f"{name}.log"
         with ending(start(argv, copy, env, log)) as process:
             yield Worker(name, process, log)

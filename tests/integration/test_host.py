@@ -22,7 +22,7 @@ import pandas as pd
 import pytest
 
 from experiments import paths
-from experiments.agent import staging as agent_code
+from experiments.agent import staging
 from experiments.labroot import root as labroot
 from experiments.labroot.kernel_image import Kernel
 from experiments.labroot.root import LabRoot
@@ -90,7 +90,7 @@ class Host:
         cache.mkdir(parents=True)
         # The machine is one that has a lab root, in that it is one
         (cache / labroot.place().name).symlink_to("/")
-        code = self.share / agent_code.CODE / "experiments"
+        code = self.share / staging.CODE / "experiments"
         code.mkdir(parents=True)
         (code / "__init__.py").touch()
         shutil.copy(HERE / "starter.py", code / "agent.py")

@@ -22,7 +22,7 @@ from experiments.labroot.root import LabRoot
 from experiments.model import Outcome
 from experiments.paths import RESULTS
 from experiments.store.experiment import Experiment
-from experiments.support import failpoints as faults
+from experiments.support import failpoints
 
 PROJECT = Path(__file__).parents[2]
 NAME = "itest"
@@ -45,7 +45,7 @@ def start(*words: str, kill_at: str = "") -> subprocess.Popen[str]:
         # A shell's background job, as these tests may be run, ignores SIGINT
         ["env", "--default-signal=INT", sys.executable, "-m", "invoke", *words],
         cwd=PROJECT,
-        env={**os.environ, faults.ENVIRONMENT: kill_at},
+        env={**os.environ, failpoints.ENVIRONMENT: kill_at},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

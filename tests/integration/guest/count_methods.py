@@ -20,8 +20,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from experiments.kernel import bpf, scratch_map
-from experiments.kernel import map_count as mapcount
+from experiments.kernel import bpf, map_count, scratch_map
 from experiments.model import Job, Loaded, Metric, Parameter, Round, RunSpec
 from experiments.samplers.bpf_map import BpfMapSampler
 
@@ -71,9 +70,9 @@ WORKLOAD = CountMethods()
 
 
 @contextlib.contextmanager
-def counters(fd: int, bin_dir: Path) -> Iterator[list[mapcount.Counter]]:
+def counters(fd: int, bin_dir: Path) -> Iterator[list[map_count.Counter]]:
     info = bpf.map_info(fd)
-    made = [method(fd, info, bin_dir) for method in mapcount.METHODS]
+    made = [method(fd, info, bin_dir) for method in map_count.METHODS]
     yield made
     for counter in made:
         counter.close()
@@ -114,7 +113,7 @@ def of_kind(what: str, bin_dir: Path) -> dict[str, Any]:
         return {"at_rest": at_rest, "at_work": at_work(fd, made)}
 
 
-def at_work(fd: int, made: Sequence[mapcount.Counter]) -> list[Any]:
+def at_work(fd: int, made: Sequence[map_count.Counter]) -> list[Any]:
     found = []
     with inserting(fd):
         for counter in made:
@@ -154,7 +153,7 @@ def fallbacks(bin_dir: Path) -> dict[str, Any]:
         scratch_map.put(fd, range(100))
 
         def chosen(directory: Path = bin_dir) -> list[Any]:
-            counter = mapcount.choose(fd, directory)
+            counter = map_count.choose(fd, directory)
             assert counter is not None
             said = [counter.name, counter.count()]
             counter.close()

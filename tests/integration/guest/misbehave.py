@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiments.agent import workload_driver as drive
+from experiments.agent import workload_driver
 from experiments.model import Metric, Parameter, Round, RunSpec
 
 #: What runs could leave behind: pins, modules, cgroups, BPF programs; without the ids
@@ -20,7 +20,7 @@ exec sleep {duration}
 """
 
 #: Of the agent in this guest, with a workload whose time is up.
-PATIENCE_S = drive.END_GRACE_S
+PATIENCE_S = workload_driver.END_GRACE_S
 
 SCRIPTS = {
     "list": LIST,
@@ -52,7 +52,7 @@ class Misbehave:
     def argv(self, spec: RunSpec, bin_dir: Path) -> Sequence[str]:
         how = str(spec.workload_params["how"])
         # The time the agent allows is what the test would take; until the next run
-        drive.END_GRACE_S = 1.0 if how == "late" else PATIENCE_S
+        workload_driver.END_GRACE_S = 1.0 if how == "late" else PATIENCE_S
         script = SCRIPTS[how]
         return ("sh", "-c", script.format(duration=spec.duration_s))
 

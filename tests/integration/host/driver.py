@@ -23,12 +23,11 @@ sys.path.insert(0, str(Path.cwd()))
 from experiments.commands import system
 from experiments.errors import ExperimentError
 from experiments.kernel import sched_ext
-from experiments.labroot import host_toolchain as tools
-from experiments.labroot import kernel_image
+from experiments.labroot import host_toolchain, kernel_image
 from experiments.labroot import root as labroot
 from experiments.machine import consent
 from experiments.plan import config
-from experiments.run import runner as run
+from experiments.run import runner
 
 BINDS = {"/lab/src": Path.cwd()}
 
@@ -42,7 +41,7 @@ def run_(name: str, yes: bool, flags: dict[str, Any]) -> None:
     settings = config.load(backend="host", **flags)
     if yes:
         consent.obtain(yes)
-    done = run.run(settings, name)
+    done = runner.run(settings, name)
     print(f"outcomes: {done.manifest().outcomes}")
 
 
@@ -81,13 +80,13 @@ def start(output: str, command: str, *arguments: Any) -> int:
 
 def kernel() -> list[str]:
     """What objects for this machine are built for."""
-    running = kernel_image.running(tools.open_tools())
+    running = kernel_image.running(host_toolchain.open_tools())
     return [running.version, running.sha256]
 
 
 def own_tools() -> str:
     """What bpftool of the machine says of itself in the place of a lab root."""
-    own = tools._own()
+    own = host_toolchain._own()
     seen = labroot.run_inside(own.path, ["ls", "/lab/src"], timeout_s=30, binds=BINDS)
     return own.packages["bpftool"] + seen.stdout
 

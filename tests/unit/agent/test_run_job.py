@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.agent import run_job as agent
+from experiments.agent import run_job
 from experiments.agent.workload_driver import RunEnded
 from experiments.kernel import sched_ext
 from experiments.model import Loaded, Outcome
@@ -37,8 +37,8 @@ def test_what_was_loaded_is_in_charge_when_samples_begin(
     (tmp_path / "root/ops").write_text(f"{ops}\n")
     (tmp_path / "state").write_text(f"{state}\n")
     if fine:
-        assert agent._in_charge(Loaded(loaded, {}, None)).ops == loaded
+        assert run_job._in_charge(Loaded(loaded, {}, None)).ops == loaded
         return
     with pytest.raises(RunEnded) as caught:
-        agent._in_charge(Loaded(loaded, {}, None))
+        run_job._in_charge(Loaded(loaded, {}, None))
     assert caught.value.outcome is Outcome.EJECTED

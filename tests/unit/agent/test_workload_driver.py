@@ -5,14 +5,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.agent import workload_driver as drive
+from experiments.agent import workload_driver
 from experiments.agent.workload_driver import Deadlines
 
 
 class Clock:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 100.0
-        monkeypatch.setattr(drive.time, "monotonic", lambda: self.now)
+        monkeypatch.setattr(workload_driver.time, "monotonic", lambda: self.now)
 
 
 @pytest.fixture

@@ -15,10 +15,9 @@ from experiments.backends import host
 from experiments.commands import system
 from experiments.errors import ConfigError, MissingRequirement
 from experiments.kernel import sched_ext
-from experiments.labroot import host_toolchain as tools
+from experiments.labroot import host_toolchain
 from experiments.labroot import root as labroot
-from experiments.machine import consent
-from experiments.machine import stale_state as host_leftovers
+from experiments.machine import consent, stale_state
 from experiments.machine.settings import OF_RUNS
 from experiments.machine.tuning import OF_RUN, TUNED, Tuning
 from experiments.plan import config
@@ -149,16 +148,16 @@ def test_the_kernel_cannot_be_chosen(kernel: Path) -> None:
 def test_nothing_is_built_before_the_user_agrees(
     kernel: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tools, "open_tools", lambda: pytest.fail("too early"))
+    monkeypatch.setattr(host_toolchain, "open_tools", lambda: pytest.fail("too early"))
     with pytest.raises(ConfigError, match="agreed"):
         host.HostBackend.target(SETTINGS)
 
 
 def test_neither_lab_root_nor_tools(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tools.shutil, "which", lambda name: None)
+    monkeypatch.setattr(host_toolchain.shutil, "which", lambda name: None)
     monkeypatch.setattr("os.geteuid", lambda: 0)
     with pytest.raises(MissingRequirement, match=r"invoke setup.*install clang llvm"):
-        tools.open_tools()
+        host_toolchain.open_tools()
 
 
 def test_the_machines_own_root_is_made_up_in_memory(tmp_path: Path) -> None:
@@ -203,20 +202,20 @@ def test_an_agent_that_was_of_another_invoke_is_no_longer_looked_for(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """The number is ours, the time is not: a process that came later."""
-    monkeypatch.setattr(host_leftovers, "_AGENT", tmp_path / "agent.json")
-    host_leftovers.remember(os.getpid())
-    assert host_leftovers._agent() is not None
+    monkeypatch.setattr(stale_state, "_AGENT", tmp_path / "agent.json")
+    stale_state.remember(os.getpid())
+    assert stale_state._agent() is not None
     (tmp_path / "agent.json").write_text(f'{{"pid": {os.getpid()}, "created": 1.0}}')
-    assert host_leftovers._agent() is None
+    assert stale_state._agent() is None
     (tmp_path / "agent.json").write_text("{")
-    assert host_leftovers._agent() is None
+    assert stale_state._agent() is None
 
 
 @pytest.fixture
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kernel: Path) -> Machine:
     made = Machine(tmp_path / "machine")
     monkeypatch.setattr(system, "Tuning", lambda: Tuning(made.root, tmp_path / "run"))
-    monkeypatch.setattr(host_leftovers, "clean", list)
+    monkeypatch.setattr(stale_state, "clean", list)
     return made
 
 

@@ -10,14 +10,13 @@ from pathlib import Path
 import pytest
 
 from analysis.load.frames import load
-from experiments.bench import aggregate as aggregate_bench
-from experiments.bench import synthetic as made_up
+from experiments.bench import aggregate, synthetic
 from experiments.model import CSV_COLUMNS
 from experiments.store.experiment import Experiment
 
 
 def test_made_up_runs_are_sound_and_differ(tmp_path: Path) -> None:
-    data = load(made_up.make(tmp_path / "e", 8))
+    data = load(synthetic.make(tmp_path / "e", 8))
     assert data.set_aside == ()
     assert data.runs["used"].all() and len(data.runs) == 8
     assert set(data.runs["workload"]) == {"hackbench", "stress-ng"}
@@ -26,7 +25,7 @@ def test_made_up_runs_are_sound_and_differ(tmp_path: Path) -> None:
     with data.experiment.files(data.manifest.specs[0]).csv.open() as file:
         rows = list(csv.reader(file))
     assert tuple(rows[0]) == CSV_COLUMNS
-    assert len(rows) == 1 + made_up.ROWS
+    assert len(rows) == 1 + synthetic.ROWS
     assert {len(row) for row in rows} == {len(CSV_COLUMNS)}
 
 
@@ -35,26 +34,26 @@ def test_rows_and_ratios(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
     def timed(what: str, argv: Sequence[str], cwd: Path) -> dict[str, object]:
-        python = argv[-1] in (aggregate_bench._READ, aggregate_bench._AGGREGATE)
+        python = argv[-1] in (aggregate._READ, aggregate._AGGREGATE)
         cached = len(list((cwd / ".cache").glob("*"))) if python else 0
         asked.append((what, cached))
         if python and not cached:
             load(Experiment(cwd))
         return {"what": what, "wall_s": float(len(asked)), "cpu_s": 1.0, "peak_mb": 9}
 
-    monkeypatch.setattr(aggregate_bench, "_timed", timed)
-    rows = aggregate_bench.measure(sizes=(8,))
+    monkeypatch.setattr(aggregate, "_timed", timed)
+    rows = aggregate.measure(sizes=(8,))
     assert asked == [
-        (aggregate_bench.AWK, 0),
-        (aggregate_bench.PANDAS, 0),
-        (aggregate_bench.READ_FIRST, 0),
-        (aggregate_bench.READ_SECOND, 1),
-        (aggregate_bench.FIRST, 0),
-        (aggregate_bench.SECOND, 1),
+        (aggregate.AWK, 0),
+        (aggregate.PANDAS, 0),
+        (aggregate.READ_FIRST, 0),
+        (aggregate.READ_SECOND, 1),
+        (aggregate.FIRST, 0),
+        (aggregate.SECOND, 1),
     ]
     assert {tuple(row) for row in rows} == {
         ("what", "runs", "wall_s", "cpu_s", "peak_mb")
     }
-    ratios = aggregate_bench.ratios(rows)
+    ratios = aggregate.ratios(rows)
     assert ratios[0] == {"ratio": "pandas, a loop / aggregate", "runs": 8, "times": 0.4}
     assert len(ratios) == 5

@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from experiments.bench import sampling as sampling_bench
-from experiments.bench import sampling_probe
+from experiments.bench import sampling, sampling_probe
 from experiments.bench.sampling_probe import DUMP_AND_GREP, SAMPLE, WOKEN_SAMPLE
 from experiments.errors import MissingRequirement, RunFailed
 from experiments.kernel import bpf
@@ -39,7 +38,7 @@ def said() -> Iterator[dict[str, Any]]:
 
 
 def test_rows_are_medians_and_quartiles() -> None:
-    rows = sampling_bench.costs(said())
+    rows = sampling.costs(said())
     assert len(rows) == 9
     assert [row["entries"] for row in rows[::3]] == list(PEERS_US)
     row = next(r for r in rows if r["method"] == SAMPLE)
@@ -53,20 +52,20 @@ def test_rows_are_medians_and_quartiles() -> None:
 
 
 def test_ratios_are_numbers_beside_their_goals() -> None:
-    found = sampling_bench.ratios(sampling_bench.costs(said()))
+    found = sampling.ratios(sampling.costs(said()))
     assert [row["measured"] for row in found] == [2000.0, 1.1, 1250.0, 1.0]
     assert {row["goal"] for row in found} == {"at least 1000", "at most 1.5"}
 
 
 def test_no_ratio_without_its_rows() -> None:
-    rows = sampling_bench.costs(s for s in said() if s.get("entries") != 16_384)
-    assert sampling_bench.ratios(rows) == []
-    rows = sampling_bench.costs(s for s in said() if s.get("method") == SAMPLE)
+    rows = sampling.costs(s for s in said() if s.get("entries") != 16_384)
+    assert sampling.ratios(rows) == []
+    rows = sampling.costs(s for s in said() if s.get("method") == SAMPLE)
     assert {row["ratio"] for row in rows} == {None}
 
 
 def test_lateness() -> None:
-    assert sampling_bench.latenesses(said()) == [
+    assert sampling.latenesses(said()) == [
         {
             **{"method": "lateness at SCHED_FIFO 1", "entries": None, "n": 200},
             **{"late_p50_us": 100.0, "late_p99_us": 198.0, "late_max_us": 200.0},
@@ -81,7 +80,7 @@ def test_where_bpf_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(bpf, "call", call)
     with pytest.raises(MissingRequirement, match=r"not permitted.*CAP_BPF") as caught:
-        sampling_bench.require_bpf()
+        sampling.require_bpf()
     assert caught.value.exit_code == 4
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 from __future__ import annotations
 
-from experiments.build import scx_enums as enums
+from experiments.build import scx_enums
 
 VMLINUX_H = """
 enum scx_public_consts {
@@ -17,7 +17,7 @@ enum other {
 
 
 def test_constants_are_the_enumerators_of_sched_ext_in_64_bits() -> None:
-    assert enums.constants(VMLINUX_H) == {
+    assert scx_enums.constants(VMLINUX_H) == {
         "SCX_OPS_NAME_LEN": 128,
         "SCX_SLICE_INF": (1 << 64) - 1,
         "SCX_BELOW_ZERO": (1 << 64) - 1,

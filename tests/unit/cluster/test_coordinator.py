@@ -14,8 +14,7 @@ from typing import Any, cast
 
 import pytest
 
-from experiments.cluster import coordinator as deal
-from experiments.cluster import host, session
+from experiments.cluster import coordinator, host, session
 from experiments.cluster import membership as hosts
 from experiments.cluster.bundle import Bundle
 from experiments.errors import (
@@ -32,7 +31,7 @@ from experiments.run import runner as run
 from experiments.run.runner import Prepared
 from experiments.store.experiment import Experiment
 from experiments.store.verify import verify
-from experiments.support import locks as lock
+from experiments.support import locks
 from tests.unit.run.test_runner import FakeBackend, always
 
 FACTS: dict[str, Any] = {
@@ -200,7 +199,7 @@ def make(
 @pytest.fixture
 def go(tmp_path: Path) -> Callable[..., Experiment]:
     def go(cluster: Cluster, **more: Any) -> Experiment:
-        return deal.run(cluster, CONFIG, "e", tmp_path, **more)
+        return coordinator.run(cluster, CONFIG, "e", tmp_path, **more)
 
     return go
 
@@ -263,7 +262,7 @@ def test_not_more_than_two_blocks_a_host_are_dealt_ahead(
 ) -> None:
     cluster = make("a")
     go(cluster)
-    assert cluster.most_at_once == deal.AHEAD == 2
+    assert cluster.most_at_once == coordinator.AHEAD == 2
 
 
 def test_the_block_of_a_host_that_died_is_repeated_whole(
@@ -450,7 +449,7 @@ def test_who_waits_for_the_machine_can_be_stopped(
     member = cluster.members["tcp://a"]
     NOW.append(member)
     order = session.Order("token", "e", {"schema": 1}, FACTS, ())
-    with lock.locked(run.measuring(), "another experiment"):
+    with locks.locked(run.measuring(), "another experiment"):
         member.stop("token")
         with pytest.raises(session.Stopped):
             member.run_block(order, lambda said: None)
@@ -469,7 +468,7 @@ def test_a_guest_that_is_not_needed_ends_after_a_while(
     assert timer is not None
     timer.join(10)
     assert cluster.backends["a"].closed == 1
-    assert lock.owner(run.measuring()) is None
+    assert locks.owner(run.measuring()) is None
 
 
 @pytest.mark.parametrize("where", ["there", "", "10.0.0.1:8786"])
@@ -490,4 +489,4 @@ def test_what_hosts_do_not_do_is_refused(
 ) -> None:
     parsed = config.parse({"schema": 1, **asked}, "test")
     with pytest.raises(ConfigError, match=said):
-        deal.run(make("a"), parsed, "e", tmp_path)
+        coordinator.run(make("a"), parsed, "e", tmp_path)

@@ -10,12 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from analysis.compare import regression_gate as gate
+from analysis.compare import regression_gate
 from analysis.compare.between_experiments import Change, Versus, versus
 from analysis.compare.within_experiment import BETTER, EQUIVALENT, UNCLEAR, WORSE
-from analysis.report import between_table as versus_tables
-from analysis.stats import estimators as stats
-from analysis.stats import significance
+from analysis.report import between_table
+from analysis.stats import estimators, significance
 from analysis.stats.significance import BOTH, WELCH
 from experiments import paths
 from experiments.errors import ConfigError
@@ -82,7 +81,7 @@ def test_one_run_each_is_unclear_and_no_pass(tmp_path: Path) -> None:
     assert c.estimate == pytest.approx(1.5, rel=0.05)
     assert (c.ci_low, c.ci_high, c.p_adjusted) == (None, None, None)
     assert c.direction == UNCLEAR
-    assert gate.judge(c, 0.03) == gate.UNDECIDED
+    assert regression_gate.judge(c, 0.03) == regression_gate.UNDECIDED
 
 
 def test_runs_that_are_no_data_do_not_count(tmp_path: Path) -> None:
@@ -104,8 +103,8 @@ def test_what_differs_is_named(tmp_path: Path) -> None:
     )
     found = versus(of_a, of_b)
     assert found.facts == {"kernel_sha256": ("86a2", "99ff"), "added": ("absent", "1")}
-    assert "kernel_sha256: 86a2 -> 99ff" in versus_tables.fact_lines(found)
-    assert versus_tables.missing_lines(found) == [
+    assert "kernel_sha256: 86a2 -> 99ff" in between_table.fact_lines(found)
+    assert between_table.missing_lines(found) == [
         "only in a: scx_simple hackbench test",
         "only in b: scx_simple hackbench test-scan",
     ]
@@ -127,9 +126,9 @@ def test_runs_without_any_spread() -> None:
     equal, differ = significance.unpaired_family([(same, same), (same, other)])
     assert equal.p == 1
     assert differ.p == pytest.approx(2 / 252)
-    assert stats.welch_interval(same, other) == (1, 1, 1)
+    assert estimators.welch_interval(same, other) == (1, 1, 1)
     spread = np.array([2.9, 3.0, 3.1])
-    low, high = stats.welch_interval(same, spread)[1:]
+    low, high = estimators.welch_interval(same, spread)[1:]
     assert 0.5 < low < 1 < high < 1.5
     assert significance.unpaired_family([(same, spread)])[0].p < 0.05
 
@@ -167,35 +166,38 @@ def change(estimate: float, low: float, high: float, **more: object) -> Change:
 @pytest.mark.parametrize(
     ("of", "said"),
     [
-        (change(1.05, 1.02, 1.08), gate.REGRESSED),
-        (change(1.05, 1.02, 1.08, p_adjusted=0.06), gate.UNDECIDED),
-        (change(1.05, 0.99, 1.11), gate.UNDECIDED),
-        (change(1.02, 1.01, 1.04), gate.UNDECIDED),
-        (change(1.01, 1.00, 1.02), gate.NO_REGRESSION),
-        (change(0.5, 0.4, 0.6), gate.NO_REGRESSION),
-        (change(0.95, 0.92, 0.98, lower_is_better=False), gate.REGRESSED),
-        (change(1.05, 1.02, 1.08, lower_is_better=False), gate.NO_REGRESSION),
-        (change(5, 4, 6, kind="difference"), gate.UNDECIDED),
-        (change(1.05, 1.02, 1.08, lower_is_better=None), gate.UNDECIDED),
-        (change(1.05, 1.02, 1.08, p_adjusted=None), gate.UNDECIDED),
-        (change(1.05, None, None), gate.UNDECIDED),  # type: ignore[arg-type]
+        (change(1.05, 1.02, 1.08), regression_gate.REGRESSED),
+        (change(1.05, 1.02, 1.08, p_adjusted=0.06), regression_gate.UNDECIDED),
+        (change(1.05, 0.99, 1.11), regression_gate.UNDECIDED),
+        (change(1.02, 1.01, 1.04), regression_gate.UNDECIDED),
+        (change(1.01, 1.00, 1.02), regression_gate.NO_REGRESSION),
+        (change(0.5, 0.4, 0.6), regression_gate.NO_REGRESSION),
+        (change(0.95, 0.92, 0.98, lower_is_better=False), regression_gate.REGRESSED),
+        (
+            change(1.05, 1.02, 1.08, lower_is_better=False),
+            regression_gate.NO_REGRESSION,
+        ),
+        (change(5, 4, 6, kind="difference"), regression_gate.UNDECIDED),
+        (change(1.05, 1.02, 1.08, lower_is_better=None), regression_gate.UNDECIDED),
+        (change(1.05, 1.02, 1.08, p_adjusted=None), regression_gate.UNDECIDED),
+        (change(1.05, None, None), regression_gate.UNDECIDED),  # type: ignore[arg-type]
     ],
 )
 def test_what_is_a_regression(of: Change, said: str) -> None:
-    assert gate.judge(of, 0.03) == said
+    assert regression_gate.judge(of, 0.03) == said
 
 
 @pytest.mark.parametrize("text", ["", "3%", "regression=3", "regression=-3%", "x=3%"])
 def test_a_rule_that_is_none(text: str) -> None:
     with pytest.raises(ConfigError, match="is no rule"):
-        gate.threshold(text)
+        regression_gate.threshold(text)
 
 
 def test_rules() -> None:
-    assert gate.threshold("regression=2.5%") == 0.025
-    assert gate.threshold("regression=0%") == 0
+    assert regression_gate.threshold("regression=2.5%") == 0.025
+    assert regression_gate.threshold("regression=0%") == 0
     with pytest.raises(ConfigError, match="below 100"):
-        gate.threshold("regression=100%")
+        regression_gate.threshold("regression=100%")
 
 
 # --- the command ----------------------------------------------------------------------

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from analysis.aggregate import aggregate
-from analysis.compare import stopping_rule as decided
+from analysis.compare import stopping_rule
 from analysis.compare.noise import newest_noise
 from analysis.stats import power
-from experiments.commands import calibrate as studies
+from experiments.commands import calibrate
 from experiments.errors import ConfigError
 from experiments.model import CONTROL, Metric, Outcome, Plan, RunResult
 from experiments.plan import blocks as plan
@@ -104,7 +104,7 @@ def test_a_cell_is_decided_when_its_effect_is_known(
     settings: dict[str, object] = {"until_decided": True, "iterations": 12}
     experiment = made(tmp_path / "e", settings, ratio, sd, blocks)
     spec = experiment.manifest().specs[0]
-    assert decided.is_decided(experiment, spec) is known
+    assert stopping_rule.is_decided(experiment, spec) is known
     (effect,) = [c for c in aggregate(experiment).comparisons if c.source == "workload"]
     assert (effect.direction != "unclear") is known
 
@@ -115,15 +115,15 @@ def test_a_plan_that_cannot_find_the_effect_is_refused(
     settings: dict[str, object] = {"treatment": "none", "iterations": 8}
     made(tmp_path / "aa-x", settings, 1.0, 0.03)
     noise = newest_noise(tmp_path, FACTS)
-    monkeypatch.setattr(studies, "_noise", lambda config: noise)
+    monkeypatch.setattr(calibrate, "_noise", lambda config: noise)
     few = config.parse({"schema": 1, "iterations": 3}, "test")
     with pytest.raises(ConfigError, match="hackbench needs"):
-        list(studies.check_power(few, "3%"))
+        list(calibrate.check_power(few, "3%"))
     many = config.parse({"schema": 1, "iterations": 200}, "test")
-    assert "blocks find 3% of round_time" in next(studies.check_power(many, "3%"))
+    assert "blocks find 3% of round_time" in next(calibrate.check_power(many, "3%"))
     for wrong in ("3", "-3%", "0%", "three"):
         with pytest.raises(ConfigError, match="per cent"):
-            list(studies.check_power(many, wrong))
+            list(calibrate.check_power(many, wrong))
 
 
 def test_blocks_that_were_not_needed_are_not_missed(tmp_path: Path) -> None:

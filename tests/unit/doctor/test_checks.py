@@ -19,10 +19,7 @@ import pytest
 import seaborn  # noqa: F401 - its first import starts a program to look for fonts
 
 from experiments import paths
-from experiments.doctor import check_host as checks_host
-from experiments.doctor import check_labroot as checks_labroot
-from experiments.doctor import check_machine as checks_machine
-from experiments.doctor import check_packages as packages
+from experiments.doctor import check_host, check_labroot, check_machine, check_packages
 from experiments.doctor.check import Answer, Check, Status, broken, findings, found
 from experiments.errors import ConfigError, MissingRequirement
 from experiments.kernel import cgroup, clock, sched_ext
@@ -30,8 +27,7 @@ from experiments.labroot import kernel_image
 from experiments.labroot import root as labroot
 from experiments.labroot.kernel_image import Kernel
 from experiments.model import Completed
-from experiments.support import proc
-from experiments.support import userns as namespaces
+from experiments.support import proc, userns
 from experiments.vm import accel
 
 _Usage = namedtuple("_Usage", "total used free")
@@ -112,94 +108,103 @@ def test_what_is_optional_is_never_ill() -> None:
 
 
 def test_python(monkeypatch: pytest.MonkeyPatch) -> None:
-    says(packages.python(), Status.FOUND, platform.python_version())
+    says(check_packages.python(), Status.FOUND, platform.python_version())
     monkeypatch.setattr(platform, "python_version", lambda: "3.10.4")
-    says(packages.python(), Status.BROKEN, "3.10.4, and >=3.11 is demanded", "apt-get")
+    says(
+        check_packages.python(),
+        Status.BROKEN,
+        "3.10.4, and >=3.11 is demanded",
+        "apt-get",
+    )
 
 
 def test_every_dependency_is_there_and_imports() -> None:
-    says(packages.runtime(), Status.FOUND, "packages at the versions demanded")
-    says(packages.development(), Status.FOUND, "packages at the versions demanded")
+    says(check_packages.runtime(), Status.FOUND, "packages at the versions demanded")
+    says(
+        check_packages.development(), Status.FOUND, "packages at the versions demanded"
+    )
 
 
 def test_the_module_of_a_distribution() -> None:
-    assert packages._module("pyyaml") == "yaml"
-    assert packages._module("pyelftools") == "elftools"
-    assert packages._module("matplotlib") == "matplotlib"
+    assert check_packages._module("pyyaml") == "yaml"
+    assert check_packages._module("pyelftools") == "elftools"
+    assert check_packages._module("matplotlib") == "matplotlib"
 
 
 def demand(monkeypatch: pytest.MonkeyPatch, *texts: str) -> None:
     project = {"dependencies": texts, "optional-dependencies": {"dev": texts}}
-    monkeypatch.setattr(packages, "_project", lambda: project)
+    monkeypatch.setattr(check_packages, "_project", lambda: project)
 
 
 def test_a_package_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     demand(monkeypatch, "rich>=13", "scxlab-no-such-thing>=2")
-    for look in (packages.runtime, packages.development):
+    for look in (check_packages.runtime, check_packages.development):
         says(look(), Status.MISSING, "no scxlab-no-such-thing>=2", "pip install")
 
 
 def test_a_package_too_old(monkeypatch: pytest.MonkeyPatch) -> None:
     demand(monkeypatch, "rich>=999", "scxlab-no-such-thing")
     version = metadata.version("rich")
-    says(packages.runtime(), Status.BROKEN, f"rich is {version}, not >=999")
+    says(check_packages.runtime(), Status.BROKEN, f"rich is {version}, not >=999")
 
 
 def test_a_package_that_does_not_import(monkeypatch: pytest.MonkeyPatch) -> None:
     demand(monkeypatch, "rich")
-    monkeypatch.setattr(packages, "_module", lambda name: "scxlab_no_such_module")
-    says(packages.runtime(), Status.BROKEN, "rich does not import: ModuleNotFound")
-    says(packages.development(), Status.FOUND, "1 packages")
+    monkeypatch.setattr(check_packages, "_module", lambda name: "scxlab_no_such_module")
+    says(
+        check_packages.runtime(), Status.BROKEN, "rich does not import: ModuleNotFound"
+    )
+    says(check_packages.development(), Status.FOUND, "1 packages")
 
 
 def test_a_requirement_of_another_system_is_none(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     demand(monkeypatch, 'scxlab-no-such-thing; sys_platform == "win32"')
-    says(packages.runtime(), Status.FOUND, "0 packages")
+    says(check_packages.runtime(), Status.FOUND, "0 packages")
 
 
 # --- the machine ----------------------------------------------------------------------
 
 
 def test_config(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    says(checks_machine._config(), Status.FOUND, "in order")
+    says(check_machine._config(), Status.FOUND, "in order")
     damaged = tmp_path / "config.yaml"
     damaged.write_text("iteratoins: 3")
     monkeypatch.setattr(paths, "CONFIG_FILE", damaged)
     with pytest.raises(ConfigError, match="did you mean 'iterations'"):
-        checks_machine._config()
+        check_machine._config()
 
 
 def test_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     memory = _Memory(8 << 30)
     monkeypatch.setattr(psutil, "virtual_memory", lambda: memory)
-    says(checks_machine._machine(), Status.FOUND, "8,192 MB of memory free")
+    says(check_machine._machine(), Status.FOUND, "8,192 MB of memory free")
     memory = _Memory(1 << 30)
-    says(checks_machine._machine(), Status.BROKEN, "vm.memory_mb", "lower vm.memory_mb")
+    says(check_machine._machine(), Status.BROKEN, "vm.memory_mb", "lower vm.memory_mb")
     monkeypatch.setattr(platform, "machine", lambda: "riscv64")
-    says(checks_machine._machine(), Status.BROKEN, "riscv64", "x86-64")
+    says(check_machine._machine(), Status.BROKEN, "riscv64", "x86-64")
 
 
 def test_user(monkeypatch: pytest.MonkeyPatch) -> None:
-    says(checks_machine._user(), Status.FOUND, "root")
+    says(check_machine._user(), Status.FOUND, "root")
     as_user(monkeypatch, 1000)
-    monkeypatch.setattr(namespaces, "refusal", lambda: "there is no newuidmap")
-    says(checks_machine._user(), Status.MISSING, "no newuidmap", "sudo")
-    monkeypatch.setattr(namespaces, "refusal", lambda: "")
-    says(checks_machine._user(), Status.FOUND, "root in a user namespace")
+    monkeypatch.setattr(userns, "refusal", lambda: "there is no newuidmap")
+    says(check_machine._user(), Status.MISSING, "no newuidmap", "sudo")
+    monkeypatch.setattr(userns, "refusal", lambda: "")
+    says(check_machine._user(), Status.FOUND, "root in a user namespace")
 
 
 def test_tools(monkeypatch: pytest.MonkeyPatch) -> None:
     programs(monkeypatch, "unshare", "setpriv", "mount", "chroot", "sh")
-    says(checks_machine._tools(), Status.FOUND, "unshare")
+    says(check_machine._tools(), Status.FOUND, "unshare")
     programs(monkeypatch, "setpriv", "mount", "sh")
-    says(checks_machine._tools(), Status.MISSING, "no unshare, chroot", "util-linux")
+    says(check_machine._tools(), Status.MISSING, "no unshare, chroot", "util-linux")
 
 
 @pytest.mark.parametrize(
     ("look", "words"),
-    [(checks_machine._cache_disk, "scxlab"), (checks_machine._results_disk, "results")],
+    [(check_machine._cache_disk, "scxlab"), (check_machine._results_disk, "results")],
 )
 def test_disk(
     monkeypatch: pytest.MonkeyPatch, look: Callable[[], Answer], words: str
@@ -213,14 +218,14 @@ def test_disk(
 
 def test_a_lab_root_to_be_made_needs_more_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda path: _Usage(0, 0, 10**9))
-    says(checks_machine._cache_disk(), Status.BROKEN, "4.0 GB are needed", "XDG_CACHE")
+    says(check_machine._cache_disk(), Status.BROKEN, "4.0 GB are needed", "XDG_CACHE")
     make_root()
-    says(checks_machine._cache_disk(), Status.FOUND, "1.0 GB free")
+    says(check_machine._cache_disk(), Status.FOUND, "1.0 GB free")
 
 
 def test_disk_that_may_not_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "access", lambda path, how: False)
-    says(checks_machine._results_disk(), Status.BROKEN, "may not be written", "chown")
+    says(check_machine._results_disk(), Status.BROKEN, "may not be written", "chown")
 
 
 def unshare_ends(monkeypatch: pytest.MonkeyPatch, status: int, words: str = "") -> None:
@@ -231,110 +236,110 @@ def unshare_ends(monkeypatch: pytest.MonkeyPatch, status: int, words: str = "") 
 def test_user_namespaces(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     programs(monkeypatch)
     says(
-        checks_machine.user_namespaces(),
+        check_machine.user_namespaces(),
         *(Status.MISSING, "no newuidmap, newgidmap", "apt-get install uidmap"),
     )
     programs(monkeypatch, "newuidmap", "newgidmap")
     unshare_ends(monkeypatch, 0)
-    says(checks_machine.user_namespaces(), Status.FOUND, "they work")
+    says(check_machine.user_namespaces(), Status.FOUND, "they work")
     unshare_ends(monkeypatch, 1, "unshare: Operation not permitted\n")
-    monkeypatch.setattr(checks_machine, "PROC_SYS", tmp_path)
-    says(checks_machine.user_namespaces(), Status.BROKEN, "not permitted", "as root")
+    monkeypatch.setattr(check_machine, "PROC_SYS", tmp_path)
+    says(check_machine.user_namespaces(), Status.BROKEN, "not permitted", "as root")
     (tmp_path / "user").mkdir()
     (tmp_path / "user/max_user_namespaces").write_text("0\n")
-    says(checks_machine.user_namespaces(), Status.BROKEN, "not permitted", "sysctl")
+    says(check_machine.user_namespaces(), Status.BROKEN, "not permitted", "sysctl")
 
 
 def test_a_user_needs_ids_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     programs(monkeypatch, "newuidmap", "newgidmap")
     unshare_ends(monkeypatch, 0)
     as_user(monkeypatch, 1000)
-    monkeypatch.setattr(checks_machine, "_has_subids", lambda file, name: False)
-    says(checks_machine.user_namespaces(), Status.MISSING, "/etc/subuid", "usermod")
-    monkeypatch.setattr(checks_machine, "_has_subids", lambda file, name: True)
-    says(checks_machine.user_namespaces(), Status.FOUND, "they work")
+    monkeypatch.setattr(check_machine, "_has_subids", lambda file, name: False)
+    says(check_machine.user_namespaces(), Status.MISSING, "/etc/subuid", "usermod")
+    monkeypatch.setattr(check_machine, "_has_subids", lambda file, name: True)
+    says(check_machine.user_namespaces(), Status.FOUND, "they work")
 
 
 def test_ids_of_users(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     as_user(monkeypatch, 1000)
     file = tmp_path / "subuid"
-    assert not checks_machine._has_subids(file, "ann")
+    assert not check_machine._has_subids(file, "ann")
     file.write_text("bob:100000:65536\nann:165536:1000\n")
-    assert not checks_machine._has_subids(file, "ann")
-    assert checks_machine._has_subids(file, "bob")
+    assert not check_machine._has_subids(file, "ann")
+    assert check_machine._has_subids(file, "bob")
     file.write_text("1000:100000:65536\n")
-    assert checks_machine._has_subids(file, "ann")
+    assert check_machine._has_subids(file, "ann")
 
 
 def test_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clock, "source", lambda: "tsc")
-    says(checks_machine._clock(), Status.FOUND, "clocksource tsc")
+    says(check_machine._clock(), Status.FOUND, "clocksource tsc")
     monkeypatch.setattr(clock, "source", lambda: "hpet")
-    says(checks_machine._clock(), Status.BROKEN, "hpet: slow to read", "tsc=reliable")
+    says(check_machine._clock(), Status.BROKEN, "hpet: slow to read", "tsc=reliable")
     readings = iter(range(1_000_000, 0, -1))
     monkeypatch.setattr(time, "monotonic_ns", lambda: next(readings))
-    says(checks_machine._clock(), Status.BROKEN, "backwards", "another machine")
+    says(check_machine._clock(), Status.BROKEN, "backwards", "another machine")
 
 
 def test_time_of_day(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clock, "is_synchronised", lambda: True)
-    says(checks_machine._time_of_day(), Status.FOUND, ", kept by NTP")
+    says(check_machine._time_of_day(), Status.FOUND, ", kept by NTP")
     monkeypatch.setattr(clock, "is_synchronised", lambda: False)
-    says(checks_machine._time_of_day(), Status.FOUND, "NOT kept by NTP")
+    says(check_machine._time_of_day(), Status.FOUND, "NOT kept by NTP")
     late = paths.RESULTS / "x/manifest.json"
     late.parent.mkdir()
     late.touch()
     os.utime(late, (time.time() + 3600,) * 2)
     words = "1 files in results/ are from the future, x/manifest.json first"
-    says(checks_machine._time_of_day(), Status.BROKEN, words, "timedatectl")
+    says(check_machine._time_of_day(), Status.BROKEN, words, "timedatectl")
     monkeypatch.setattr(time, "time", lambda: 1e9)
-    says(checks_machine._time_of_day(), Status.BROKEN, "this checkout is from")
+    says(check_machine._time_of_day(), Status.BROKEN, "this checkout is from")
 
 
 # --- the lab root ---------------------------------------------------------------------
 
 
 def test_no_lab_root(cache: Path) -> None:
-    says(checks_labroot._lab_root(), Status.MISSING, labroot.place().name, "setup")
+    says(check_labroot._lab_root(), Status.MISSING, labroot.place().name, "setup")
     (cache / "labroot-abc").mkdir(parents=True)
     words = "labroot-abc is of another version"
-    says(checks_labroot._lab_root(), Status.MISSING, words, "invoke setup")
-    image = checks_labroot._kernel(None)
-    for answer in (image, checks_labroot._program("virtiofsd", "usr/libexec/v")):
+    says(check_labroot._lab_root(), Status.MISSING, words, "invoke setup")
+    image = check_labroot._kernel(None)
+    for answer in (image, check_labroot._program("virtiofsd", "usr/libexec/v")):
         says(answer, Status.MISSING, "comes with the lab root", "invoke setup")
 
 
 def test_a_lab_root_and_its_age() -> None:
     stamp = make_root() / "lab/labroot.json"
     words = "forky, 2 packages, made "
-    says(checks_labroot._lab_root(), Status.FOUND, words)
-    assert checks_labroot._lab_root().found.endswith(", 0 days ago")
+    says(check_labroot._lab_root(), Status.FOUND, words)
+    assert check_labroot._lab_root().found.endswith(", 0 days ago")
     then = time.time() - 100 * 86_400
     os.utime(stamp, (then, then))
-    answer = checks_labroot._lab_root()
+    answer = check_labroot._lab_root()
     says(answer, Status.FOUND, "100 days ago; invoke setup --refresh")
     assert str(datetime.fromtimestamp(then).date()) in answer.found
 
 
 def test_a_damaged_lab_root() -> None:
     place = make_root(key="another")
-    says(checks_labroot._lab_root(), Status.BROKEN, "says it is another", "--refresh")
+    says(check_labroot._lab_root(), Status.BROKEN, "says it is another", "--refresh")
     (place / "usr/bin/clang").unlink()
-    says(checks_labroot._lab_root(), Status.BROKEN, "clang is gone", "--refresh")
+    says(check_labroot._lab_root(), Status.BROKEN, "clang is gone", "--refresh")
     (place / "lab/labroot.json").write_text("{")
-    says(checks_labroot._lab_root(), Status.BROKEN, "damaged", "--refresh")
+    says(check_labroot._lab_root(), Status.BROKEN, "damaged", "--refresh")
 
 
 def test_programs_of_the_lab_root() -> None:
     place = make_root()
-    says(checks_labroot._program(*checks_labroot._QEMU), Status.FOUND, "1:11.1")
-    virtiofsd = checks_labroot._VIRTIOFSD
-    says(checks_labroot._program(*virtiofsd), Status.FOUND, "virtiofsd 1.14")
+    says(check_labroot._program(*check_labroot._QEMU), Status.FOUND, "1:11.1")
+    virtiofsd = check_labroot._VIRTIOFSD
+    says(check_labroot._program(*virtiofsd), Status.FOUND, "virtiofsd 1.14")
     words = "made without virtiofsd2"
-    answer = checks_labroot._program("virtiofsd2", virtiofsd[1])
+    answer = check_labroot._program("virtiofsd2", virtiofsd[1])
     says(answer, Status.BROKEN, words, "--refresh")
     (place / virtiofsd[1]).unlink()
-    says(checks_labroot._program(*virtiofsd), Status.BROKEN, "is gone", "--refresh")
+    says(check_labroot._program(*virtiofsd), Status.BROKEN, "is gone", "--refresh")
 
 
 def is_kernel(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -345,50 +350,50 @@ def is_kernel(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def test_the_kernel(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     make_root()
     is_kernel(monkeypatch, tmp_path)
-    says(checks_labroot._kernel(None), Status.FOUND, "7.2, with sched_ext")
+    says(check_labroot._kernel(None), Status.FOUND, "7.2, with sched_ext")
 
     def unfit(root: object, path: object) -> Kernel:
         raise MissingRequirement("it has no BTF")
 
     monkeypatch.setattr(kernel_image, "prepare", unfit)
-    says(checks_labroot._kernel(None), Status.BROKEN, "no BTF", "setup --refresh")
+    says(check_labroot._kernel(None), Status.BROKEN, "no BTF", "setup --refresh")
     as_user(monkeypatch, 1000)
     with pytest.raises(MissingRequirement, match="root"):  # not a fault of the kernel
-        checks_labroot._kernel(None)
+        check_labroot._kernel(None)
     as_user(monkeypatch, 0)
-    answer = checks_labroot._kernel(Path("/boot/k"))
+    answer = check_labroot._kernel(Path("/boot/k"))
     says(answer, Status.BROKEN, "no BTF", "leave --kernel away")
 
 
 def test_kvm(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     is_kernel(monkeypatch, tmp_path)
     monkeypatch.setattr(accel, "KVM_DEVICE", tmp_path / "absent")
-    says(checks_labroot._kvm(None), Status.MISSING, "absent: guests are", "modprobe")
+    says(check_labroot._kvm(None), Status.MISSING, "absent: guests are", "modprobe")
     monkeypatch.setattr(accel, "KVM_DEVICE", tmp_path)
-    says(checks_labroot._kvm(None), Status.MISSING, "has to be booted", "invoke setup")
+    says(check_labroot._kvm(None), Status.MISSING, "has to be booted", "invoke setup")
     make_root()
     said = ["kvm", "a guest boots"]
     monkeypatch.setattr(accel, "_probe", lambda root, kernel: tuple(said))
-    says(checks_labroot._kvm(None), Status.FOUND, "a guest boots, asked 20")
+    says(check_labroot._kvm(None), Status.FOUND, "a guest boots, asked 20")
     said = ["tcg", "another answer"]
-    says(checks_labroot._kvm(None), Status.FOUND, "a guest boots")  # remembered
+    says(check_labroot._kvm(None), Status.FOUND, "a guest boots")  # remembered
     accel.remembered_in().unlink()
-    says(checks_labroot._kvm(None), Status.BROKEN, "(TCG): another", "accel.json")
+    says(check_labroot._kvm(None), Status.BROKEN, "(TCG): another", "accel.json")
 
 
 def test_mmdebstrap_is_needed_until_there_is_a_lab_root(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     programs(monkeypatch)
-    says(checks_labroot._mmdebstrap(), Status.MISSING, "PATH", "install mmdebstrap")
+    says(check_labroot._mmdebstrap(), Status.MISSING, "PATH", "install mmdebstrap")
     programs(monkeypatch, "mmdebstrap")
     monkeypatch.setattr(labroot, "KEYRINGS", (tmp_path / "keys",))
-    says(checks_labroot._mmdebstrap(), Status.MISSING, "no Debian archive", "keyring")
+    says(check_labroot._mmdebstrap(), Status.MISSING, "no Debian archive", "keyring")
     (tmp_path / "keys").touch()
-    says(checks_labroot._mmdebstrap(), Status.FOUND, "/bin/mmdebstrap")
+    says(check_labroot._mmdebstrap(), Status.FOUND, "/bin/mmdebstrap")
 
     def required() -> bool:
-        by_name = {c.name: c for c in checks_labroot.checks()}
+        by_name = {c.name: c for c in check_labroot.checks()}
         return by_name["mmdebstrap"].required
 
     assert required()
@@ -400,31 +405,31 @@ def test_mmdebstrap_is_needed_until_there_is_a_lab_root(
 
 
 def test_the_host_never_decides() -> None:
-    assert not any(c.required for c in checks_host.optional_checks())
+    assert not any(c.required for c in check_host.optional_checks())
 
 
 def test_host_kernel(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(platform, "release", lambda: "6.12.1+deb13-amd64")
-    says(checks_host._kernel(), Status.FOUND, "6.12.1+deb13")
+    says(check_host._kernel(), Status.FOUND, "6.12.1+deb13")
     monkeypatch.setattr(platform, "release", lambda: "6.1.0-9-amd64")
-    says(checks_host._kernel(), Status.BROKEN, "came with 6.12", "SCHED_CLASS_EXT")
-    monkeypatch.setattr(checks_host, "_BTF", tmp_path / "vmlinux")
-    says(checks_host._btf(), Status.MISSING, "CONFIG_DEBUG_INFO_BTF", "boot")
+    says(check_host._kernel(), Status.BROKEN, "came with 6.12", "SCHED_CLASS_EXT")
+    monkeypatch.setattr(check_host, "_BTF", tmp_path / "vmlinux")
+    says(check_host._btf(), Status.MISSING, "CONFIG_DEBUG_INFO_BTF", "boot")
     (tmp_path / "vmlinux").write_bytes(b"x" * 200_000)
-    says(checks_host._btf(), Status.FOUND, "0.2 MB")
+    says(check_host._btf(), Status.FOUND, "0.2 MB")
 
 
 def test_host_sched_ext(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(sched_ext, "SYSFS", tmp_path / "sched_ext")
-    says(checks_host._sched_ext(), Status.MISSING, "CONFIG_SCHED_CLASS_EXT", "boot")
+    says(check_host._sched_ext(), Status.MISSING, "CONFIG_SCHED_CLASS_EXT", "boot")
     (tmp_path / "sched_ext/root").mkdir(parents=True)
     (tmp_path / "sched_ext/state").write_text("disabled\n")
-    says(checks_host._sched_ext(), Status.FOUND, "state disabled")
+    says(check_host._sched_ext(), Status.FOUND, "state disabled")
     (tmp_path / "sched_ext/root/ops").write_text("lavd\n")
-    says(checks_host._sched_ext(), Status.BROKEN, "'lavd' is loaded", "end the program")
+    says(check_host._sched_ext(), Status.BROKEN, "'lavd' is loaded", "end the program")
 
 
-@pytest.mark.parametrize("look", [checks_host._bpffs, checks_host._tracefs])
+@pytest.mark.parametrize("look", [check_host._bpffs, check_host._tracefs])
 def test_host_mounts(
     monkeypatch: pytest.MonkeyPatch, look: Callable[[], Answer]
 ) -> None:
@@ -436,21 +441,21 @@ def test_host_mounts(
 
 def test_host_cgroup2(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(cgroup, "ROOT", tmp_path)
-    says(checks_host._cgroup2(), Status.MISSING, "no cgroup2", "boot with")
+    says(check_host._cgroup2(), Status.MISSING, "no cgroup2", "boot with")
     (tmp_path / "cgroup.controllers").write_text("cpu io\n")
-    says(checks_host._cgroup2(), Status.BROKEN, "without its memory", "boot without")
+    says(check_host._cgroup2(), Status.BROKEN, "without its memory", "boot without")
     (tmp_path / "cgroup.controllers").write_text("cpu memory io\n")
-    says(checks_host._cgroup2(), Status.FOUND, "with memory")
+    says(check_host._cgroup2(), Status.FOUND, "with memory")
 
 
 def test_host_tools(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     programs(monkeypatch)
     monkeypatch.setattr(paths, "BIN", tmp_path)
-    says(checks_host._bpftool(), Status.MISSING, "PATH", "install bpftool")
-    answer = checks_host._workloads()
+    says(check_host._bpftool(), Status.MISSING, "PATH", "install bpftool")
+    answer = check_host._workloads()
     says(answer, Status.MISSING, "no hackbench; no stress-ng", "install rt-tests; apt")
     assert "churn is not built" in answer.found
     programs(monkeypatch, "bpftool", "hackbench", "stress-ng")
     (tmp_path / "churn").touch()
-    says(checks_host._bpftool(), Status.FOUND, "/bin/bpftool")
-    says(checks_host._workloads(), Status.FOUND, "custom-churn, hackbench, stress-ng")
+    says(check_host._bpftool(), Status.FOUND, "/bin/bpftool")
+    says(check_host._workloads(), Status.FOUND, "custom-churn, hackbench, stress-ng")

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from experiments import paths
-from experiments.doctor import stale_files as leftovers
+from experiments.doctor import stale_files
 from experiments.doctor.stale_files import Leftover
-from experiments.support import tempdirs as scratch
+from experiments.support import tempdirs
 
 
 @contextlib.contextmanager
@@ -54,11 +54,11 @@ LEFT = ["exp/.vm/", "exp/attempts/.stage/", "exp/.manifest.json.tmp"]
 
 
 def test_of_an_experiment_that_nobody_runs(results: Path) -> None:
-    found = [*leftovers.of_experiments(results)]
+    found = [*stale_files.of_experiments(results)]
     assert names(found, results) == [*LEFT, "exp/s/control/.x_run1.json.tmp"]
-    lines = [*leftovers.clean(found)]
+    lines = [*stale_files.clean(found)]
     assert lines == [f"removed: {f.what}" for f in found]
-    assert [*leftovers.of_experiments(results)] == []
+    assert [*stale_files.of_experiments(results)] == []
     kept = {str(p.relative_to(results)) for p in results.rglob("*") if p.is_file()}
     assert kept == {
         "exp/.lock",
@@ -70,28 +70,28 @@ def test_of_an_experiment_that_nobody_runs(results: Path) -> None:
 
 def test_an_experiment_that_runs_is_left_alone(results: Path) -> None:
     with held(results / "exp/.lock"):
-        assert [*leftovers.of_experiments(results)] == []
-    assert len([*leftovers.of_experiments(results)]) == 4
+        assert [*stale_files.of_experiments(results)] == []
+    assert len([*stale_files.of_experiments(results)]) == 4
 
 
 def test_one_that_was_begun_meanwhile_is_left_alone(results: Path) -> None:
-    found = [*leftovers.of_experiments(results)]
+    found = [*stale_files.of_experiments(results)]
     with held(results / "exp/.lock"):
-        lines = [*leftovers.clean(found)]
+        lines = [*stale_files.clean(found)]
     assert all(line.startswith("NOT removed: ") for line in lines)
     assert all(line.endswith("somebody uses it now") for line in lines)
     assert (results / "exp/.vm").exists()
 
 
 def test_a_runner_is_refused_only_while_something_is_removed(results: Path) -> None:
-    for _ in leftovers.of_experiments(results):
+    for _ in stale_files.of_experiments(results):
         with held(results / "exp/.lock"):
             pass
 
 
 def test_without_a_lock_nobody_ever_ran_it(results: Path) -> None:
     (results / "exp/.lock").unlink()
-    assert len([*leftovers.of_experiments(results)]) == 4
+    assert len([*stale_files.of_experiments(results)]) == 4
 
 
 def test_a_write_that_goes_on_is_none(results: Path) -> None:
@@ -99,7 +99,7 @@ def test_a_write_that_goes_on_is_none(results: Path) -> None:
     fresh.touch()
     (results / "exp/notes.tmp").touch()
     grow_old(results / "exp/notes.tmp", 3600)
-    said = " ".join(names(leftovers.of_experiments(results), results))
+    said = " ".join(names(stale_files.of_experiments(results), results))
     assert ".summary.csv.tmp" not in said
     assert "notes.tmp" not in said, "not a name that atomic_write gives"
 
@@ -108,7 +108,7 @@ def test_a_link_is_not_followed(results: Path, tmp_path: Path) -> None:
     shutil.rmtree(results / "exp/.vm")
     (tmp_path / "elsewhere").mkdir()
     (results / "exp/.vm").symlink_to(tmp_path / "elsewhere")
-    assert "exp/.vm/" not in names(leftovers.of_experiments(results), results)
+    assert "exp/.vm/" not in names(stale_files.of_experiments(results), results)
 
 
 def test_what_cannot_be_removed_is_said(
@@ -117,9 +117,9 @@ def test_what_cannot_be_removed_is_said(
     def refuse(path: Path) -> None:
         raise PermissionError(13, "Permission denied")
 
-    found = [*leftovers.of_experiments(results)][:1]
+    found = [*stale_files.of_experiments(results)][:1]
     monkeypatch.setattr(shutil, "rmtree", refuse)
-    (line,) = leftovers.clean(found)
+    (line,) = stale_files.clean(found)
     assert line.startswith(f"NOT removed: {results}/exp/.vm/: ")
     assert "Permission denied" in line
 
@@ -128,14 +128,14 @@ def test_directories_for_a_while(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    with scratch.directory("probe") as alive:
+    with tempdirs.directory("probe") as alive:
         assert alive.parent == tmp_path
-        assert [*leftovers.of_scratch(tmp_path)] == []
+        assert [*stale_files.of_scratch(tmp_path)] == []
         # Its maker is gone: the directory stays, and the lock does not
         dead = tmp_path / "scxlab-bench-abcd1234"
         shutil.copytree(alive, dead)
-        assert names(leftovers.of_scratch(tmp_path), tmp_path) == [f"{dead.name}/"]
-        assert [*leftovers.clean(leftovers.of_scratch(tmp_path))] == [
+        assert names(stale_files.of_scratch(tmp_path), tmp_path) == [f"{dead.name}/"]
+        assert [*stale_files.clean(stale_files.of_scratch(tmp_path))] == [
             f"removed: {dead}/"
         ]
         assert alive.exists()
@@ -149,30 +149,30 @@ def test_directories_that_are_not_ours(
         (tmp_path / name).mkdir()
         (tmp_path / name / ".lock").touch()
     (tmp_path / "scxlab-probe-linked00").symlink_to(tmp_path / "scxlab-results")
-    assert [*leftovers.of_scratch(tmp_path)] == []
+    assert [*stale_files.of_scratch(tmp_path)] == []
     (tmp_path / "scxlab-probe-abcd1234").mkdir()
     (tmp_path / "scxlab-probe-abcd1234/.lock").touch()
-    assert len([*leftovers.of_scratch(tmp_path)]) == 1
+    assert len([*stale_files.of_scratch(tmp_path)]) == 1
     monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
-    assert [*leftovers.of_scratch(tmp_path)] == [], "another user's"
+    assert [*stale_files.of_scratch(tmp_path)] == [], "another user's"
 
 
 def test_one_without_a_lock_has_a_day(tmp_path: Path) -> None:
     path = tmp_path / "scxlab-doctor-abcd1234"
     path.mkdir()
-    assert [*leftovers.of_scratch(tmp_path)] == []
+    assert [*stale_files.of_scratch(tmp_path)] == []
     grow_old(path, 2 * 86_400)
-    assert len([*leftovers.of_scratch(tmp_path)]) == 1
+    assert len([*stale_files.of_scratch(tmp_path)]) == 1
 
 
 def test_half_made_lab_roots(tmp_path: Path) -> None:
     (tmp_path / ".labroot-abc.123/usr").mkdir(parents=True)
     (tmp_path / "labroot-abc").mkdir()
     with held(tmp_path / ".lock"):
-        assert leftovers.half_made_roots(tmp_path) == []
-    found = leftovers.half_made_roots(tmp_path)
+        assert stale_files.half_made_roots(tmp_path) == []
+    found = stale_files.half_made_roots(tmp_path)
     assert names(found, tmp_path) == [".labroot-abc.123/"]
-    assert len([*leftovers.clean(found)]) == 1
+    assert len([*stale_files.clean(found)]) == 1
     assert sorted(p.name for p in tmp_path.iterdir()) == [".lock", "labroot-abc"]
 
 
@@ -189,7 +189,7 @@ def test_everything_on_disk(
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
         grow_old(path, 3600)
-    found = leftovers.files()
+    found = stale_files.files()
     assert len(found) == 4 + 4
-    assert len([*leftovers.clean(found)]) == 8
-    assert leftovers.files() == []
+    assert len([*stale_files.clean(found)]) == 8
+    assert stale_files.files() == []

@@ -15,8 +15,7 @@ from typing import Any
 import psutil
 import pytest
 
-from experiments.doctor import stale_files as leftovers
-from experiments.doctor import stale_processes as orphans
+from experiments.doctor import stale_files, stale_processes
 from experiments.kernel import cgroup, procfs
 from experiments.labroot import root as labroot
 
@@ -64,7 +63,7 @@ class Process:
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The cache; every process is in the PID namespace of the tests."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(orphans, "_namespace", lambda pid: "pid:[1]")
+    monkeypatch.setattr(stale_processes, "_namespace", lambda pid: "pid:[1]")
     monkeypatch.setattr(procfs, "lock_holders", lambda lock: {os.getpid()})
     return tmp_path / "scxlab"
 
@@ -93,7 +92,7 @@ INIT = Process(1)
 
 
 def found() -> list[str]:
-    return [left.what for left in orphans.processes()]
+    return [left.what for left in stale_processes.processes()]
 
 
 def test_without_a_living_invoke_it_is_an_orphan(
@@ -101,9 +100,9 @@ def test_without_a_living_invoke_it_is_an_orphan(
 ) -> None:
     orphan = Process(50, entered(cache), "/usr/bin/unshare", [INIT])
     there_are(monkeypatch, INIT, orphan)
-    (left,) = orphans.processes()
+    (left,) = stale_processes.processes()
     assert left.what == "process 50: virtiofsd in /r/.vm"
-    assert [*leftovers.clean([left])] == [f"removed: {left.what}"]
+    assert [*stale_files.clean([left])] == [f"removed: {left.what}"]
     assert orphan.killed == 1
 
 
@@ -174,7 +173,7 @@ def test_setup_that_was_killed(monkeypatch: pytest.MonkeyPatch, cache: Path) -> 
 def test_processes_of_a_container_are_its_own(
     monkeypatch: pytest.MonkeyPatch, cache: Path
 ) -> None:
-    monkeypatch.setattr(orphans, "_namespace", lambda pid: f"pid:[{pid == 50}]")
+    monkeypatch.setattr(stale_processes, "_namespace", lambda pid: f"pid:[{pid == 50}]")
     there_are(monkeypatch, Process(50, entered(cache), "", [INIT]))
     assert found() == []
 
@@ -193,11 +192,11 @@ def test_one_that_has_a_parent_again_or_does_not_die(
     orphan = Process(50, entered(cache), "", [INIT])
     there_are(monkeypatch, orphan)
     monkeypatch.setattr(psutil, "wait_procs", lambda some, timeout: ([], some))
-    (line,) = leftovers.clean(orphans.processes())
+    (line,) = stale_files.clean(stale_processes.processes())
     assert line.endswith("it does not die within 10 s")
-    found_before = [*orphans.processes()]
+    found_before = [*stale_processes.processes()]
     orphan._parents = [Process(40, tty="/dev/pts/1")]
-    (line,) = leftovers.clean(found_before)
+    (line,) = stale_files.clean(found_before)
     assert "NOT removed: " in line
     assert orphan.killed == 1
 
@@ -210,7 +209,7 @@ def test_who_runs(monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
         Process(41, opened=[Path("/home/ann/.cache/scxlab/.lock")]),
         Process(42, opened=[Path("/home/ann/results/x/.lock")]),
     )
-    assert orphans.running() == [40, 41]
+    assert stale_processes.running() == [40, 41]
 
 
 def test_mounts(monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
@@ -220,10 +219,10 @@ def test_mounts(monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
         psutil, "disk_partitions", lambda all: [_Mount(p) for p in points]
     )
     unmounted = []
-    monkeypatch.setattr(orphans, "_umount", unmounted.append)
-    left = orphans.mounts()
+    monkeypatch.setattr(stale_processes, "_umount", unmounted.append)
+    left = stale_processes.mounts()
     assert [m.what for m in left] == [f"mount {p}" for p in reversed(points[2:])]
-    assert len([*leftovers.clean(left)]) == 3
+    assert len([*stale_files.clean(left)]) == 3
     assert unmounted == [*reversed(points[2:])]
 
 
@@ -234,33 +233,33 @@ def kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (tmp_path / name).mkdir(parents=True)
     for name in ("bpf/scxlab-abc/link", "bpf/scxlab_timer", "bpf/other/link"):
         (tmp_path / name).touch()
-    monkeypatch.setattr(orphans, "BPFFS", tmp_path / "bpf")
+    monkeypatch.setattr(stale_processes, "BPFFS", tmp_path / "bpf")
     monkeypatch.setattr(cgroup, "ROOT", tmp_path / "cg")
     monkeypatch.setattr(cgroup, "kill", lambda path: None)
-    monkeypatch.setattr(orphans, "running", list)
+    monkeypatch.setattr(stale_processes, "running", list)
     return tmp_path
 
 
 def test_kernel_objects(kernel: Path) -> None:
-    left = orphans.kernel_objects()
+    left = stale_processes.kernel_objects()
     assert [x.what for x in left] == [
         f"pin {kernel}/bpf/scxlab-abc",
         f"pin {kernel}/bpf/scxlab_timer",
         f"control group {kernel}/cg/scxlab-abc",
         f"control group {kernel}/cg/scxlab-load-abc",
     ]
-    assert all(x.startswith("removed: ") for x in leftovers.clean(left))
-    assert orphans.kernel_objects() == []
+    assert all(x.startswith("removed: ") for x in stale_files.clean(left))
+    assert stale_processes.kernel_objects() == []
     assert (kernel / "bpf/other/link").exists()
 
 
 def test_while_an_invoke_runs_they_may_be_its_own(
     kernel: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = orphans.kernel_objects()
-    monkeypatch.setattr(orphans, "running", lambda: [40])
-    assert orphans.kernel_objects() == []
-    lines = [*leftovers.clean(before)]
+    before = stale_processes.kernel_objects()
+    monkeypatch.setattr(stale_processes, "running", lambda: [40])
+    assert stale_processes.kernel_objects() == []
+    lines = [*stale_files.clean(before)]
     assert len(lines) == 4
     assert all("NOT removed" in x and "pid 40" in x for x in lines)
     assert (kernel / "bpf/scxlab-abc/link").exists()

@@ -14,8 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.kernel import bpf
-from experiments.kernel import map_count as mapcount
+from experiments.kernel import bpf, map_count
 from experiments.kernel.bpf import MapInfo
 from experiments.kernel.map_count import MapState
 from experiments.model import Completed, Job, Loaded
@@ -98,7 +97,7 @@ def test_batches_find_every_entry_once(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(bpf, "call", fake)
         patch.setattr(bpf, "BATCH_ENTRIES", room)
-        counter = mapcount.LookupBatch(3, info(entries=sum(buckets) or 1), NOWHERE)
+        counter = map_count.LookupBatch(3, info(entries=sum(buckets) or 1), NOWHERE)
         assert counter.count() == sum(buckets)
     assert fake.rooms == sorted(fake.rooms)
 
@@ -110,7 +109,7 @@ def test_a_batch_is_no_larger_than_the_map_nor_32_mb(
     for subject in (info(entries=10), info(entries=10**6), info(1, 7, 1 << 20, 10**6)):
         fake = FakeMap([0])
         monkeypatch.setattr(bpf, "call", fake)
-        mapcount.LookupBatch(3, subject, NOWHERE).count()
+        map_count.LookupBatch(3, subject, NOWHERE).count()
         rooms += fake.rooms
     assert rooms == [10, 1 << 16, 32]
 
@@ -118,7 +117,7 @@ def test_a_batch_is_no_larger_than_the_map_nor_32_mb(
 def test_other_errors_of_a_batch_are_raised(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bpf, "call", refuse(OSError(errno.EINVAL, "no such command")))
     with pytest.raises(OSError, match="no such command"):
-        mapcount.LookupBatch(3, info(), NOWHERE).count()
+        map_count.LookupBatch(3, info(), NOWHERE).count()
 
 
 def refuse(error: Exception) -> Callable[..., Any]:
@@ -133,7 +132,7 @@ def test_a_walk_that_is_thrown_back_is_told_apart(
 ) -> None:
     def walk(keys: Sequence[bytes]) -> int | None:
         monkeypatch.setattr(bpf, "walk_keys", lambda fd, size: iter(keys))
-        return mapcount.NextKey(3, info(entries=8), NOWHERE).count()
+        return map_count.NextKey(3, info(entries=8), NOWHERE).count()
 
     assert walk([b"a", b"b", b"a", b"b", b"c"]) == 3
     assert walk([b"a", b"b"] * 8) == 2
@@ -175,7 +174,7 @@ def test_counts_of_all_maps(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     with monkeypatch.context() as patch:
         fake = FakeIterator(patch, [records[:24], records[24:]])
-        counter = linked(mapcount.MapIterator, _id=7)
+        counter = linked(map_count.MapIterator, _id=7)
         assert counter.counts() == {7: 70, 9: 0}
         fake.chunks = [records, b""]
         assert counter.count() == 70
@@ -199,7 +198,7 @@ def test_the_parts_of_an_element_iterator(
 ) -> None:
     with monkeypatch.context() as patch:
         FakeIterator(patch, chunks)
-        assert linked(mapcount.ElementIterator).count() == count
+        assert linked(map_count.ElementIterator).count() == count
 
 
 def test_nothing_is_pinned_where_there_is_no_bpffs(
@@ -207,7 +206,7 @@ def test_nothing_is_pinned_where_there_is_no_bpffs(
 ) -> None:
     """bpftool would mount one over the directory. A process would fail the test."""
     monkeypatch.setattr(bpf, "BPFFS", tmp_path)
-    for method in (mapcount.MapIterator, mapcount.ElementIterator):
+    for method in (map_count.MapIterator, map_count.ElementIterator):
         with pytest.raises(OSError, match="no bpffs"):
             method(3, info(), NOWHERE)
 
@@ -252,11 +251,11 @@ def test_what_is_refused_gives_way(
 ) -> None:
     monkeypatch.setattr(bpf, "map_info", lambda fd: info())
     bad, good = way("bad", *lacking), way("good", None, None)
-    chosen = mapcount.choose(3, NOWHERE, [bad, good, bad])
+    chosen = map_count.choose(3, NOWHERE, [bad, good, bad])
     assert chosen is not None
     assert chosen.name == "good"
     assert bad.closed == (lacking[1] is not None)
-    assert mapcount.choose(3, NOWHERE, [bad]) is None
+    assert map_count.choose(3, NOWHERE, [bad]) is None
 
 
 @pytest.mark.parametrize("type_", [2, 13, 29])
@@ -264,17 +263,17 @@ def test_only_hash_maps_are_counted(
     type_: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bpf, "map_info", lambda fd: info(type_))
-    assert mapcount.choose(3, NOWHERE, [way("any", None, None)]) is None
+    assert map_count.choose(3, NOWHERE, [way("any", None, None)]) is None
 
 
 def test_the_cheapest_way_comes_first() -> None:
-    names = [method.name for method in mapcount.METHODS]
+    names = [method.name for method in map_count.METHODS]
     assert names == ["iterator", "element-iterator", "lookup-batch", "next-key"]
 
 
 def test_looking_at_a_map_that_has_gone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bpf, "open_map", refuse(FileNotFoundError()))
-    assert mapcount.look(7, NOWHERE) is None
+    assert map_count.look(7, NOWHERE) is None
 
 
 # --- the sampler ----------------------------------------------------------------------
@@ -310,11 +309,11 @@ class FakeKernel:
         self.maps = maps
         monkeypatch.setattr(bpf, "open_map", self.open_map)
         monkeypatch.setattr(bpf, "map_info", lambda fd: self.maps[fd - 1000][0])
-        monkeypatch.setattr(mapcount.procfs, "read", lambda path: "memlock:\t4096\n")
+        monkeypatch.setattr(map_count.procfs, "read", lambda path: "memlock:\t4096\n")
         monkeypatch.setattr(bpf_map, "KeptFile", FakeFdinfo)
         monkeypatch.setattr(bpf_map.os, "close", lambda fd: None)
-        monkeypatch.setattr(mapcount, "choose", self.choose)
-        monkeypatch.setattr(mapcount, "METHODS", (object, FakeWay))
+        monkeypatch.setattr(map_count, "choose", self.choose)
+        monkeypatch.setattr(map_count, "METHODS", (object, FakeWay))
 
     def open_map(self, map_id: int) -> int:
         if map_id not in self.maps:
@@ -323,9 +322,9 @@ class FakeKernel:
 
     def choose(
         self, fd: int, bin_dir: Path, methods: Any = None
-    ) -> mapcount.Counter | None:
+    ) -> map_count.Counter | None:
         found, entries = self.maps[fd - 1000]
-        assert methods in (None, mapcount.METHODS, (FakeWay,))
+        assert methods in (None, map_count.METHODS, (FakeWay,))
         return FakeWay(entries) if found.type in bpf.HASHES else None
 
 

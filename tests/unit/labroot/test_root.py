@@ -12,7 +12,7 @@ import pytest
 
 from experiments.errors import LabRootError, MissingRequirement
 from experiments.labroot import root as labroot
-from experiments.support import userns as namespaces
+from experiments.support import userns
 
 
 @pytest.fixture(autouse=True)
@@ -70,25 +70,25 @@ def test_without_root_it_takes_a_user_namespace(
     uses = (labroot.open_root, lambda: labroot.make(print))
     for found, words in ((None, "install uidmap"), ("x", "usermod .* somebody")):
         monkeypatch.setattr(shutil, "which", lambda name, found=found: found)
-        monkeypatch.setattr(namespaces, "_SUBUID", (tmp_path / "absent",))
+        monkeypatch.setattr(userns, "_SUBUID", (tmp_path / "absent",))
         for use in uses:
-            namespaces.refusal.cache_clear()
+            userns.refusal.cache_clear()
             with pytest.raises(MissingRequirement, match=f"{words}.*sudo") as caught:
                 use()
             assert caught.value.exit_code == 4
-    namespaces.refusal.cache_clear()
+    userns.refusal.cache_clear()
 
 
 def test_a_users_ids_are_found_by_name_and_number() -> None:
-    assert namespaces._has_ids("root:1:2\nme:100000:65536\n", "me")
-    assert namespaces._has_ids(f"{os.getuid()}:100000:65536\n", "me")
-    assert not namespaces._has_ids("meg:100000:65536\n", "me")
+    assert userns._has_ids("root:1:2\nme:100000:65536\n", "me")
+    assert userns._has_ids(f"{os.getuid()}:100000:65536\n", "me")
+    assert not userns._has_ids("meg:100000:65536\n", "me")
 
 
 def test_a_user_is_root_in_a_namespace(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "--user" not in namespaces.unshare()
+    assert "--user" not in userns.unshare()
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    assert namespaces.unshare("--propagation", "private") == [
+    assert userns.unshare("--propagation", "private") == [
         *("unshare", "--user", "--map-root-user", "--map-auto"),
         *("--mount", "--pid", "--fork", "--kill-child"),
         *("--propagation", "private", "--"),

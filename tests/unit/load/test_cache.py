@@ -12,8 +12,7 @@ import pandas as pd
 import pytest
 
 from analysis.aggregate import aggregate
-from analysis.load import cache, records
-from analysis.load import frames as load
+from analysis.load import cache, frames, records
 from analysis.load.samples_csv import read_many, read_samples
 from analysis.stats.estimators import MOST_POINTS, evenly, theil_sen
 from experiments.errors import FormatError
@@ -45,7 +44,7 @@ def lab(tmp_path: Path) -> fx.Lab:
     return lab
 
 
-def same(one: load.Data, other: load.Data) -> None:
+def same(one: frames.Data, other: frames.Data) -> None:
     for name in ("runs", "measured", "metrics", "curves"):
         pd.testing.assert_frame_equal(getattr(one, name), getattr(other, name))
     assert one.facts == other.facts
@@ -59,19 +58,19 @@ def database(experiment: Experiment) -> Path:
 
 
 def test_only_a_new_run_is_read(lab: fx.Lab, reads: list[str]) -> None:
-    first = load.load(lab.experiment)
+    first = frames.load(lab.experiment)
     assert len(reads) == 5
     reads.clear()
-    same(load.load(lab.experiment), first)
+    same(frames.load(lab.experiment), first)
     assert reads == []
     lab.ok(lab.specs[-1], fx.growing())
-    assert load.load(lab.experiment).runs["used"].all()
+    assert frames.load(lab.experiment).runs["used"].all()
     assert reads == [lab.specs[-1].label]
 
 
 @pytest.mark.parametrize("kind", ["csv", "json"])
 def test_a_changed_file_is_read_again(lab: fx.Lab, reads: list[str], kind: str) -> None:
-    before = load.load(lab.experiment)
+    before = frames.load(lab.experiment)
     path: Path = getattr(lab.experiment.files(lab.specs[1]), kind)
     text, time = path.read_text(), path.stat().st_mtime_ns
     changed = {
@@ -82,7 +81,7 @@ def test_a_changed_file_is_read_again(lab: fx.Lab, reads: list[str], kind: str) 
     path.write_text(changed)
     os.utime(path, ns=(time + 1, time + 1))
     reads.clear()
-    after = load.load(lab.experiment)
+    after = frames.load(lab.experiment)
     assert reads == [lab.specs[1].label]
     if kind == "csv":
         assert after.measured.loc[1, "entries_final"] == 99999
@@ -93,11 +92,11 @@ def test_a_changed_file_is_read_again(lab: fx.Lab, reads: list[str], kind: str) 
 
 
 def test_a_run_that_went_away_is_no_data(lab: fx.Lab) -> None:
-    assert load.load(lab.experiment).runs["used"].sum() == 5
+    assert frames.load(lab.experiment).runs["used"].sum() == 5
     lab.experiment.files(lab.specs[0]).csv.unlink()
     lab.experiment.files(lab.specs[1]).json.unlink()
-    data = load.load(lab.experiment)
-    assert list(data.runs["outcome"][:2]) == ["OK", load.PENDING]
+    data = frames.load(lab.experiment)
+    assert list(data.runs["outcome"][:2]) == ["OK", frames.PENDING]
     assert data.runs["used"].sum() == 3
     assert data.set_aside[0].reason == "the file is missing"
 
@@ -107,9 +106,9 @@ def test_what_was_not_ok_is_cached_with_its_reason(
 ) -> None:
     lab.broken(lab.specs[-1], Outcome.EJECTED, "stall")
     lab.experiment.files(lab.specs[0]).csv.write_text(GOOD[:-7])
-    first = load.load(lab.experiment)
+    first = frames.load(lab.experiment)
     reads.clear()
-    again = load.load(lab.experiment)
+    again = frames.load(lab.experiment)
     assert reads == []
     same(again, first)
     assert "truncated" in again.set_aside[0].reason
@@ -120,10 +119,10 @@ def test_what_was_not_ok_is_cached_with_its_reason(
 def test_a_corrupt_cache_is_thrown_away(
     lab: fx.Lab, reads: list[str], garbage: bytes
 ) -> None:
-    first = load.load(lab.experiment)
+    first = frames.load(lab.experiment)
     database(lab.experiment).write_bytes(garbage)
     reads.clear()
-    same(load.load(lab.experiment), first)
+    same(frames.load(lab.experiment), first)
     assert len(reads) == 5
 
 
@@ -139,23 +138,23 @@ def test_a_corrupt_cache_is_thrown_away(
 def test_a_changed_number_in_the_cache_is_noticed(
     lab: fx.Lab, reads: list[str], change: str
 ) -> None:
-    first = load.load(lab.experiment)
+    first = frames.load(lab.experiment)
     with sqlite3.connect(database(lab.experiment)) as connection:
         connection.execute(change)
     connection.close()
     reads.clear()
-    same(load.load(lab.experiment), first)
+    same(frames.load(lab.experiment), first)
     assert len(reads) == 5
 
 
 def test_other_code_has_a_cache_of_its_own(
     lab: fx.Lab, reads: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    load.load(lab.experiment)
+    frames.load(lab.experiment)
     old = database(lab.experiment)
     monkeypatch.setattr(cache, "code_version", lambda: "other")
     reads.clear()
-    load.load(lab.experiment)
+    frames.load(lab.experiment)
     assert len(reads) == 5
     assert database(lab.experiment) != old
 
@@ -166,11 +165,11 @@ def test_every_source_of_the_analysis_counts_as_what_makes_a_record() -> None:
 
 
 def test_without_a_place_for_a_cache_all_is_read(lab: fx.Lab, reads: list[str]) -> None:
-    first = load.load(lab.experiment)
+    first = frames.load(lab.experiment)
     database(lab.experiment).unlink()
     (lab.path / ".cache").rmdir()
     (lab.path / ".cache").write_text("a file where the directory should be")
-    same(load.load(lab.experiment), first)
+    same(frames.load(lab.experiment), first)
     assert len(reads) == 10
 
 
@@ -235,7 +234,7 @@ def test_a_long_run_is_thinned_with_both_ends() -> None:
 def test_of_many_blocks_some_are_drawn_and_the_figure_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(load, "DRAWN_BLOCKS", 3)
+    monkeypatch.setattr(frames, "DRAWN_BLOCKS", 3)
     monkeypatch.setattr("analysis.report.html.MOST_RUNS", 5)
     done = aggregate(fx.typical(tmp_path / "e", fx.arms(6)))
     drawn = done.data.runs[done.data.runs["drawn"]]
@@ -253,7 +252,7 @@ def test_of_many_blocks_some_are_drawn_and_the_figure_says_so(
 def test_another_block_moves_at_most_one_out_of_the_figures_and_reads_its_runs_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reads: list[str]
 ) -> None:
-    monkeypatch.setattr(load, "DRAWN_BLOCKS", 3)
+    monkeypatch.setattr(frames, "DRAWN_BLOCKS", 3)
     experiment = fx.typical(tmp_path / "e", fx.arms(12))
     specs = experiment.manifest().specs
     paths = {s.run_id: experiment.files(s).json for s in specs if s.block > 6}
@@ -262,7 +261,7 @@ def test_another_block_moves_at_most_one_out_of_the_figures_and_reads_its_runs_a
         path.unlink()
 
     def drawn() -> set[int]:
-        runs = load.load(experiment).runs
+        runs = frames.load(experiment).runs
         return set(runs.loc[runs["drawn"], "block"])
 
     shown = drawn()
@@ -282,11 +281,11 @@ def test_a_run_that_comes_into_the_figures_is_read_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reads: list[str]
 ) -> None:
     experiment = fx.typical(tmp_path / "e", fx.arms(4))
-    monkeypatch.setattr(load, "DRAWN_BLOCKS", 3)
-    load.load(experiment)
+    monkeypatch.setattr(frames, "DRAWN_BLOCKS", 3)
+    frames.load(experiment)
     reads.clear()
-    monkeypatch.setattr(load, "DRAWN_BLOCKS", 4)
-    data = load.load(experiment)
+    monkeypatch.setattr(frames, "DRAWN_BLOCKS", 4)
+    data = frames.load(experiment)
     assert len(reads) == 2
     assert data.curves["run"].nunique() == 4
 

@@ -8,15 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from experiments.plan import config, knobs
-from experiments.plan import scheduler_source as sources
+from experiments.plan import config, knobs, scheduler_source
 
 PROJECT = Path(__file__).parents[3]
 SCHEDULERS = PROJECT / "schedulers"
 C_SOURCES = sorted(SCHEDULERS.rglob("*.[ch]"))
 
 
-@pytest.mark.parametrize("name", sources.names())
+@pytest.mark.parametrize("name", scheduler_source.names())
 def test_the_test_variant_is_the_control_with_the_treatment(name: str) -> None:
     text = (SCHEDULERS / "test" / f"{name}.bpf.c").read_text()
     assert text.splitlines() == [

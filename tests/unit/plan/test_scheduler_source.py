@@ -6,9 +6,7 @@ from pathlib import Path
 import pytest
 
 from experiments.errors import ConfigError
-from experiments.plan import blocks as plan
-from experiments.plan import config
-from experiments.plan import scheduler_source as sources
+from experiments.plan import blocks, config, scheduler_source
 
 
 @pytest.fixture
@@ -19,11 +17,11 @@ def files(tmp_path: Path) -> Path:
 
 
 def test_ours() -> None:
-    assert sources.of("scx_simple").is_ours
+    assert scheduler_source.of("scx_simple").is_ours
 
 
 def test_one_source_is_control_and_test_by_treatment(files: Path) -> None:
-    source = sources.of(f"{files}/a.bpf.c")
+    source = scheduler_source.of(f"{files}/a.bpf.c")
     assert source.name == "a"
     knobs = {variant: arm.knobs for variant, arm in source.arms().items()}
     assert knobs["control"]["treatment"] == 0
@@ -31,23 +29,23 @@ def test_one_source_is_control_and_test_by_treatment(files: Path) -> None:
 
 
 def test_two_files_are_control_and_test(files: Path) -> None:
-    source = sources.of(f"{files}/a.bpf.c:{files}/c.bpf.o")
+    source = scheduler_source.of(f"{files}/a.bpf.c:{files}/c.bpf.o")
     assert source.name == "a-vs-c"
     assert source.file("control") == files / "a.bpf.c"
     assert source.file("test") == files / "c.bpf.o"
 
 
 def test_an_object_alone_has_nothing_to_be_compared_with(files: Path) -> None:
-    assert set(sources.of(f"{files}/c.bpf.o").arms()) == {"control"}
+    assert set(scheduler_source.of(f"{files}/c.bpf.o").arms()) == {"control"}
 
 
 def test_an_edited_file_is_another_experiment(files: Path) -> None:
     path = files / "a.bpf.c"
     raw = {"schema": 1, "schedulers": [str(path)]}
-    before = plan.build(config.parse(raw, "test")).plan_id
-    assert plan.build(config.parse(raw, "test")).plan_id == before
+    before = blocks.build(config.parse(raw, "test")).plan_id
+    assert blocks.build(config.parse(raw, "test")).plan_id == before
     path.write_text("changed")
-    assert plan.build(config.parse(raw, "test")).plan_id != before
+    assert blocks.build(config.parse(raw, "test")).plan_id != before
 
 
 @pytest.mark.parametrize(
@@ -65,12 +63,12 @@ def test_what_is_wrong_is_named(files: Path, text: str, words: str) -> None:
 
 
 def test_programs() -> None:
-    source = sources.of_commands(["scx_a --flag 1", "/opt/scx_b"])
+    source = scheduler_source.of_commands(["scx_a --flag 1", "/opt/scx_b"])
     assert source.name == "scx_a-vs-scx_b"
     assert source.arms()["control"].knobs == {"command": "scx_a --flag 1"}
     with pytest.raises(ConfigError, match="empty"):
-        sources.of_commands([" "])
+        scheduler_source.of_commands([" "])
     with pytest.raises(ConfigError, match="quotation"):
-        sources.of_commands(['scx_a "open'])
+        scheduler_source.of_commands(['scx_a "open'])
     with pytest.raises(ConfigError, match="or two"):
-        sources.of_commands(["a", "b", "c"])
+        scheduler_source.of_commands(["a", "b", "c"])

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from analysis.load.frames import load
-from analysis.report import junit as ci
+from analysis.report import junit
 from analysis.verdicts.criteria import FAILS, HOLDS, UNDECIDED, Verdict
 from experiments.commands import results as analyses
 from experiments.model import Outcome
@@ -29,7 +29,7 @@ def runs_of(tmp_path: Path, *outcomes: Outcome) -> pd.DataFrame:
 
 
 def parsed(*verdicts: Verdict, runs: pd.DataFrame) -> ElementTree.Element:
-    return ElementTree.fromstring(ci.junit("e", verdicts, runs))
+    return ElementTree.fromstring(junit.junit("e", verdicts, runs))
 
 
 def test_only_what_holds_passes(tmp_path: Path) -> None:

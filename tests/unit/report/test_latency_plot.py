@@ -14,8 +14,7 @@ import pytest
 from analysis.aggregate import aggregate
 from analysis.load.frames import Data, load
 from analysis.load.run_facts import read
-from analysis.report import figures, plots
-from analysis.report import latency_plot as latency
+from analysis.report import figures, latency_plot, plots
 from tests.unit import analysis_fixtures as fx
 
 WORDS = plots.Text("p99: control 3 us", "1 run")
@@ -37,7 +36,7 @@ def experiment(path: Path, variants: tuple[str, ...] = ("control", "test")) -> f
 
 
 def test_shares_are_per_octave_and_add_up() -> None:
-    drawn = latency.curve(buckets((4, 5, 30), (5, 6, 20), (8, 16, 50)))
+    drawn = latency_plot.curve(buckets((4, 5, 30), (5, 6, 20), (8, 16, 50)))
     assert drawn.edges_us.tolist() == [4, 5, 6, 8, 16]
     share = drawn.percent_per_octave * np.diff(np.log2(drawn.edges_us))
     assert share == pytest.approx([30, 20, 0, 50])
@@ -51,18 +50,18 @@ def test_even_waits_draw_no_saw() -> None:
     waits = 2 ** rng.uniform(4, 12, 400_000)
     found = fx.histogram(waits)
     rows = zip(found["from_us"], found["to_us"], map(int, found["count"]), strict=True)
-    level = latency.curve(buckets(*rows)).percent_per_octave
+    level = latency_plot.curve(buckets(*rows)).percent_per_octave
     assert level == pytest.approx(np.full(len(level), 100 / 8), rel=0.05)
 
 
 def test_runs_are_summed_by_their_waits_not_averaged() -> None:
     few, many = buckets((1, 2, 10)), buckets((2, 4, 90))
-    drawn = latency.curve(pd.concat([few, many]))
+    drawn = latency_plot.curve(pd.concat([few, many]))
     assert drawn.percent_longer == pytest.approx([100, 90, 0])
 
 
 def test_buckets_from_zero_and_without_end_have_a_place() -> None:
-    drawn = latency.curve(buckets((0, 1, 5), (64, np.inf, 5)))
+    drawn = latency_plot.curve(buckets((0, 1, 5), (64, np.inf, 5)))
     assert drawn.edges_us.tolist() == [0.5, 1, 64, 128]
     assert np.isfinite(drawn.percent_per_octave).all()
 
@@ -74,8 +73,8 @@ def test_histograms_are_of_the_runs_that_have_them(tmp_path: Path) -> None:
     lab.ok(second, fx.growing())
     nobody = {"run_queue_latency": {"from_us": [], "to_us": [], "count": []}}
     lab.ok(third, fx.growing(), facts=nobody)
-    found = latency.histograms(load(lab.experiment))
-    assert list(found.columns) == latency.COLUMNS
+    found = latency_plot.histograms(load(lab.experiment))
+    assert list(found.columns) == latency_plot.COLUMNS
     assert set(found["variant"]) == {"control"} and set(found["run"]) == {1}
     assert found["count"].sum() == 20_000
 
@@ -114,9 +113,9 @@ def test_without_the_metric_the_figure_counts_the_waits(tmp_path: Path) -> None:
     ids=["one wait", "wide"],
 )
 def test_odd_histograms_are_drawn(frame: pd.DataFrame) -> None:
-    svg = latency.draw(frame, WORDS)
+    svg = latency_plot.draw(frame, WORDS)
     assert ET.fromstring(svg).tag.endswith("svg")
-    assert latency.draw(frame, WORDS) == svg, "the same data give the same bytes"
+    assert latency_plot.draw(frame, WORDS) == svg, "the same data give the same bytes"
 
 
 WRONG = {
@@ -140,7 +139,7 @@ def test_a_fact_in_another_form_is_named_and_the_run_stays(
     assert data.runs["used"].all() and len(data.set_aside) == 2
     assert data.set_aside[0].file.endswith("_run1.json: run_queue_latency")
     assert data.set_aside[0].reason
-    assert latency.histograms(data).empty
+    assert latency_plot.histograms(data).empty
     assert all(f.agent_cpu_s == 0.3 for f in data.facts.values())
 
 

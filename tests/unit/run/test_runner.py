@@ -19,7 +19,7 @@ from experiments.model import ALONE, Job, Lane, Outcome, RunResult, RunSpec
 from experiments.plan import blocks as plan
 from experiments.plan import config
 from experiments.run import lanes as execute
-from experiments.run import runner as run
+from experiments.run import runner
 from experiments.store.experiment import Experiment
 
 Behaviour = Callable[[int, RunSpec], Outcome]
@@ -138,27 +138,27 @@ def test_stopped_and_started_again_goes_on(experiment: Experiment) -> None:
             assert experiment.result(spec) == before[spec.label]
 
 
-@pytest.mark.parametrize("name", run.SAME)
+@pytest.mark.parametrize("name", runner.SAME)
 def test_an_experiment_keeps_its_facts(experiment: Experiment, name: str) -> None:
-    known = {fact: "as before" for fact in run.SAME}
+    known = {fact: "as before" for fact in runner.SAME}
     experiment.update(facts=known)
-    run.check_facts(experiment, known)
+    runner.check_facts(experiment, known)
     with pytest.raises(ConfigError, match=f"another {name}.*--experiment"):
-        run.check_facts(experiment, {**known, name: "changed"})
+        runner.check_facts(experiment, {**known, name: "changed"})
 
 
 @pytest.mark.parametrize("name", ["../x", "/tmp/x", ".", "a/b", "", ".hidden"])
 def test_names_of_experiments_are_plain(name: str) -> None:
     with pytest.raises(ConfigError, match="plain name"):
-        run.checked_name(name)
-    assert run.checked_name("scx_simple-hackbench-1.2") == "scx_simple-hackbench-1.2"
+        runner.checked_name(name)
+    assert runner.checked_name("scx_simple-hackbench-1.2") == "scx_simple-hackbench-1.2"
 
 
 def test_two_runners_on_one_experiment(experiment: Experiment) -> None:
     with (
-        run._locked(experiment),
+        runner._locked(experiment),
         pytest.raises(ConfigError, match=f"e is being run by process {os.getpid()} "),
-        run._locked(experiment),
+        runner._locked(experiment),
     ):
         pass
 
@@ -167,7 +167,7 @@ def test_the_default_name_follows_the_plan_and_the_facts() -> None:
     one = config.parse({"schema": 1}, "test")
     two = config.parse({"schema": 1, "duration_s": 31}, "test")
     names = {
-        run.default_name(c, plan.build(c), {"kernel_sha256": kernel})
+        runner.default_name(c, plan.build(c), {"kernel_sha256": kernel})
         for c, kernel in ((one, "k"), (one, "k"), (two, "k"), (one, "other"))
     }
     assert len(names) == 3
@@ -316,7 +316,7 @@ def test_every_lane_has_cpus_of_its_own(
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {9, 4, 8, 6})
     asked = config.parse({"schema": 1, "vm": {"jobs": jobs, "cpus": cpus}}, "test")
-    assert [lane.cpus for lane in run.lanes(asked)] == expected
+    assert [lane.cpus for lane in runner.lanes(asked)] == expected
 
 
 def test_lanes_that_would_share_cpus_are_refused(
@@ -325,7 +325,7 @@ def test_lanes_that_would_share_cpus_are_refused(
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1, 2})
     asked = config.parse({"schema": 1, "vm": {"jobs": 2, "cpus": 2}}, "test")
     with pytest.raises(ConfigError, match="measure each other; at most 1"):
-        run.lanes(asked)
+        runner.lanes(asked)
     asked = config.parse({"schema": 1, "vm": {"jobs": 2}, "backend": "host"}, "test")
     with pytest.raises(ConfigError, match="host is one"):
-        run.lanes(asked)
+        runner.lanes(asked)

@@ -6,7 +6,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.agent import eviction_check as books
+from experiments.agent import eviction_check
 from experiments.kernel.kmsg import Record
 from experiments.samplers import counters
 
@@ -85,5 +85,5 @@ def test_evictions_of_the_log_are_entries_of_this_map() -> None:
         "scx_map_scan: loading out-of-tree module taints kernel.",
     ]
     records = [Record(i, i, text) for i, text in enumerate(texts)]
-    assert books.evicted_by_log(records, 9) == 32
-    assert books.evicted_by_log(records, 11) is None
+    assert eviction_check.evicted_by_log(records, 9) == 32
+    assert eviction_check.evicted_by_log(records, 11) is None

@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 
 from experiments import registry
 from experiments.agent.sampling_cost import SamplingCosts
-from experiments.kernel import proc_connector as netlink
-from experiments.kernel import procfs
+from experiments.kernel import proc_connector, procfs
 from experiments.kernel.proc_connector import Kind, ProcEvent
 from experiments.model import Job, Loaded, RunSpec, run_spec
 from experiments.samplers import forks, proc_events, slab_cache, wakeup_latency
@@ -46,7 +45,7 @@ MESSAGES = {
 
 
 def test_messages_of_the_proc_connector() -> None:
-    found = {k: netlink.parse(bytes.fromhex(m)) for k, m in MESSAGES.items()}
+    found = {k: proc_connector.parse(bytes.fromhex(m)) for k, m in MESSAGES.items()}
     assert found["answer"] is None
     assert found["fork"] == ProcEvent(Kind.FORK, 28949, 0, 3629, 13406544614973)
     assert found["exec"] == ProcEvent(Kind.OTHER, 0, 0, 3630, 13406546372896)

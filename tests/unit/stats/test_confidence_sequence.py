@@ -9,9 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import optimize
 
-from analysis.stats import confidence_sequence as sequential
-from analysis.stats import estimators as stats
-from analysis.stats import power
+from analysis.stats import confidence_sequence, estimators, power
 
 LOOKS = 30
 
@@ -30,15 +28,16 @@ def ever_excludes(
 
 
 def test_looking_after_every_block_is_free() -> None:
-    assert ever_excludes(sequential.confidence_sequence, 0.3, 1000) <= 0.05
+    assert ever_excludes(confidence_sequence.confidence_sequence, 0.3, 1000) <= 0.05
     # What it is there for: the interval for one look does not survive thirty
-    assert ever_excludes(stats.t_interval, 0.3, 300) > 0.15
+    assert ever_excludes(estimators.t_interval, 0.3, 300) > 0.15
 
 
 def test_it_does_find_an_effect() -> None:
     rng = np.random.default_rng(3)
     found = [
-        sequential.confidence_sequence(1.0 + rng.standard_normal(LOOKS)).low > 0
+        confidence_sequence.confidence_sequence(1.0 + rng.standard_normal(LOOKS)).low
+        > 0
         for _ in range(100)
     ]
     assert sum(found) > 90
@@ -53,7 +52,7 @@ def test_the_ends_are_where_the_martingale_reaches_its_bound(
     given_values: list[float],
 ) -> None:
     values = np.array(given_values)
-    n, square = len(values), sequential._PRECISION
+    n, square = len(values), confidence_sequence._PRECISION
 
     def log_e(mu: float) -> float:
         spread, mean = np.var(values), np.mean(values)
@@ -61,7 +60,7 @@ def test_the_ends_are_where_the_martingale_reaches_its_bound(
         ratio = (n + square) * (spread + u) / ((n + square) * spread + square * u)
         return float(0.5 * math.log(square / (n + square)) + n / 2 * math.log(ratio))
 
-    found = sequential.confidence_sequence(values)
+    found = confidence_sequence.confidence_sequence(values)
     assert log_e(found.high) == pytest.approx(math.log(20), rel=1e-6)
     root = optimize.brentq(
         lambda mu: log_e(mu) - math.log(20), found.estimate, found.estimate + 1e4
@@ -70,10 +69,10 @@ def test_the_ends_are_where_the_martingale_reaches_its_bound(
 
 
 def test_two_blocks_say_nothing() -> None:
-    found = sequential.confidence_sequence(np.array([0.1, 0.2]))
+    found = confidence_sequence.confidence_sequence(np.array([0.1, 0.2]))
     assert (found.low, found.high) == (-math.inf, math.inf)
-    assert sequential.confidence_sequence(np.array([])) == pytest.approx(
-        stats.NOTHING, nan_ok=True
+    assert confidence_sequence.confidence_sequence(np.array([])) == pytest.approx(
+        estimators.NOTHING, nan_ok=True
     )
 
 
@@ -82,7 +81,7 @@ def test_power_agrees_with_simulation() -> None:
     effect, sd, blocks = math.log(1.05), 0.05, 10
     hits = 0
     for _ in range(2000):
-        found = stats.t_interval(effect + sd * rng.standard_normal(blocks))
+        found = estimators.t_interval(effect + sd * rng.standard_normal(blocks))
         hits += not found.low <= 0 <= found.high
     assert power.power_of(sd, 1.05, blocks) == pytest.approx(hits / 2000, abs=0.03)
 

@@ -18,11 +18,11 @@ from analysis.load.measures import MEASURES, TIDY, column, number, quantity, slu
 from analysis.load.run_measures import run_stats
 from analysis.load.samples_csv import read_samples
 from analysis.load.tidy import per_run, tidy
-from analysis.stats import estimators as stats
+from analysis.stats import estimators
 from tests.unit import analysis_fixtures as fx
 
 
-def array(*values: float) -> stats.Array:
+def array(*values: float) -> estimators.Array:
     return np.array(values, dtype=float)
 
 
@@ -43,7 +43,7 @@ def test_theil_sen_is_the_median_of_all_slopes() -> None:
     x = np.sort(rng.uniform(0, 30, 21))
     y = 3 * x + rng.normal(0, 4, 21)
     y[4] = 900.0
-    got = stats.theil_sen(x, y)
+    got = estimators.theil_sen(x, y)
     assert got.estimate == pytest.approx(brute_slope(list(x), list(y)), rel=1e-12)
     assert got.low < got.estimate < got.high
     assert abs(got.estimate - 3) < 0.5, "one wild point must not decide the slope"
@@ -59,65 +59,65 @@ def test_theil_sen_is_the_median_of_all_slopes() -> None:
         (array(1, 2, 3, 4), array(1, np.nan, np.nan, 4)),
     ],
 )
-def test_no_slope_of_too_little(x: stats.Array, y: stats.Array) -> None:
-    assert all(math.isnan(v) for v in stats.theil_sen(x, y))
+def test_no_slope_of_too_little(x: estimators.Array, y: estimators.Array) -> None:
+    assert all(math.isnan(v) for v in estimators.theil_sen(x, y))
 
 
 def test_t_interval_against_the_printed_table() -> None:
     # t(0.975, 4 degrees of freedom) = 2.776, t(0.95, 2) = 2.920: any textbook.
-    got = stats.t_interval(array(2, 4, 4, 5, 10))
+    got = estimators.t_interval(array(2, 4, 4, 5, 10))
     sem = math.sqrt((9 + 1 + 1 + 0 + 25) / 4) / math.sqrt(5)
     assert got.estimate == 5
     assert got.high == pytest.approx(5 + 2.776 * sem, abs=2e-3)
     assert got.low == pytest.approx(5 - 2.776 * sem, abs=2e-3)
-    narrow = stats.t_interval(array(1, 2, 3), level=0.90)
+    narrow = estimators.t_interval(array(1, 2, 3), level=0.90)
     assert narrow.high == pytest.approx(2 + 2.920 / math.sqrt(3), abs=1e-3)
 
 
 def test_intervals_of_one_and_of_equal_values() -> None:
-    assert stats.t_interval(array()) is stats.NOTHING
-    one = stats.t_interval(array(7, np.nan))
+    assert estimators.t_interval(array()) is estimators.NOTHING
+    one = estimators.t_interval(array(7, np.nan))
     assert one.estimate == 7 and math.isnan(one.low) and math.isnan(one.high)
-    assert stats.t_interval(array(7, 7, 7)) == (7, 7, 7)
+    assert estimators.t_interval(array(7, 7, 7)) == (7, 7, 7)
 
 
 def test_the_t_interval_covers_the_truth_as_often_as_it_says() -> None:
     rng = np.random.default_rng(11)
     draws = rng.normal(100, 5, size=(2000, 4))
-    found = [stats.t_interval(d) for d in draws]
+    found = [estimators.t_interval(d) for d in draws]
     share = np.mean([i.low <= 100 <= i.high for i in found])
     assert 0.935 < share < 0.965
 
 
 def test_summary_over_runs() -> None:
-    got = stats.summarise(array(1, np.nan, 2, 9))
+    got = estimators.summarise(array(1, np.nan, 2, 9))
     assert (got.n, got.median, got.minimum, got.maximum, got.mean) == (3, 2, 1, 9, 4)
     assert got.ci is not None and got.ci[0] < 4 < got.ci[1]
-    assert stats.summarise(array(5)).ci is None
-    assert stats.summarise(array()).n == 0
+    assert estimators.summarise(array(5)).ci is None
+    assert estimators.summarise(array()).n == 0
 
 
 def test_paired_ratio_is_a_geometric_mean() -> None:
     control, test = array(100, 200, 400), array(50, 200, 100)
-    got = stats.paired_ratio(control, test)
+    got = estimators.paired_ratio(control, test)
     assert got.estimate == pytest.approx((0.5 * 1 * 0.25) ** (1 / 3))
-    swapped = stats.paired_ratio(test, control)
+    swapped = estimators.paired_ratio(test, control)
     assert swapped.estimate == pytest.approx(1 / got.estimate)
     assert swapped.low == pytest.approx(1 / got.high)
 
 
 def test_paired_difference_cancels_what_blocks_share() -> None:
     block = array(1000, 20, 500, 7)
-    got = stats.paired_difference(block, block + array(3, 3.1, 2.9, 3))
+    got = estimators.paired_difference(block, block + array(3, 3.1, 2.9, 3))
     assert got.estimate == pytest.approx(3)
     assert got.high - got.low < 0.3
 
 
 def test_time_mean_does_not_weigh_a_late_sample_less() -> None:
     # 0..2 s rising to 10, then one late sample: areas 10 and 8 * 10.
-    assert stats.time_mean(array(0, 2, 10), array(0, 10, 10)) == pytest.approx(9)
-    assert stats.time_mean(array(3), array(4)) == 4
-    assert math.isnan(stats.time_mean(array(), array()))
+    assert estimators.time_mean(array(0, 2, 10), array(0, 10, 10)) == pytest.approx(9)
+    assert estimators.time_mean(array(3), array(4)) == 4
+    assert math.isnan(estimators.time_mean(array(), array()))
 
 
 def test_a_known_growth_is_found() -> None:
@@ -171,10 +171,10 @@ def test_correlation_against_the_definition() -> None:
     x, y = array(1, 2, 4, 7), array(2, 1, 5, 9)
     dx, dy = x - x.mean(), y - y.mean()
     r = (dx * dy).sum() / math.sqrt((dx * dx).sum() * (dy * dy).sum())
-    assert stats.correlation(x, y) == pytest.approx(r)
+    assert estimators.correlation(x, y) == pytest.approx(r)
     with_gap = array(1, 2, np.nan, 4, 7), array(2, 1, 99, 5, 9)
-    assert stats.correlation(*with_gap) == pytest.approx(r)
-    assert stats.correlation(x, -2 * x) == pytest.approx(-1)
+    assert estimators.correlation(*with_gap) == pytest.approx(r)
+    assert estimators.correlation(x, -2 * x) == pytest.approx(-1)
 
 
 @pytest.mark.parametrize(
@@ -188,9 +188,9 @@ def test_correlation_against_the_definition() -> None:
     ],
 )
 def test_no_correlation_of_too_little_or_of_a_constant(
-    x: stats.Array, y: stats.Array
+    x: estimators.Array, y: estimators.Array
 ) -> None:
-    assert math.isnan(stats.correlation(x, y))
+    assert math.isnan(estimators.correlation(x, y))
 
 
 def test_memory_follows_the_map_or_is_not_known() -> None:
@@ -266,10 +266,10 @@ def test_median_curve_is_over_the_time_all_runs_cover() -> None:
             "map_entries": [0.0, 20.0, 40.0, 30.0, 40.0, 50.0],
         }
     )
-    x, y = stats.median_curve(frame, "map_entries")
+    x, y = estimators.median_curve(frame, "map_entries")
     assert x.tolist() == [1.0, 2.0, 3.0]
     assert y.tolist() == [20.0, 30.0, 40.0]
-    assert len(stats.median_curve(frame.head(0), "map_entries")[0]) == 0
+    assert len(estimators.median_curve(frame.head(0), "map_entries")[0]) == 0
 
 
 @pytest.mark.parametrize(
@@ -311,4 +311,4 @@ def test_correlation_of_tiny_and_of_huge_numbers() -> None:
     y = np.array([2.0, 1.0, 4.0, 6.0])
     expected = float(np.corrcoef(x, y)[0, 1])
     for factor in (1e-300, 1e-258, 1.0, 1e150):
-        assert stats.correlation(x * factor, y) == pytest.approx(expected)
+        assert estimators.correlation(x * factor, y) == pytest.approx(expected)

@@ -11,60 +11,58 @@ from pathlib import Path
 import pytest
 
 from experiments.model import Outcome
-from experiments.plan import blocks as plan
-from experiments.plan import config
-from experiments.run import lanes as execute
-from experiments.run import status
-from experiments.store import event_log as events
+from experiments.plan import blocks, config
+from experiments.run import lanes, status
+from experiments.store import event_log
 from experiments.store.experiment import LOCK, Experiment
-from experiments.support import locks as lock
+from experiments.support import locks
 from tests.unit.run.test_runner import FakeBackend, always
 
 
 @pytest.fixture
 def experiment(tmp_path: Path) -> Experiment:
-    planned = plan.build(config.parse({"schema": 1, "iterations": 2}, "test"))
+    planned = blocks.build(config.parse({"schema": 1, "iterations": 2}, "test"))
     return Experiment.create(tmp_path / "e", planned, {}, {})
 
 
 def names(experiment: Experiment) -> list[str]:
-    return [event["event"] for event in events.read(experiment.path)]
+    return [event["event"] for event in event_log.read(experiment.path)]
 
 
 # --- events ---------------------------------------------------------------------------
 
 
 def test_events_come_back_in_their_order(tmp_path: Path) -> None:
-    log = events.EventLog(tmp_path)
+    log = event_log.EventLog(tmp_path)
     log.add("run", run="a/b/c_run1", attempt=1)
     log.add("ended", outcome="OK")
-    first, second = events.read(tmp_path)
+    first, second = event_log.read(tmp_path)
     assert (first["event"], first["run"]) == ("run", "a/b/c_run1")
     assert second["time"] >= first["time"]
 
 
 @pytest.mark.parametrize("torn", [b'{"event": "ru', b"\0\0\0"])
 def test_a_line_cut_short_spoils_no_other(tmp_path: Path, torn: bytes) -> None:
-    events.EventLog(tmp_path).add("run", run="1")
-    with (tmp_path / events.FILE).open("ab") as file:
+    event_log.EventLog(tmp_path).add("run", run="1")
+    with (tmp_path / event_log.FILE).open("ab") as file:
         file.write(torn)
-    events.EventLog(tmp_path).add("run", run="2")
-    assert [e["run"] for e in events.read(tmp_path)] == ["1", "2"]
+    event_log.EventLog(tmp_path).add("run", run="2")
+    assert [e["run"] for e in event_log.read(tmp_path)] == ["1", "2"]
 
 
 def test_no_file_is_no_event(tmp_path: Path) -> None:
-    assert list(events.read(tmp_path)) == []
+    assert list(event_log.read(tmp_path)) == []
 
 
 def test_an_experiment_leaves_its_events(experiment: Experiment) -> None:
     specs = experiment.manifest().specs
     backend = FakeBackend(lambda n, s: Outcome.LOST if n == 2 else Outcome.OK)
-    execute.execute(experiment, [backend], {}, specs)
+    lanes.execute(experiment, [backend], {}, specs)
     assert names(experiment) == [
         *("started", "run", "ended", "run", "lost", "run", "ended"),
         *("run", "ended", "run", "ended", "done"),
     ]
-    ended = [e for e in events.read(experiment.path) if e["event"] == "ended"]
+    ended = [e for e in event_log.read(experiment.path) if e["event"] == "ended"]
     assert {e["run_id"] for e in ended} == {s.run_id for s in specs}
     assert ended[-1]["left_s"] == 0
 
@@ -74,9 +72,7 @@ def test_an_interrupt_is_an_event(experiment: Experiment) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        execute.execute(
-            experiment, [FakeBackend(stop)], {}, experiment.manifest().specs
-        )
+        lanes.execute(experiment, [FakeBackend(stop)], {}, experiment.manifest().specs)
     assert names(experiment) == ["started", "run", "interrupted"]
 
 
@@ -85,23 +81,23 @@ def test_an_interrupt_is_an_event(experiment: Experiment) -> None:
 
 def test_a_lock_names_its_owner_and_dies_with_it(tmp_path: Path) -> None:
     path = tmp_path / "lock"
-    assert lock.owner(path) is None
-    with lock.locked(path, "what"):
-        owner = lock.owner(path)
+    assert locks.owner(path) is None
+    with locks.locked(path, "what"):
+        owner = locks.owner(path)
         assert owner is not None
         assert (owner.pid, owner.what) == (os.getpid(), "what")
-        with pytest.raises(lock.Held, match=f"process {os.getpid()} .*what"):
-            lock.locked(path).__enter__()
-    assert lock.owner(path) is None
+        with pytest.raises(locks.Held, match=f"process {os.getpid()} .*what"):
+            locks.locked(path).__enter__()
+    assert locks.owner(path) is None
 
 
 def test_what_a_dead_owner_left_is_no_lock(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     dead = {"pid": 1, "host": "h", "command": "c", "since": 0.0, "what": ""}
     path.write_text(json.dumps(dead))
-    assert lock.owner(path) is None
-    with lock.locked(path):
-        owner = lock.owner(path)
+    assert locks.owner(path) is None
+    with locks.locked(path):
+        owner = locks.owner(path)
         assert owner is not None and owner.pid == os.getpid()
 
 
@@ -116,11 +112,11 @@ def test_a_queue_waits_for_its_turn_and_says_for_whom(tmp_path: Path) -> None:
         waiting.set()
 
     def second() -> None:
-        with lock.queued(path, "second", told):
+        with locks.queued(path, "second", told):
             order.append("second")
 
     thread = threading.Thread(target=second)
-    with lock.locked(path, "first"):
+    with locks.locked(path, "first"):
         thread.start()
         assert waiting.wait(10)
         order.append("first")
@@ -136,8 +132,8 @@ def test_a_queue_waits_for_its_turn_and_says_for_whom(tmp_path: Path) -> None:
 def test_an_owner_says_since_when(
     age_s: float, said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lock.time, "time", lambda: 1e9)
-    assert lock.Owner(1, "h", "c", 1e9 - age_s).age() == f"since {said}"
+    monkeypatch.setattr(locks.time, "time", lambda: 1e9)
+    assert locks.Owner(1, "h", "c", 1e9 - age_s).age() == f"since {said}"
 
 
 # --- status ---------------------------------------------------------------------------
@@ -157,8 +153,8 @@ def test_status_while_it_runs(experiment: Experiment) -> None:
         return Outcome.OK
 
     specs = experiment.manifest().specs
-    with lock.locked(experiment.path / LOCK):
-        execute.execute(experiment, [FakeBackend(look)], {}, specs)
+    with locks.locked(experiment.path / LOCK):
+        lanes.execute(experiment, [FakeBackend(look)], {}, specs)
     third = seen[2]
     assert third.done == 2
     assert third.outcomes == {"OK": 2}
@@ -171,7 +167,7 @@ def test_status_while_it_runs(experiment: Experiment) -> None:
 
 def test_status_afterwards(experiment: Experiment) -> None:
     backend = FakeBackend(always(Outcome.OK))
-    execute.execute(experiment, [backend], {}, experiment.manifest().specs)
+    lanes.execute(experiment, [backend], {}, experiment.manifest().specs)
     found = status.status(experiment)
     assert found.is_complete
     assert found.owner is None and found.running == ()
@@ -180,7 +176,7 @@ def test_status_afterwards(experiment: Experiment) -> None:
 
 def test_status_after_the_runner_was_killed(experiment: Experiment) -> None:
     specs = experiment.manifest().specs
-    log = events.EventLog(experiment.path)
+    log = event_log.EventLog(experiment.path)
     log.add("started", pending=4, planned=4, lanes=1)
     log.add("run", run=specs[0].label, run_id=specs[0].run_id, attempt=1)
     found = status.status(experiment)
@@ -195,6 +191,6 @@ def test_runs_that_are_not_needed_are_not_left(experiment: Experiment) -> None:
         return bool(found.finished(specs))
 
     backend = FakeBackend(always(Outcome.OK))
-    execute.execute(experiment, [backend], {}, specs, after_one)
+    lanes.execute(experiment, [backend], {}, specs, after_one)
     found = status.status(experiment)
     assert (found.done, found.not_needed, found.is_complete) == (2, 2, True)

@@ -11,15 +11,14 @@ from hypothesis import strategies as st
 
 from experiments.errors import ConfigError, FormatError
 from experiments.model import Metric, Outcome, Plan, RunResult, RunSpec
-from experiments.plan import blocks as plan
-from experiments.plan import config
+from experiments.plan import blocks, config
 from experiments.store.experiment import Experiment, experiments
 from experiments.store.schema import SCHEMA
 from experiments.support.files import atomic_write
 
 
 def planned(seed: int = 1) -> Plan:
-    return plan.build(config.parse({"schema": 1, "seed": seed}, "test"))
+    return blocks.build(config.parse({"schema": 1, "seed": seed}, "test"))
 
 
 @pytest.fixture

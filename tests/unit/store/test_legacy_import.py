@@ -12,7 +12,7 @@ import pytest
 from analysis.aggregate import aggregate
 from analysis.verdicts.criteria import HOLDS, NO_CRASH, NOT_PROVED, UNDECIDED
 from experiments.errors import ConfigError, FormatError
-from experiments.store import legacy_import as prior
+from experiments.store import legacy_import
 from experiments.store.experiment import Experiment
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "prior"
@@ -39,17 +39,17 @@ FLAGS = {
 
 
 @pytest.fixture
-def done(tmp_path: Path) -> prior.Imported:
-    return prior.import_tree(GOLDEN, tmp_path / "imported")
+def done(tmp_path: Path) -> legacy_import.Imported:
+    return legacy_import.import_tree(GOLDEN, tmp_path / "imported")
 
 
-def test_what_is_no_data_is_named(done: prior.Imported) -> None:
+def test_what_is_no_data_is_named(done: legacy_import.Imported) -> None:
     assert {r.file for r in done.refused} == set(REFUSED)
     for refused in done.refused:
         assert REFUSED[refused.file] in refused.reason
 
 
-def test_what_was_left_out_is_flagged(done: prior.Imported) -> None:
+def test_what_was_left_out_is_flagged(done: legacy_import.Imported) -> None:
     found = {r.spec.label: r.facts.get("flags", []) for r in done.experiment.results()}
     assert set(found) == set(FLAGS)
     for label, flags in FLAGS.items():
@@ -59,7 +59,7 @@ def test_what_was_left_out_is_flagged(done: prior.Imported) -> None:
     assert done.runs == done.flagged == 7
 
 
-def test_the_manifest_says_where_it_is_from(done: prior.Imported) -> None:
+def test_the_manifest_says_where_it_is_from(done: legacy_import.Imported) -> None:
     manifest = done.experiment.manifest()
     assert manifest.facts["imported"]["source"] == str(GOLDEN)
     assert manifest.outcomes == {"OK": 7}
@@ -67,7 +67,7 @@ def test_the_manifest_says_where_it_is_from(done: prior.Imported) -> None:
     assert all(r.facts["proved"] is False for r in done.experiment.results())
 
 
-def test_runs_of_the_same_number_are_a_block(done: prior.Imported) -> None:
+def test_runs_of_the_same_number_are_a_block(done: legacy_import.Imported) -> None:
     blocks: dict[int, list[str]] = {}
     for spec in done.experiment.manifest().specs:
         blocks.setdefault(spec.block, []).append(spec.label)
@@ -79,7 +79,7 @@ def test_runs_of_the_same_number_are_a_block(done: prior.Imported) -> None:
     ]
 
 
-def test_numbers_arrive_and_zeros_do_not(done: prior.Imported) -> None:
+def test_numbers_arrive_and_zeros_do_not(done: legacy_import.Imported) -> None:
     data = aggregate(done.experiment).data
     keys = ["scheduler", "variant", "run"]
     runs = {
@@ -97,7 +97,7 @@ def test_numbers_arrive_and_zeros_do_not(done: prior.Imported) -> None:
     assert {a.file for a in data.set_aside} == set(REFUSED)
 
 
-def test_no_sentence_claims_what_nobody_recorded(done: prior.Imported) -> None:
+def test_no_sentence_claims_what_nobody_recorded(done: legacy_import.Imported) -> None:
     found = aggregate(done.experiment)
     assert found.verdicts
     for verdict in found.verdicts:
@@ -114,10 +114,10 @@ def test_no_sentence_claims_what_nobody_recorded(done: prior.Imported) -> None:
     assert "ended OK" not in page
 
 
-def test_importing_again_changes_nothing(done: prior.Imported) -> None:
+def test_importing_again_changes_nothing(done: legacy_import.Imported) -> None:
     before = {p: p.stat().st_mtime_ns for p in done.experiment.path.rglob("*.json")}
     manifest = done.experiment.manifest_path
-    prior.import_tree(GOLDEN, done.experiment.path)
+    legacy_import.import_tree(GOLDEN, done.experiment.path)
     for path, time_ns in before.items():
         assert path == manifest or path.stat().st_mtime_ns == time_ns
 
@@ -126,7 +126,7 @@ def test_the_source_stays_as_it_is(tmp_path: Path) -> None:
     source = tmp_path / "source"
     shutil.copytree(GOLDEN, source)
     before = {p: p.read_bytes() for p in source.rglob("*") if p.is_file()}
-    prior.import_tree(source, tmp_path / "e")
+    legacy_import.import_tree(source, tmp_path / "e")
     assert {p: p.read_bytes() for p in source.rglob("*") if p.is_file()} == before
 
 
@@ -134,7 +134,7 @@ def test_a_tree_of_something_else_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a" / "b").mkdir(parents=True)
     (tmp_path / "a" / "b" / "c_run1.csv").write_bytes(HEADER + b"0,1,2,3,4\n")
     with pytest.raises(ConfigError, match="give the directory"):
-        prior.import_tree(tmp_path, tmp_path / "e")
+        legacy_import.import_tree(tmp_path, tmp_path / "e")
     assert not Experiment(tmp_path / "e").manifest_path.exists()
 
 
@@ -154,12 +154,12 @@ def test_a_tree_of_something_else_is_refused(tmp_path: Path) -> None:
 )
 def test_a_corrupt_file_is_refused(text: bytes, reason: str) -> None:
     with pytest.raises(FormatError, match=reason):
-        prior.read(text)
+        legacy_import.read(text)
 
 
 def test_a_number_cut_at_the_end_is_left_out() -> None:
     """`12` of a line that was cut may have been 12345."""
-    found = prior.read(HEADER + b"0,1,2,3,4\n2,5,2,3,4\n4,6,2,3,12")
+    found = legacy_import.read(HEADER + b"0,1,2,3,4\n2,5,2,3,4\n4,6,2,3,12")
     assert [row[0] for row in found.rows] == [0, 2]
     assert len(found.flags) == 1
 
@@ -176,4 +176,4 @@ def test_a_number_cut_at_the_end_is_left_out() -> None:
     ],
 )
 def test_entries_in_the_kernel_log(log: bytes, entries: int | None) -> None:
-    assert prior.evicted_entries(log) == entries
+    assert legacy_import.evicted_entries(log) == entries

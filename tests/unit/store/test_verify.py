@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from experiments.model import CSV_COLUMNS, Job, Outcome, RunResult
-from experiments.plan import blocks as plan
-from experiments.plan import config
+from experiments.plan import blocks, config
 from experiments.run import lanes as execute
 from experiments.store.experiment import Experiment
 from experiments.store.verify import verify
@@ -32,7 +31,7 @@ class Recording(FakeBackend):
 
 @pytest.fixture
 def experiment(tmp_path: Path) -> Experiment:
-    planned = plan.build(config.parse({"schema": 1, "iterations": 2}, "test"))
+    planned = blocks.build(config.parse({"schema": 1, "iterations": 2}, "test"))
     experiment = Experiment.create(tmp_path / "e", planned, {}, {})
     backend = Recording(always(Outcome.OK))
     execute.execute(experiment, [backend], {}, planned.specs)

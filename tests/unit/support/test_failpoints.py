@@ -24,15 +24,15 @@ from experiments import paths, registry
 from experiments.model import CSV_COLUMNS, Job, Outcome, RunResult
 from experiments.plan import config
 from experiments.plan.config import Config
-from experiments.run import runner as run
+from experiments.run import runner
 from experiments.store.experiment import Experiment
 from experiments.store.verify import verify
-from experiments.support import failpoints as faults
+from experiments.support import failpoints
 from tests.unit.run.test_runner import FakeBackend, always
 
 #: Steps of the backend that boots guests: a test on a real kernel comes to them.
 OF_THE_GUEST = {"booted", "warmed up", "job handed over"}
-STEPS = [step for step in faults.STEPS if step not in OF_THE_GUEST]
+STEPS = [step for step in failpoints.STEPS if step not in OF_THE_GUEST]
 SETTINGS = config.parse({"schema": 1, "iterations": 3}, "test")
 
 
@@ -64,10 +64,10 @@ def tools(
     """Return a directory with one tool, which stands in for all that is built."""
     directory = tmp_path_factory.mktemp("bin")
     (directory / "custom-churn").write_text("a program")
-    monkeypatch.setattr(run, "build_all", lambda *made_from: {})
-    monkeypatch.setattr(run.facts, "machine", lambda project: {})
+    monkeypatch.setattr(runner, "build_all", lambda *made_from: {})
+    monkeypatch.setattr(runner.facts, "machine", lambda project: {})
     monkeypatch.setattr(paths, "BIN", Path(__file__).parent)
-    monkeypatch.setattr(run, "BIN", directory)
+    monkeypatch.setattr(runner, "BIN", directory)
     monkeypatch.setattr(registry, "backend", lambda name: Recording)
     return directory
 
@@ -79,7 +79,7 @@ def forked(where: Path, settings: Config = SETTINGS) -> int:
         status = 1
         try:
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-            run.run(settings, "e", where)
+            runner.run(settings, "e", where)
             status = 0
         finally:
             os._exit(status)
@@ -123,7 +123,7 @@ def check_done(where: Path) -> None:
 def test_tools_are_files_and_no_directories(tools: Path) -> None:
     (tools / "__pycache__").mkdir()
     (tools / ".hidden").touch()
-    known = run.prepare(SETTINGS).facts
+    known = runner.prepare(SETTINGS).facts
     assert known["tools"] == {"custom-churn": hashlib.sha256(b"a program").hexdigest()}
 
 
@@ -132,8 +132,8 @@ def test_every_step_is_somewhere_in_the_code_exactly_once() -> None:
     found: list[str] = []
     for path in project.rglob("*.py"):
         found += re.findall(r'faults\.step\(\s*"([^"]+)"\s*\)', path.read_text())
-    assert sorted(found) == sorted(faults.STEPS)
-    assert len(faults.STEPS) >= 12
+    assert sorted(found) == sorted(failpoints.STEPS)
+    assert len(failpoints.STEPS) >= 12
 
 
 @pytest.mark.parametrize("number", [1, 4])
@@ -141,7 +141,7 @@ def test_every_step_is_somewhere_in_the_code_exactly_once() -> None:
 def test_killed_at_a_step_it_goes_on(
     step: str, number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(faults.ENVIRONMENT, f"{step}:{number}")
+    monkeypatch.setenv(failpoints.ENVIRONMENT, f"{step}:{number}")
     comes_once = {"planned", "built", "guest ended", "experiment done"}
     comes_once |= {s for s in STEPS if s.startswith(("experiment", "machine"))}
     code = ended(forked(tmp_path))
@@ -150,7 +150,7 @@ def test_killed_at_a_step_it_goes_on(
         return
     assert code == -signal.SIGKILL
     before = hashes(Experiment(tmp_path / "e"))
-    monkeypatch.delenv(faults.ENVIRONMENT)
+    monkeypatch.delenv(failpoints.ENVIRONMENT)
     assert ended(forked(tmp_path)) == 0
     check(tmp_path, before)
     check_done(tmp_path)
@@ -183,7 +183,7 @@ def test_where_there_is_no_room_no_run_is_begun(
 
     monkeypatch.setattr("experiments.store.experiment.LEAST_FREE_MB", 1 << 40)
     with pytest.raises(MissingRequirement, match="make room"):
-        run.run(SETTINGS, "e", tmp_path)
+        runner.run(SETTINGS, "e", tmp_path)
     monkeypatch.undo()
     experiment = Experiment(tmp_path / "e")
     assert experiment.finished(experiment.manifest().specs) == []

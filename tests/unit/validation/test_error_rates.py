@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 from analysis.stats import significance
-from analysis.validation import error_rates
-from analysis.validation import simulation as simulate
+from analysis.validation import error_rates, simulation
 from analysis.validation.error_rates import Row, exceeding
 from analysis.validation.scenarios import ALPHA, CONTRAST, LIMIT, MARGIN, Case, cases
 from analysis.validation.simulation import World
@@ -81,21 +80,21 @@ def test_a_row_is_the_same_with_the_same_seed() -> None:
 
 
 def test_a_lost_run_is_one_and_its_block_does_not_count() -> None:
-    arms = simulate.draw(
+    arms = simulation.draw(
         World(blocks=4, loses_a_run=True), 200, np.random.default_rng(1)
     )
     lost = np.isnan(arms.control).sum(axis=2) + np.isnan(arms.test).sum(axis=2)
     assert (lost == 1).all()
     assert np.isnan(arms.control).any() and np.isnan(arms.test).any()
-    assert len(simulate._tidy(arms)) == 200 * 7
+    assert len(simulation._tidy(arms)) == 200 * 7
 
 
 def test_the_order_is_random_within_blocks_only() -> None:
-    places = simulate._places(World(blocks=5), 50, np.random.default_rng(2))
+    places = simulation._places(World(blocks=5), 50, np.random.default_rng(2))
     assert (np.sort(places, axis=0)[0] == 2 * np.arange(5)).all()
     assert (np.abs(places[0] - places[1]) == 1).all()
     assert 0.3 < (places[0] < places[1]).mean() < 0.7
-    before = simulate._places(
+    before = simulation._places(
         World(blocks=5, control_first=True), 1, np.random.default_rng(2)
     )
     assert before[:, 0].tolist() == [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9]]
@@ -103,5 +102,5 @@ def test_the_order_is_random_within_blocks_only() -> None:
 
 def test_the_truth_is_where_it_was_put() -> None:
     world = World(ratio=1 + MARGIN, cv=1e-6, blocks=2)
-    arms = simulate.draw(world, 3, np.random.default_rng(3))
+    arms = simulation.draw(world, 3, np.random.default_rng(3))
     assert arms.test / arms.control == pytest.approx(1.03, rel=1e-4)

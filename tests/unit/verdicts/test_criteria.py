@@ -12,7 +12,7 @@ import pytest
 from analysis.compare.within_experiment import EQUIVALENT, compare
 from analysis.load.frames import load
 from analysis.load.tidy import per_run, tidy
-from analysis.stats import estimators as stats
+from analysis.stats import estimators
 from analysis.verdicts.criteria import (
     EVICTS,
     FAILS,
@@ -283,9 +283,10 @@ def test_levelling_off_is_rarely_granted_to_a_drift_at_the_margin() -> None:
     rng = np.random.default_rng(2)
     granted = 0
     for _ in range(1000):
-        tail = stats.t_interval(rng.normal(23.5, 5, 4), level=0.90)
+        tail = estimators.t_interval(rng.normal(23.5, 5, 4), level=0.90)
         above, below = (
-            stats.Interval(*(end + shift for end in tail)) for shift in (-23.5, 23.5)
+            estimators.Interval(*(end + shift for end in tail))
+            for shift in (-23.5, 23.5)
         )
         granted += within_margin(above, below, "")[0] == HOLDS
     assert granted / 1000 < 0.07

@@ -14,7 +14,7 @@ from typing import cast
 
 import pytest
 
-from experiments.agent import staging as agent_code
+from experiments.agent import staging
 from experiments.backends._handing import stage_object
 from experiments.errors import BackendLost, ConfigError
 from experiments.labroot.kernel_image import Kernel
@@ -100,10 +100,10 @@ def test_who_ended_by_itself_is_told_in_its_words(tmp_path: Path) -> None:
 
 
 def test_the_guest_gets_the_agent_and_nothing_else(tmp_path: Path) -> None:
-    agent_code.stage(tmp_path)
-    staged = {p.name for p in (tmp_path / agent_code.CODE).iterdir()}
+    staging.stage(tmp_path)
+    staged = {p.name for p in (tmp_path / staging.CODE).iterdir()}
     assert staged == {"experiments", "workloads"}
-    assert (tmp_path / agent_code.CODE / "experiments/agent/run_job.py").exists()
+    assert (tmp_path / staging.CODE / "experiments/agent/run_job.py").exists()
 
 
 @pytest.fixture
