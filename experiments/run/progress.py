@@ -48,7 +48,7 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
 
 
-class Watch:
+class RunProgress:
     """Told of every step; used by all lanes at once."""
 
     def __init__(

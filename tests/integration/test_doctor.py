@@ -19,8 +19,8 @@ from typing import Any
 import psutil
 import pytest
 
-from experiments.labroot import root as labroot
-from experiments.labroot.root import LabRoot
+from experiments.labroot import lab_root
+from experiments.labroot.lab_root import LabRoot
 from experiments.paths import RESULTS
 
 PROJECT = Path(__file__).parents[2]
@@ -220,7 +220,7 @@ def test_a_process_whose_invoke_lives_is_left_alone(
 ) -> None:
     """This one's parent is the test itself, which holds the lock of the lab root."""
     argv = ["/bin/sh", "-c", "echo up > /lab/run/up; exec sleep 600"]
-    command = labroot.enter(labroot.place(), argv, {"/lab/run": tmp_path})
+    command = lab_root.enter(lab_root.place(), argv, {"/lab/run": tmp_path})
     with started(*command) as living:
         wait_until((tmp_path / "up").exists)
         listed = findings()[1]["leftovers"]["found"]
@@ -240,7 +240,7 @@ def test_pins_groups_and_mounts(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [
-        f"removed: mount {labroot.place()}/lab/share",
+        f"removed: mount {lab_root.place()}/lab/share",
         "removed: pin /sys/fs/bpf/scxlab-itest",
         "removed: control group /sys/fs/cgroup/scxlab-load-itest",
     ]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.labroot import root as labroot
+from experiments.labroot import lab_root
 
 PROJECT = Path(__file__).parents[2]
 
@@ -209,7 +209,9 @@ def test_no_command_loads_the_analysis_before_it_needs_it(path: Path) -> None:
 
 def test_the_guest_has_what_the_agent_needs() -> None:
     """The standard library, and packages of the lab root."""
-    packages = {p.removeprefix("python3-") for p in labroot.PACKAGES if "python3-" in p}
+    packages = {
+        p.removeprefix("python3-") for p in lab_root.PACKAGES if "python3-" in p
+    }
     there = packages | sys.stdlib_module_names
     seen: set[str] = set()
     todo = [

@@ -18,7 +18,7 @@ from experiments.agent import staging
 from experiments.backends._handing import stage_object
 from experiments.errors import BackendLost, ConfigError
 from experiments.labroot.kernel_image import Kernel
-from experiments.labroot.root import LabRoot
+from experiments.labroot.lab_root import LabRoot
 from experiments.model import BuiltObject
 from experiments.vm import accel
 from experiments.vm.guest import Guest, Shape, qemu_argv
