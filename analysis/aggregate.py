@@ -21,6 +21,7 @@ from analysis.compare import EQUIVALENT
 from analysis.findings import Findings
 from analysis.load import load
 from analysis.pace import HOLDS
+from analysis.sketch import Drawn
 from experiments.files import atomic_write
 from experiments.results import Experiment
 
@@ -80,7 +81,7 @@ def aggregate(experiment: Experiment) -> Aggregated:
     return done
 
 
-def _write(done: Aggregated, drawn: list[figures.Drawn]) -> None:
+def _write(done: Aggregated, drawn: list[Drawn]) -> None:
     folder = done.report.parent
     _write_csv(folder / "summary.csv", done.summary)
     _write_csv(folder / "comparisons.csv", tables.comparison_frame(done.comparisons))
@@ -100,7 +101,7 @@ def _write(done: Aggregated, drawn: list[figures.Drawn]) -> None:
     atomic_write(done.report, report.render(done, drawn))
 
 
-def _write_plots(folder: Path, drawn: list[figures.Drawn]) -> None:
+def _write_plots(folder: Path, drawn: list[Drawn]) -> None:
     """Write them, and take away those of an earlier call that are no more."""
     for figure in drawn:
         atomic_write(folder / f"{figure.name}.svg", figure.svg)

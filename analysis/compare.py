@@ -132,6 +132,11 @@ def is_test(variant: str) -> bool:
     return variant == TEST or variant.startswith(f"{TEST}-")
 
 
+def short(variant: str) -> str:
+    """`scan` for `test-scan`: that it is a test is plain where all are."""
+    return variant.removeprefix(f"{TEST}-")
+
+
 def groups(data: Data) -> list[Group]:
     """Every test variant of the plan, in the order of the names."""
     keys = data.runs[["scheduler", "workload", "variant"]].drop_duplicates()

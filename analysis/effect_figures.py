@@ -9,12 +9,11 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import pandas as pd
 
-from analysis import effect_plots
-from analysis.compare import BETTER, WORSE, Comparison
+from analysis.compare import BETTER, WORSE, Comparison, short
 from analysis.load import Data
 from analysis.measures import TIMES, number, plural, quantity
 from analysis.noise import Noise
-from analysis.plots import Text
+from analysis.sketch import Text, rows
 from experiments.model import TEST
 
 #: Measures that are set beside the workload's own metrics; rows of a forest plot.
@@ -22,8 +21,8 @@ _MEASURES = ("entries_final",)
 _MOST_ROWS = 30
 
 Where = tuple[str, str]
-#: (stem of the file, words, bytes)
-Figure = tuple[str, Text, bytes]
+#: (stem of the file, words, painter, what it shows)
+Figure = tuple[str, Text, str, tuple[object, ...]]
 
 
 def draw(
@@ -60,7 +59,7 @@ def _effects(
     if noise is not None and sizes:
         basis += f"; noise of {noise.name}"
     text = Text(_clearest(shown), basis)
-    yield "effects", text, effect_plots.effects(shown, sizes, text)
+    yield "effects", text, "effects", (shown, sizes)
 
 
 def _noise_of(where: Where, noise: Noise | None) -> dict[str, float]:
@@ -83,9 +82,11 @@ def _clearest(shown: Sequence[Comparison]) -> str:
 
 
 def _scans(data: Data, where: Where) -> Iterator[Figure]:
-    rows = data.measured
-    rows = rows[(rows["scheduler"] == where[0]) & (rows["workload"] == where[1])]
-    rows = rows.dropna(subset=["mean_scan_us"])
+    measured = data.measured
+    measured = measured[
+        (measured["scheduler"] == where[0]) & (measured["workload"] == where[1])
+    ]
+    measured = measured.dropna(subset=["mean_scan_us"])
     budgets = {
         s.variant: float(s.knobs["budget_us"])
         for s in data.manifest.specs
@@ -93,49 +94,50 @@ def _scans(data: Data, where: Where) -> Iterator[Figure]:
     }
     values = pd.DataFrame(
         {
-            "variant": rows["variant"],
-            "mean_us": rows["mean_scan_us"],
-            "longest_us": rows["longest_scan_us"],
-            "budget_us": rows["variant"].map(budgets),
+            "variant": measured["variant"],
+            "mean_us": measured["mean_scan_us"],
+            "longest_us": measured["longest_scan_us"],
+            "budget_us": measured["variant"].map(budgets),
         }
     ).dropna()
     if values.empty:
         return
     medians = values.groupby("variant")["longest_us"].median()
     said = ", ".join(
-        f"{effect_plots.short(str(v))} {quantity(float(us), 'us')}"
+        f"{short(str(v))} {quantity(float(us), 'us')}"
         for v, us in medians.items()
     )
     drawn = data.runs.loc[data.runs["drawn"], "block"]
-    shown = values[rows.loc[values.index, "block"].isin(drawn)]
+    shown = values[measured.loc[values.index, "block"].isin(drawn)]
     of = f" of {number(len(values))}" if len(shown) < len(values) else ""
     runs = f"a point and a bar: a run, {plural(len(shown), 'run')}{of}"
     basis = f"{where[0]} {TIMES} {where[1]}; {runs}"
     text = Text(f"Longest scan, medians: {said}", basis)
-    yield "scans", text, effect_plots.scans(shown, text)
+    yield "scans", text, "scans", (rows(shown, *shown.columns),)
 
 
 def _sweep(data: Data, where: Where, samples: pd.DataFrame) -> Iterator[Figure]:
     """Of sweeps of one or two settings; more have no grid."""
     swept = data.manifest.config.get("sweep") or {}
-    rows = samples.dropna(subset=["map_entries"])
-    if not 1 <= len(swept) <= 2 or rows.empty:
+    samples = samples.dropna(subset=["map_entries"])
+    if not 1 <= len(swept) <= 2 or samples.empty:
         return
-    there = set(map(str, rows["variant"]))
+    there = set(map(str, samples["variant"]))
     places = {v: p for v, p in _places(swept).items() if v in there}
     if not places:
         return
-    of_runs = rows.groupby(["variant", "run"])["map_entries"].last()
+    of_runs = samples.groupby(["variant", "run"])["map_entries"].last()
     final = of_runs.groupby("variant").median()
     ends = {str(v): float(n) for v, n in final.items() if str(v) in places}
     low, high = min(ends, key=ends.__getitem__), max(ends, key=ends.__getitem__)
     finding = (
-        f"Final entries from {number(ends[low])} ({effect_plots.short(low)}) "
-        f"to {number(ends[high])} ({effect_plots.short(high)})"
+        f"Final entries from {number(ends[low])} ({short(low)}) "
+        f"to {number(ends[high])} ({short(high)})"
     )
     basis = f"{where[0]} {TIMES} {where[1]}; orange: control; thick: median over runs"
     text = Text(finding, basis)
-    yield "sweep", text, effect_plots.grid(rows, places, text)
+    seen = rows(samples, "variant", "run", "timestamp", "map_entries")
+    yield "sweep", text, "grid", (seen, places)
 
 
 def _places(swept: Mapping[str, Sequence[object]]) -> dict[str, tuple[str, str]]:

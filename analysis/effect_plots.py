@@ -21,32 +21,25 @@ from matplotlib.ticker import (
 )
 from scipy import stats
 
-from analysis.compare import Comparison
+from analysis.compare import Comparison, short
 from analysis.plots import (
     CONTROL_COLOUR,
-    FAINT,
-    INK,
     TEST_COLOURS,
-    Text,
     colours,
     framed,
     ordered,
     rc,
     svg,
 )
+from analysis.sketch import FAINT, INK, Text
 from analysis.stats import median_curve
-from experiments.model import CONTROL, TEST
+from experiments.model import CONTROL
 
 _ROW_IN = 0.24
 #: Ratios that an axis may name.
 _TICKS = (0.05, 0.1, 0.2, 0.5, 0.8, 0.9, 1, 1.1, 1.25, 2, 5, 10, 20)
 _FEW_TICKS = (0.05, 0.2, 0.5, 1, 2, 5, 20)
 _WIDEST = 25.0
-
-
-def short(variant: str) -> str:
-    """`scan` for `test-scan`: that it is a test is plain where all are."""
-    return variant.removeprefix(f"{TEST}-")
 
 
 def effects(

@@ -20,13 +20,13 @@ import jinja2
 import pandas as pd
 from markupsafe import Markup
 
-from analysis import plots, run_table
+from analysis import run_table
 from analysis.compare import BETTER, WORSE, Comparison, Group, costs
-from analysis.figures import Drawn
 from analysis.findings import Findings
 from analysis.load import Data
 from analysis.measures import MEASURES, Measure, column, number
 from analysis.pace import HOLDS
+from analysis.sketch import INK, PAPER, Drawn
 from analysis.verdicts import Verdict
 from experiments.model import RunSpec
 
@@ -168,7 +168,7 @@ def inline(figure: Drawn, prefix: str) -> Markup:
     """The figure as part of the page: on its paper, in its ink, with ids of its own."""
     svg = figure.svg.decode()
     svg = svg[svg.index("<svg") :]
-    svg = svg.replace(plots.PAPER, "none").replace(plots.INK, "currentColor")
+    svg = svg.replace(PAPER, "none").replace(INK, "currentColor")
     svg = re.sub(r'\bid="', f'id="{prefix}-', svg)
     svg = re.sub(r"url\(#", f"url(#{prefix}-", svg)
     svg = re.sub(r'href="#', f'href="#{prefix}-', svg)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from analysis import effect_figures
+from analysis import effect_figures, sketch
 from analysis.aggregate import aggregate
 from analysis.compare import Comparison
 from tests.unit import analysis_fixtures as fx
@@ -20,10 +20,11 @@ def effect(metric: str, estimate: float, direction: str) -> Comparison:
 
 def test_the_largest_effect_comes_first_and_the_rest_is_said() -> None:
     found = [effect(f"m{n}", 1 + n / 100, "better") for n in range(40)]
-    ((stem, text, svg),) = effect_figures._effects(("s", "w"), found, None)
+    ((stem, text, painter, shown),) = effect_figures._effects(("s", "w"), found, None)
     assert stem == "effects"
     assert text.finding == "Of 30 effects, 30 better"
     assert "the 30 largest of 40" in text.basis
+    svg = sketch.paint(sketch.Sketch("f", "s", "w", text, painter, shown))
     assert svg.startswith(b"<?xml")
 
 
