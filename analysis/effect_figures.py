@@ -104,8 +104,7 @@ def _scans(data: Data, where: Where) -> Iterator[Figure]:
         return
     medians = values.groupby("variant")["longest_us"].median()
     said = ", ".join(
-        f"{short(str(v))} {quantity(float(us), 'us')}"
-        for v, us in medians.items()
+        f"{short(str(v))} {quantity(float(us), 'us')}" for v, us in medians.items()
     )
     drawn = data.runs.loc[data.runs["drawn"], "block"]
     shown = values[measured.loc[values.index, "block"].isin(drawn)]

@@ -2,8 +2,8 @@
 """Records as bytes: what is kept of them, and what processes hand to each other.
 
 What a record says in words is the same for nearly all runs of an experiment, so it is
-kept once, as its Kind; what differs are numbers. Tens of thousands of runs are one array
-for each kind then, and no object for each run.
+kept once, as its Kind; what differs are numbers. Tens of thousands of runs are then one
+array for each kind, and no object for each run.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class Encoded(NamedTuple):
 
 @dataclass(frozen=True)
 class Block:
-    """All runs of one kind that are data: their ``places`` among all, a row for each."""
+    """The runs of one kind that are data: ``places`` among all runs, a row for each."""
 
     kind: Kind
     places: Places

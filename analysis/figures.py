@@ -16,7 +16,6 @@ from analysis.noise import Noise
 from analysis.sketch import Drawn, Series, Sketch, Text
 from experiments.model import CONTROL
 
-
 #: File stem, axis label and noun of what is drawn over time, in this order.
 _OVER_TIME = {
     "map_entries": ("entries", "map entries", "entries"),
@@ -164,9 +163,7 @@ def _sketch(
     return Sketch(name, *where, text, painter, shown)
 
 
-def _series(
-    data: Data, where: tuple[str, str], column: str, label: str
-) -> Series:
+def _series(data: Data, where: tuple[str, str], column: str, label: str) -> Series:
     runs = data.runs
     here = runs[(runs["scheduler"] == where[0]) & (runs["workload"] == where[1])]
     limits = here["max_entries"].dropna().unique()

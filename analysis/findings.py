@@ -11,6 +11,7 @@ from analysis import ledger, noise, tables
 from analysis.compare import Comparison, compare
 from analysis.ledger import Ledger
 from analysis.load import Data
+from analysis.measures import COMPARED
 from analysis.measuring import Measuring, measuring
 from analysis.memory import Memory, memory
 from analysis.noise import Noise
@@ -50,14 +51,14 @@ def find(data: Data) -> Findings:
     if noise.is_noise(data.manifest):
         return _find_noise(data)
     runs = per_run(data)
-    table = tidy(data, runs)
-    comparisons = compare(data, table)
+    table = tidy(data, runs, COMPARED)
+    comparisons = compare(data, table, COMPARED)
     beside = data.experiment.path.parent
     of_machine = ledger.newest_ledger(beside, data.manifest.facts)
     return Findings(
         data=data,
         runs=runs,
-        summary=tables.summary(data, table),
+        summary=tables.summary(data),
         comparisons=tuple(comparisons),
         verdicts=tuple(judge(data, runs, comparisons)),
         memory=tuple(memory(runs)),
@@ -70,13 +71,13 @@ def find(data: Data) -> Findings:
 def _find_noise(data: Data) -> Findings:
     """Of an A/A experiment: what differs in it is noise, or a false positive."""
     runs = per_run(data)
-    table = tidy(data, runs)
+    table = tidy(data, runs, ())
     comparisons = compare(data, table, ())
     of_machine = ledger.newest_ledger(data.experiment.path.parent, data.manifest.facts)
     return Findings(
         data=data,
         runs=runs,
-        summary=tables.summary(data, table),
+        summary=tables.summary(data),
         comparisons=tuple(comparisons),
         verdicts=(),
         memory=(),
@@ -88,13 +89,13 @@ def _find_noise(data: Data) -> Findings:
 
 def _find_ledger(data: Data) -> Findings:
     runs = per_run(data)
-    table = tidy(data, runs)
+    table = tidy(data, runs, ledger.MEASURED)
     comparisons = compare(data, table, ledger.MEASURED)
     itself = ledger.ledger_of(data, comparisons)
     return Findings(
         data=data,
         runs=runs,
-        summary=tables.summary(data, table),
+        summary=tables.summary(data),
         comparisons=tuple(comparisons),
         verdicts=(),
         memory=(),

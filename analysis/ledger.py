@@ -117,7 +117,7 @@ def _row(c: Comparison) -> dict[str, object]:
 def read_ledger(experiment: Experiment) -> Ledger:
     """The ledger in a directory. Raises FormatError when its manifest is not sound."""
     data = load(experiment)
-    return ledger_of(data, compare(data, tidy(data, per_run(data)), MEASURED))
+    return ledger_of(data, compare(data, tidy(data, per_run(data), MEASURED), MEASURED))
 
 
 def newest_ledger(results: Path, facts: Mapping[str, Any]) -> Ledger | None:

@@ -29,6 +29,7 @@ from analysis.records import (
     max_entries,
 )
 from analysis.run_facts import Histogram
+from analysis.stats import Array, Places
 from experiments.model import RunSpec
 from experiments.results import Experiment
 from experiments.stored import NOT_NEEDED, Manifest
@@ -279,19 +280,23 @@ def _together(parts: Sequence[pd.DataFrame], columns: Sequence[str]) -> pd.DataF
 
 
 def _curves(runs: pd.DataFrame, drawables: Mapping[str, Drawable]) -> pd.DataFrame:
-    frames = list(_frames(runs[runs["drawn"]], drawables))
-    if not frames:
+    drawn = runs[runs["drawn"]]
+    if drawn.empty:
         numbers = dict.fromkeys((*CURVE, EVICTION_RATE), float)
         return pd.DataFrame(columns=CURVE_COLUMNS).astype(numbers)
-    return pd.concat(frames, ignore_index=True)
+    curves = [drawables[run_id].curve for run_id in drawn["run_id"]]
+    lengths = [len(curve) for curve in curves]
+    keys = drawn.loc[drawn.index.repeat(lengths), KEYS].reset_index(drop=True)
+    frame = pd.DataFrame(np.concatenate(curves), columns=CURVE)
+    rate = _rate(frame, np.cumsum([0, *lengths[:-1]]))
+    return pd.concat([keys, frame.assign(**{EVICTION_RATE: rate})], axis=1)
 
 
-def _frames(
-    drawn: pd.DataFrame, drawables: Mapping[str, Drawable]
-) -> Iterator[pd.DataFrame]:
-    for row in drawn.to_dict("records"):
-        curve = pd.DataFrame(drawables[row["run_id"]].curve, columns=CURVE)
-        passed_s = curve["timestamp"].diff()
-        rate = curve["evictions"].diff() / passed_s.where(passed_s > 0)
-        keys = {k: row[k] for k in KEYS}
-        yield curve.assign(**keys, **{EVICTION_RATE: rate})[CURVE_COLUMNS]
+def _rate(curves: pd.DataFrame, first: Places) -> Array:
+    """Evictions per second since the row before; NaN in the rows that are `first`."""
+    passed_s, more = (
+        np.diff(curves[name].to_numpy(), prepend=np.nan)
+        for name in ("timestamp", "evictions")
+    )
+    passed_s[first] = np.nan
+    return more / np.where(passed_s > 0, passed_s, np.nan)

@@ -131,7 +131,7 @@ def _sd_of_logs(c: Comparison, values: pd.DataFrame) -> float:
 def read_noise(experiment: Experiment) -> Noise:
     """The noise in a directory. Raises FormatError when its manifest is not sound."""
     data = load(experiment)
-    values = tidy(data, per_run(data))
+    values = tidy(data, per_run(data), ())
     return noise_of(data, compare(data, values, ()), values)
 
 

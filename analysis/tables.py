@@ -52,7 +52,7 @@ DIRECTION_STYLE = {
 STATUS_STYLE = {HOLDS: "green", EQUIVALENT: "cyan", FAILS: "red", UNDECIDED: "yellow"}
 
 
-def summary(data: Data, tidy: pd.DataFrame) -> pd.DataFrame:
+def summary(data: Data) -> pd.DataFrame:
     """One row per scheduler x workload x variant: runs, and the medians over them.
 
     Columns: ARM, COUNTS, the names of MEASURES, and a column per workload metric
@@ -62,20 +62,17 @@ def summary(data: Data, tidy: pd.DataFrame) -> pd.DataFrame:
         n_planned=1, n_ok=data.runs["outcome"] == "OK", n_used=data.runs["used"]
     )
     rows = counted.groupby(ARM, sort=True)[COUNTS].sum().astype(int)
-    for name, values in _by_column(tidy):
+    names = [measure.name for measure in MEASURES]
+    rows[names] = data.measured.groupby(ARM)[names].median()
+    for name, values in _of_metrics(data.metrics):
         rows[name] = values
     return rows.copy().reset_index()
 
 
-def _by_column(tidy: pd.DataFrame) -> Iterable[tuple[str, pd.Series[float]]]:
-    metrics = tidy[tidy["source"] == "workload"]
-    pairs = metrics[["metric", "unit"]].drop_duplicates().itertuples(index=False)
-    measured = dict(list(tidy[tidy["source"] == "samples"].groupby("metric")))
-    for measure in MEASURES:
-        here = measured.get(measure.name, tidy.head(0))
-        yield measure.name, here.groupby(ARM)["value"].median()
+def _of_metrics(metrics: pd.DataFrame) -> Iterable[tuple[str, pd.Series[float]]]:
+    pairs = metrics[["name", "unit"]].drop_duplicates().itertuples(index=False)
     for metric, unit in pairs:
-        here = metrics[(metrics["metric"] == metric) & (metrics["unit"] == unit)]
+        here = metrics[(metrics["name"] == metric) & (metrics["unit"] == unit)]
         yield column(str(metric), str(unit)), here.groupby(ARM)["value"].median()
 
 

@@ -46,9 +46,7 @@ def lab(tmp_path: Path) -> fx.Lab:
     return lab
 
 
-TABLES = (
-    *("runs", "measured", "metrics", "sampling", "lateness", "agent", "curves"),
-)
+TABLES = (*("runs", "measured", "metrics", "sampling", "lateness", "agent", "curves"),)
 
 
 def same(one: load.Data, other: load.Data) -> None:
