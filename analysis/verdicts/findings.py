@@ -7,27 +7,24 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from analysis.compare import noise
-from analysis.compare import overhead as ledger
-from analysis.compare.noise import Noise
-from analysis.compare.overhead import Ledger
+from analysis.compare.noise import Noise, newest_noise, noise_of
+from analysis.compare.overhead import MEASURED, Ledger, ledger_of, newest_ledger
 from analysis.compare.within_experiment import Comparison, compare
 from analysis.load.frames import Data
+from analysis.load.measures import COMPARED
+from analysis.load.summary import summary
 from analysis.load.tidy import per_run, tidy
-from analysis.report import tables
-from analysis.report.overhead_table import Measuring, measuring
 from analysis.verdicts.criteria import Verdict, judge
 from analysis.verdicts.memory import Memory, memory
 
 
 @dataclass(frozen=True)
 class Findings:
-    """``runs`` is per_run.per_run(), ``summary`` tables.summary().
+    """``runs`` is tidy.per_run(), ``summary`` summary.summary().
 
-    ``noise`` is that of the machine, or of the experiment itself if it is A/A.
-    ``ledger`` is the experiment itself where it is one: it has no verdicts then, for
-    without a clean-up there is no claim about entries. The ledger of the machine on
-    which any other experiment was run is in ``measuring``.
+    ``ledger`` and ``noise`` are those of the machine, or of the experiment itself where
+    it is a ledger or A/A. Without a cleanup as its treatment an experiment has no
+    verdicts: there is no claim about entries.
     """
 
     data: Data
@@ -36,71 +33,48 @@ class Findings:
     comparisons: tuple[Comparison, ...]
     verdicts: tuple[Verdict, ...]
     memory: tuple[Memory, ...]
-    measuring: Measuring
     ledger: Ledger | None
     noise: Noise | None
 
     @property
     def is_aa(self) -> bool:
-        return noise.is_noise(self.data.manifest)
+        """Whether control was set against itself."""
+        return self.data.manifest.treatment == "none"
+
+    @property
+    def is_ledger(self) -> bool:
+        """Whether the samplers are what was measured."""
+        return self.data.manifest.treatment == "samplers"
 
 
 def find(data: Data) -> Findings:
-    """All of it, from what was read; looks for the machine's ledger beside `data`."""
-    if ledger.is_ledger(data.manifest):
-        return _find_ledger(data)
-    if noise.is_noise(data.manifest):
-        return _find_noise(data)
+    """Return all of it, from what was read and what stands beside it.
+
+    What the experiment is, its manifest says.
+    """
+    manifest = data.manifest
+    is_aa, is_ledger = manifest.treatment == "none", manifest.treatment == "samplers"
+    measures = MEASURED if is_ledger else () if is_aa else COMPARED
     runs = per_run(data)
-    table = tidy(data, runs)
-    comparisons = compare(data, table)
-    beside = data.experiment.path.parent
-    of_machine = ledger.newest_ledger(beside, data.manifest.facts)
+    table = tidy(data, runs, measures)
+    comparisons = compare(data, table, measures)
+    beside, facts = data.experiment.path.parent, manifest.facts
+    has_claims = not (is_aa or is_ledger)
     return Findings(
         data=data,
         runs=runs,
-        summary=tables.summary(data, table),
+        summary=summary(data),
         comparisons=tuple(comparisons),
-        verdicts=tuple(judge(data, runs, comparisons)),
-        memory=tuple(memory(runs)),
-        measuring=measuring(data, of_machine),
-        ledger=None,
-        noise=noise.newest_noise(beside, data.manifest.facts),
-    )
-
-
-def _find_noise(data: Data) -> Findings:
-    """Of an A/A experiment: what differs in it is noise, or a false positive."""
-    runs = per_run(data)
-    table = tidy(data, runs)
-    comparisons = compare(data, table, ())
-    of_machine = ledger.newest_ledger(data.experiment.path.parent, data.manifest.facts)
-    return Findings(
-        data=data,
-        runs=runs,
-        summary=tables.summary(data, table),
-        comparisons=tuple(comparisons),
-        verdicts=(),
-        memory=(),
-        measuring=measuring(data, of_machine),
-        ledger=None,
-        noise=noise.noise_of(data, comparisons, table),
-    )
-
-
-def _find_ledger(data: Data) -> Findings:
-    runs = per_run(data)
-    table = tidy(data, runs)
-    comparisons = compare(data, table, ledger.MEASURED)
-    itself = ledger.ledger_of(data, comparisons)
-    return Findings(
-        data=data,
-        runs=runs,
-        summary=tables.summary(data, table),
-        comparisons=tuple(comparisons),
-        verdicts=(),
-        memory=(),
-        measuring=measuring(data, itself),
-        ledger=itself,
-        noise=None,
+        verdicts=tuple(judge(data, runs, comparisons)) if has_claims else (),
+        memory=tuple(memory(runs)) if has_claims else (),
+        ledger=(
+            ledger_of(data, comparisons) if is_ledger else newest_ledger(beside, facts)
+        ),
+        noise=(
+            noise_of(data, comparisons, table)
+            if is_aa
+            else None
+            if is_ledger
+            else newest_noise(beside, facts)
+        ),
     )
