@@ -66,8 +66,7 @@ def tools(
     (directory / "custom-churn").write_text("a program")
     monkeypatch.setattr(runner, "build_all", lambda *made_from: {})
     monkeypatch.setattr(runner.facts, "machine", lambda project: {})
-    monkeypatch.setattr(paths, "BIN", Path(__file__).parent)
-    monkeypatch.setattr(runner, "BIN", directory)
+    monkeypatch.setattr(paths, "BIN", directory)
     monkeypatch.setattr(registry, "backend", lambda name: Recording)
     return directory
 
@@ -131,7 +130,7 @@ def test_every_step_is_somewhere_in_the_code_exactly_once() -> None:
     project = Path(__file__).parents[3] / "experiments"
     found: list[str] = []
     for path in project.rglob("*.py"):
-        found += re.findall(r'faults\.step\(\s*"([^"]+)"\s*\)', path.read_text())
+        found += re.findall(r'failpoints\.step\(\s*"([^"]+)"\s*\)', path.read_text())
     assert sorted(found) == sorted(failpoints.STEPS)
     assert len(failpoints.STEPS) >= 12
 
