@@ -34,11 +34,12 @@ from experiments.plan import config as configs
 from experiments.plan.config import Config
 from experiments.run import runner
 from experiments.run.lanes import never
-from experiments.run.progress import duration, estimate_s
+from experiments.run.progress import estimate_s
 from experiments.store.experiment import Experiment
 from experiments.support import userns
 from experiments.support.console import console, say, steps
 from experiments.support.proc import foreground
+from experiments.support.timespan import duration
 
 _P = ParamSpec("_P")
 _INTERRUPTED = 130

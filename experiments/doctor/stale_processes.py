@@ -21,7 +21,7 @@ from experiments.doctor.stale_files import InUse, Leftover
 from experiments.errors import ExperimentError
 from experiments.kernel import cgroup, procfs
 from experiments.kernel.bpf import BPFFS
-from experiments.support import tempdirs
+from experiments.support import locks
 from experiments.support.proc import run
 
 _ATTRS = ["pid", "cmdline", "exe"]
@@ -90,8 +90,8 @@ def _invokes(cache: Path) -> set[int]:
     Where this process is not, the kernel does not tell the truth of this file system,
     or setup is at work.
     """
-    lock = cache / tempdirs.LOCK
-    with tempdirs.unused(lock):
+    lock = cache / locks.LOCK
+    with locks.unused(lock):
         return procfs.lock_holders(lock)
 
 
@@ -128,7 +128,7 @@ def running() -> list[int]:
 
 
 def _holds_lock(process: psutil.Process) -> bool:
-    lock = f"/{paths.cache_dir().name}/{tempdirs.LOCK}"
+    lock = f"/{paths.cache_dir().name}/{locks.LOCK}"
     return any(file.path.endswith(lock) for file in process.open_files())
 
 

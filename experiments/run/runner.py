@@ -25,11 +25,12 @@ from experiments.model import ALONE, Backend, Lane, Plan, RunSpec, digest
 from experiments.plan import blocks
 from experiments.plan.config import Config
 from experiments.run.lanes import Built, IsDecided, execute, never
-from experiments.run.progress import duration, estimate_s
+from experiments.run.progress import estimate_s
 from experiments.store.comparable import SAME
 from experiments.store.experiment import LOCK, Experiment
 from experiments.support import failpoints, locks
 from experiments.support.console import say
+from experiments.support.timespan import duration
 
 #: In the facts of a run: the host of a cluster that has done it.
 HOST = "host"

@@ -21,6 +21,8 @@ LAYERS = [
         *(
             "experiments.support.failpoints",
             "experiments.support.files",
+            "experiments.support.timespan",
+            "experiments.support.quantiles",
             "experiments.paths",
         ),
     },
