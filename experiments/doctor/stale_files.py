@@ -13,14 +13,14 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import psutil
 
 from experiments import paths
 from experiments.errors import ExperimentError
+from experiments.machine.stale_state import Leftover
 from experiments.support import locks, tempdirs
 
 #: What an atomic write leaves when it is cut off (results.atomic_write). One that goes
@@ -38,14 +38,6 @@ _STAGE = "attempts/.stage"
 
 class InUse(ExperimentError):
     """Somebody has begun to use it since it was found."""
-
-
-@dataclass(frozen=True)
-class Leftover:
-    """``remove`` raises OSError, psutil.Error or ExperimentError when it cannot."""
-
-    what: str
-    remove: Callable[[], None]
 
 
 def clean(leftovers: Iterable[Leftover]) -> Iterator[str]:

@@ -26,6 +26,8 @@ from experiments.support.locks import Held, locked
 
 #: What is known of this machine while it is up.
 RUN_DIR = Path("/run/scxlab")
+#: In it: held by whoever changes settings, so by an experiment on this kernel.
+LOCK = "lock"
 #: The layers, the lowest first: they are restored from the top.
 TUNED, OF_RUN = "tuned", "run"
 _LAYERS = (TUNED, OF_RUN)
@@ -81,7 +83,7 @@ class Tuning:
     def __init__(self, root: Path = Path("/"), folder: Path = RUN_DIR) -> None:
         self._root = root
         self._file = folder / "settings.json"
-        self._lock = folder / "lock"
+        self._lock = folder / LOCK
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:

@@ -22,7 +22,7 @@ from experiments.doctor.check import (
     missing,
 )
 from experiments.doctor.diagnose import Diagnosis
-from experiments.doctor.stale_files import Leftover
+from experiments.machine.stale_state import Leftover
 from experiments.plan.config import Config
 from tests.unit.commands.test_cli import invoke
 

@@ -13,7 +13,7 @@ import pytest
 
 from experiments import paths
 from experiments.doctor import stale_files
-from experiments.doctor.stale_files import Leftover
+from experiments.machine.stale_state import Leftover
 from experiments.support import tempdirs
 from experiments.support.locks import locked
 
@@ -76,9 +76,11 @@ def test_one_that_was_begun_meanwhile_is_left_alone(results: Path) -> None:
 
 
 def test_a_runner_is_refused_only_while_something_is_removed(results: Path) -> None:
+    begun = 0
     for _ in stale_files.of_experiments(results):
         with locked(results / "exp/.lock"):
-            pass
+            begun += 1
+    assert begun == 4
 
 
 def test_without_a_lock_nobody_ever_ran_it(results: Path) -> None:
