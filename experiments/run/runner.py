@@ -26,8 +26,8 @@ from experiments.plan import blocks
 from experiments.plan.config import Config
 from experiments.run.lanes import Built, IsDecided, execute, never
 from experiments.run.progress import estimate_s
-from experiments.store.comparable import SAME
 from experiments.store.experiment import LOCK, Experiment
+from experiments.store.machine_facts import SAME, MachineFacts
 from experiments.support import failpoints, locks
 from experiments.support.console import say
 from experiments.support.timespan import duration
@@ -269,7 +269,7 @@ def _facts(config: Config, backend: Backend, built: Built) -> Mapping[str, Any]:
         for path in sorted(paths.BIN.iterdir())
         if path.is_file() and not path.name.startswith(".")
     }
-    used = {"objects": objects, "tools": tools, "map": config.map}
+    used = MachineFacts(objects=objects, tools=tools, map=config.map).written("map")
     return {**facts.machine(paths.PROJECT), **backend.facts(), **used}
 
 

@@ -37,6 +37,7 @@ LAYERS = [
     },
     {
         "experiments.store.comparable",
+        "experiments.store.machine_facts",
         "experiments.agent.sampling_cost",
         "experiments.machine.facts",
         "experiments.samplers._histogram",
@@ -120,6 +121,7 @@ ANALYSIS_MAY = {
     "experiments.support.files",
     "experiments.model",
     "experiments.store.experiment",
+    "experiments.store.machine_facts",
     "experiments.store.schema",
 }
 #: What a command may take from the analysis.
