@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
@@ -34,11 +35,11 @@ class Findings:
     runs: pd.DataFrame
     summary: pd.DataFrame
     comparisons: tuple[Comparison, ...]
-    verdicts: tuple[Verdict, ...]
-    memory: tuple[Memory, ...]
     measuring: Measuring
-    ledger: Ledger | None
-    noise: Noise | None
+    verdicts: tuple[Verdict, ...] = ()
+    memory: tuple[Memory, ...] = ()
+    ledger: Ledger | None = None
+    noise: Noise | None = None
 
     @property
     def is_aa(self) -> bool:
@@ -47,60 +48,29 @@ class Findings:
 
 def find(data: Data) -> Findings:
     """All of it, from what was read; looks for the machine's ledger beside `data`."""
-    if ledger.is_ledger(data.manifest):
-        return _find_ledger(data)
-    if noise.is_noise(data.manifest):
-        return _find_noise(data)
     runs = per_run(data)
     table = tidy(data, runs)
+    beside, facts = data.experiment.path.parent, data.manifest.facts
+
+    def found(of: Ledger | None, comparisons: Sequence[Comparison]) -> Findings:
+        summary = tables.summary(data, table)
+        costs = measuring(data, of)
+        return Findings(data, runs, summary, tuple(comparisons), costs)
+
+    if ledger.is_ledger(data.manifest):
+        comparisons = compare(data, table, ledger.MEASURED)
+        itself = ledger.ledger_of(data, comparisons)
+        return replace(found(itself, comparisons), ledger=itself)
+    of_machine = ledger.newest_ledger(beside, facts)
+    if noise.is_noise(data.manifest):
+        # What differs between control and itself is noise, or a false positive
+        comparisons = compare(data, table, ())
+        of_itself = noise.noise_of(data, comparisons, table)
+        return replace(found(of_machine, comparisons), noise=of_itself)
     comparisons = compare(data, table)
-    beside = data.experiment.path.parent
-    of_machine = ledger.newest_ledger(beside, data.manifest.facts)
-    return Findings(
-        data=data,
-        runs=runs,
-        summary=tables.summary(data, table),
-        comparisons=tuple(comparisons),
+    return replace(
+        found(of_machine, comparisons),
         verdicts=tuple(judge(data, runs, comparisons)),
         memory=tuple(memory(runs)),
-        measuring=measuring(data, of_machine),
-        ledger=None,
-        noise=noise.newest_noise(beside, data.manifest.facts),
-    )
-
-
-def _find_noise(data: Data) -> Findings:
-    """Of an A/A experiment: what differs in it is noise, or a false positive."""
-    runs = per_run(data)
-    table = tidy(data, runs)
-    comparisons = compare(data, table, ())
-    of_machine = ledger.newest_ledger(data.experiment.path.parent, data.manifest.facts)
-    return Findings(
-        data=data,
-        runs=runs,
-        summary=tables.summary(data, table),
-        comparisons=tuple(comparisons),
-        verdicts=(),
-        memory=(),
-        measuring=measuring(data, of_machine),
-        ledger=None,
-        noise=noise.noise_of(data, comparisons, table),
-    )
-
-
-def _find_ledger(data: Data) -> Findings:
-    runs = per_run(data)
-    table = tidy(data, runs)
-    comparisons = compare(data, table, ledger.MEASURED)
-    itself = ledger.ledger_of(data, comparisons)
-    return Findings(
-        data=data,
-        runs=runs,
-        summary=tables.summary(data, table),
-        comparisons=tuple(comparisons),
-        verdicts=(),
-        memory=(),
-        measuring=measuring(data, itself),
-        ledger=itself,
-        noise=None,
+        noise=noise.newest_noise(beside, facts),
     )

@@ -151,7 +151,7 @@ class Lab:
         job = Job(spec, built, inside / "bin", inside / out_dir.name)
         raw = json.dumps(dataclasses.asdict(job), default=os.fspath)
         (out_dir / "job.json").write_text(raw)
-        for _ in guest.serve(f"{inside}/{out_dir.name}/job.json", 90):
+        for _ in guest.line.serve(f"{inside}/{out_dir.name}/job.json", 90):
             pass
         return json.loads((out_dir / "result.json").read_text()), out_dir
 
