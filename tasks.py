@@ -8,10 +8,8 @@ from invoke.exceptions import Exit
 from invoke.tasks import task
 
 try:
-    from experiments.commands import bench as benches
-    from experiments.commands import calibrate, cli, cluster, results
-    from experiments.commands import system as machine
-    from experiments.commands.cli import guarded
+    from experiments import commands
+    from experiments.commands import guarded
 except ModuleNotFoundError as absent:  # nothing can be shown, not even by doctor
     raise Exit(
         f"error: there is no Python package {absent.name}: pip install -e '.[dev]'",
@@ -50,21 +48,21 @@ _NEWEST = "name in results/; the newest if left away"
 @guarded
 def setup(c: Context, refresh: bool = False) -> None:
     """Make the lab root: kernel, compilers, tools and QEMU, in your cache."""
-    cli.setup(refresh)
+    commands.setup.setup(refresh)
 
 
 @task(name="list")
 @guarded
 def list_(c: Context) -> None:
     """Schedulers, clean-up strategies, workloads, samplers, backends."""
-    cli.show_list()
+    commands.setup.show_list()
 
 
 @task(help={"sched": _RUN_HELP["sched"], "kernel": _RUN_HELP["kernel"]})
 @guarded
 def build(c: Context, sched: str = "all", kernel: str | None = None) -> None:
     """Compile the control and test objects of each scheduler."""
-    cli.build(sched, kernel)
+    commands.setup.build(sched, kernel)
 
 
 @task(
@@ -98,7 +96,7 @@ def run(
     yes: bool = False,
 ) -> None:
     """Run an experiment, or go on with it where it was stopped."""
-    cli.run(
+    commands.run.run(
         experiment=experiment,
         config=config,
         dry_run=dry_run,
@@ -131,7 +129,7 @@ def run(
 @guarded
 def resume(c: Context, experiment: str | None = None, on: str | None = None) -> None:
     """Go on with an experiment where it was stopped, whatever its flags were."""
-    cli.resume(experiment, on)
+    commands.run.resume(experiment, on)
 
 
 @task(
@@ -149,21 +147,21 @@ def worker(
     directory: str | None = None,
 ) -> None:
     """Be a host of a cluster: do blocks for `invoke run --on`, until it is ended."""
-    cluster.worker(scheduler, name, directory)
+    commands.cluster.worker(scheduler, name, directory)
 
 
 @task(positional=["experiment"], help={"experiment": _NEWEST, **_JSON})
 @guarded
 def status(c: Context, experiment: str | None = None, json: bool = False) -> None:
     """How far an experiment is, who runs it, and how long it will take."""
-    results.status(experiment, json)
+    commands.results.status(experiment, json)
 
 
 @task(positional=["experiment"], help={"experiment": _NEWEST, **_JSON})
 @guarded
 def verify(c: Context, experiment: str | None = None, json: bool = False) -> None:
     """Check every file of an experiment against what was finished."""
-    results.verify(experiment, json)
+    commands.results.verify(experiment, json)
 
 
 @task(
@@ -173,7 +171,7 @@ def verify(c: Context, experiment: str | None = None, json: bool = False) -> Non
 @guarded
 def aggregate(c: Context, experiment: str | None = None) -> None:
     """Statistics, verdicts, plots and the report of an experiment."""
-    results.aggregate(experiment)
+    commands.results.aggregate(experiment)
 
 
 @task(
@@ -187,7 +185,7 @@ def aggregate(c: Context, experiment: str | None = None) -> None:
 @guarded
 def compare(c: Context, a: str, b: str, fail_on: str | None = None) -> None:
     """Set an experiment against another: two kernels, two versions of a scheduler."""
-    results.compare(a, b, fail_on)
+    commands.results.compare(a, b, fail_on)
 
 
 @task(
@@ -200,7 +198,7 @@ def compare(c: Context, a: str, b: str, fail_on: str | None = None) -> None:
 @guarded
 def import_(c: Context, directory: str, experiment: str | None = None) -> None:
     """Results of the map clean-up automation, as an experiment: not proved."""
-    results.import_(directory, experiment)
+    commands.results.import_(directory, experiment)
 
 
 @task(
@@ -225,7 +223,7 @@ def doctor(
     fix: bool = False,
 ) -> None:
     """What this machine lacks, and what to type; or why a scheduler does not load."""
-    cli.doctor(sched, cleanup, include or (), kernel, json, fix)
+    commands.setup.doctor(sched, cleanup, include or (), kernel, json, fix)
 
 
 @task(
@@ -249,8 +247,8 @@ def ledger(
     dry_run: bool = False,
 ) -> None:
     """Measure what each sampler costs the workload, on this machine."""
-    cli.study(
-        calibrate.ledger,
+    commands.run.study(
+        commands.calibrate.ledger,
         dry_run=dry_run,
         schedulers=sched,
         workloads=workload,
@@ -282,8 +280,8 @@ def noise(
     dry_run: bool = False,
 ) -> None:
     """Measure the noise of this machine, and what effects it lets one see."""
-    cli.study(
-        calibrate.noise,
+    commands.run.study(
+        commands.calibrate.noise,
         dry_run=dry_run,
         schedulers=sched,
         workloads=workload,
@@ -298,14 +296,14 @@ def noise(
 @guarded
 def system(c: Context, action: str) -> None:
     """Settings of this machine that disturb measurements: show, change, restore."""
-    machine.act(action)
+    commands.system.act(action)
 
 
 @task
 @guarded
 def demo(c: Context) -> None:
     """The whole main job: setup, build, run scx_simple x hackbench, aggregate."""
-    cli.demo()
+    commands.run.demo()
 
 
 @task(
@@ -317,18 +315,18 @@ def demo(c: Context) -> None:
 @guarded
 def bench(c: Context, name: str, json: str | None = None) -> None:
     """Measure what harness, samples, analysis cost; how often verdicts err; faults."""
-    benches.bench(name, json)
+    commands.bench.bench(name, json)
 
 
 @task(help={"unit": "only the tests that need neither root nor a kernel nor a browser"})
 @guarded
 def test(c: Context, unit: bool = False) -> None:
     """The project's tests: units, then a real kernel in a VM."""
-    cli.test(unit)
+    commands.dev.test(unit)
 
 
 @task
 @guarded
 def lint(c: Context) -> None:
     """ruff and mypy."""
-    cli.lint()
+    commands.dev.lint()

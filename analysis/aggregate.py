@@ -53,7 +53,7 @@ class Aggregated(Findings):
         return [Text(f"set aside: {s.file}: {s.reason}") for s in self.data.set_aside]
 
 
-def aggregate(experiment: Experiment) -> Aggregated:
+def aggregate_experiment(experiment: Experiment) -> Aggregated:
     """Analyse `experiment` and write the results beside its runs.
 
     Runs that are not finished, failed or are corrupt are counted, not needed. Raises

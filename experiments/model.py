@@ -132,20 +132,54 @@ def run_spec(raw: Mapping[str, Any]) -> RunSpec:
 
 
 @dataclass(frozen=True)
-class Arm:
-    """What distinguishes the runs of one block: clean-up, settings, samplers."""
+class Variant:
+    """What one run of a block has and the others have not.
 
+    ``name`` is that of its directory; what the variant is, the other fields say.
+    ``samplers`` None stands for those of the experiment.
+    """
+
+    name: str
     cleanup: str
     knobs: Params
     samplers: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
+class BuildRequest:
+    """What is to be built of a scheduler for one variant.
+
+    ``file`` is a source or an object of the user's; without it the scheduler is one of
+    this project, or ``variant.knobs["command"]`` loads it. ``include`` are directories
+    for the user's sources. ``map_name`` is the map to watch; empty: the largest hash.
+    """
+
+    scheduler: str
+    variant: Variant
+    file: Path | None = None
+    include: tuple[Path, ...] = ()
+    map_name: str = ""
+
+    @property
+    def command(self) -> str:
+        """Return the command line that loads the scheduler; empty if none does."""
+        return str(self.variant.knobs.get("command", ""))
+
+    @property
+    def is_builtin(self) -> bool:
+        return self.file is None and not self.command
+
+
+@dataclass(frozen=True)
 class Plan:
-    """The runs of an experiment, in the order in which they are to be done."""
+    """The runs of an experiment, in the order in which they are to be done.
+
+    ``builds`` are what the runs load.
+    """
 
     seed: int
     specs: tuple[RunSpec, ...]
+    builds: tuple[BuildRequest, ...] = ()
 
     @property
     def plan_id(self) -> str:

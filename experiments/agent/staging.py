@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The agent's own code, copied for a guest to run.
+"""The code that the guest gets: its own rooms and what they know, nothing else.
 
 A copy, so that the guest sees nothing of the checkout, and nothing changes under a
 running experiment.
@@ -12,18 +12,46 @@ from pathlib import Path
 
 from experiments import paths
 
-#: Below the share; /lab/init starts the agent here.
+#: Below the share; the guest's init starts the agent here.
 CODE = Path(".stage/code")
-#: Python packages the agent imports, all of them of the standard library's needs only.
-_PACKAGES = ("experiments", "workloads")
+
+#: Rooms that run in the guest, whole but for what is of the other end of the line.
+_ROOMS = (
+    "experiments/agent",
+    "experiments/kernel",
+    "experiments/loaders",
+    "experiments/samplers",
+    "workloads",
+)
+_OTHER_END = ("experiments/agent/client.py", "experiments/agent/staging.py")
+#: What these rooms know outside of them.
+_MODULES = (
+    "experiments/__init__.py",
+    "experiments/errors.py",
+    "experiments/model.py",
+    "experiments/registry.py",
+    "experiments/support/__init__.py",
+    "experiments/support/proc.py",
+    "experiments/support/quantiles.py",
+)
+
+
+def guest_files() -> list[Path]:
+    """Return the files that the guest gets, as paths below the project."""
+    found = [
+        path.relative_to(paths.PROJECT)
+        for room in _ROOMS
+        for path in (paths.PROJECT / room).rglob("*.py")
+    ]
+    host_side = {Path(name) for name in _OTHER_END}
+    return sorted({*found, *map(Path, _MODULES)} - host_side)
 
 
 def stage(share: Path) -> None:
     """Put a fresh copy under `share`."""
     code = share / CODE
     shutil.rmtree(code, ignore_errors=True)
-    for package in _PACKAGES:
-        for source in sorted((paths.PROJECT / package).rglob("*.py")):
-            target = code / source.relative_to(paths.PROJECT)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source, target)
+    for source in guest_files():
+        target = code / source
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(paths.PROJECT / source, target)

@@ -25,7 +25,7 @@ from experiments.errors import ConfigError, MissingRequirement
 from experiments.kernel import sched_ext
 from experiments.labroot import host_toolchain, kernel_image
 from experiments.labroot.kernel_image import Kernel
-from experiments.labroot.root import LabRoot
+from experiments.labroot.lab_root import LabRoot
 from experiments.machine import consent, settings, stale_state, tuning
 from experiments.model import ALONE, Job, Lane, RunResult
 from experiments.plan.config import Config

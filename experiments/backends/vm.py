@@ -13,10 +13,9 @@ from typing import Any
 
 from experiments.backends._handing import Share
 from experiments.errors import BackendLost, HelperLost, MissingRequirement
-from experiments.labroot import kernel_image
-from experiments.labroot import root as labroot
+from experiments.labroot import kernel_image, lab_root
 from experiments.labroot.kernel_image import Kernel
-from experiments.labroot.root import LabRoot
+from experiments.labroot.lab_root import LabRoot
 from experiments.model import ALONE, Job, Lane, Outcome, RunResult
 from experiments.plan.config import Config
 from experiments.store.experiment import Experiment
@@ -35,7 +34,7 @@ class VmBackend:
 
     @classmethod
     def target(cls, config: Config) -> tuple[LabRoot, Kernel]:
-        root = labroot.open_root()
+        root = lab_root.open_root()
         return root, kernel_image.prepare(root, config.vm.kernel)
 
     def __init__(self, config: Config, root: LabRoot, kernel: Kernel) -> None:

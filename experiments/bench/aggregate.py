@@ -43,7 +43,7 @@ _AGGREGATE = """
 from pathlib import Path
 from analysis.aggregate import aggregate
 from experiments.results import Experiment
-print(len(aggregate(Experiment(Path().resolve())).runs))
+print(len(aggregate_experiment(Experiment(Path().resolve())).runs))
 """
 
 AWK, PANDAS = "awk, one pass", "pandas, a loop"

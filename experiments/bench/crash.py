@@ -28,11 +28,10 @@ import psutil
 
 from experiments import paths
 from experiments.errors import ExperimentError, RunFailed
-from experiments.plan import config
-from experiments.plan.config import Config
-from experiments.run import runner
+from experiments.plan.config import Config, load_config
+from experiments.run.runner import run_experiment
 from experiments.store.experiment import Experiment
-from experiments.store.verify import verify
+from experiments.store.verify import verify_experiment
 from experiments.support import failpoints
 from experiments.support.console import say
 from experiments.support.files import fingerprint
@@ -166,7 +165,7 @@ class _Bench:
         outline = _outline(experiment)
         if outline != self._wanted:
             raise RunFailed(f"it ended as {outline}, undisturbed as {self._wanted}")
-        if wrong := verify(experiment).wrong:
+        if wrong := verify_experiment(experiment).wrong:
             raise RunFailed(f"verify: {wrong}")
         self.finished += 1
         shutil.rmtree(experiment.path)
@@ -304,7 +303,7 @@ def _outline(experiment: Experiment) -> dict[str, Any]:
 
 
 def _settings() -> Config:
-    return config.load(
+    return load_config(
         workloads=("custom-churn",),
         schedulers=("scx_simple",),
         cleanups=("scan",),
@@ -323,7 +322,7 @@ def _main(folder: Path, name: str) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
     try:
-        runner.run(_settings(), name, folder)
+        run_experiment(_settings(), name, folder)
     except KeyboardInterrupt:
         return 130
     except ExperimentError as error:

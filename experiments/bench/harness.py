@@ -12,8 +12,8 @@ from typing import Any
 
 from experiments.errors import RunFailed
 from experiments.model import Outcome
-from experiments.plan import config
-from experiments.run import runner
+from experiments.plan.config import load_config
+from experiments.run.runner import run_experiment
 from experiments.support import tempdirs
 
 _DURATION_S = 5
@@ -21,7 +21,7 @@ _DURATION_S = 5
 
 def measure() -> list[dict[str, Any]]:
     """Rows of {what, n, median_s, min_s, max_s}; all in seconds of wall time."""
-    settings = config.load(
+    settings = load_config(
         workloads=("custom-churn",),
         schedulers=("scx_simple",),
         cleanups=("scan",),
@@ -29,7 +29,7 @@ def measure() -> list[dict[str, Any]]:
         iterations=4,
     )
     with tempdirs.directory("bench") as directory:
-        done = runner.run(settings, "harness", directory)
+        done = run_experiment(settings, "harness", directory)
         facts = [r.facts for r in done.results() if r.outcome is Outcome.OK]
         boots = [b["boot_s"] for b in done.manifest().boots]
     # The first run of a boot includes the boot and cold caches of the guest

@@ -22,9 +22,8 @@ from experiments.bench.sampling_probe import DUMP_AND_GREP, SAMPLE, WOKEN_SAMPLE
 from experiments.build.builder import Builder
 from experiments.errors import MissingRequirement, RunFailed
 from experiments.kernel import cgroup, scratch_map
-from experiments.labroot import kernel_image
-from experiments.labroot import root as labroot
-from experiments.model import NO_CLEANUP
+from experiments.labroot import kernel_image, lab_root
+from experiments.model import NO_CLEANUP, BuildRequest, Variant
 from experiments.plan import knobs
 from experiments.support.console import Report, say, steps
 from experiments.support.proc import end, last_lines, start
@@ -47,19 +46,20 @@ def measure() -> list[Row]:
     Low and high are quartiles; `ratio` is the CPU time of the peers' way by this one's.
     Raises MissingRequirement where bpf(2) is refused.
     """
-    root = labroot.open_root()
+    root = lab_root.open_root()
     require_bpf()
     kernel = kernel_image.prepare(root)
     builder = Builder(root, kernel)
     builder.tools()
     defaults = {name: knob.default for name, knob in knobs.KNOBS.items()}
-    built = builder.scheduler(_SCHEDULER, "bench", NO_CLEANUP, defaults)
+    control = Variant("bench", NO_CLEANUP, defaults)
+    built = builder.build(BuildRequest(_SCHEDULER, control))
     argv = ["sh", "-ec", _INSIDE, "probe", "/lab/build/bin", json.dumps(built.counters)]
     binds = {"/lab/src": paths.PROJECT, "/lab/build": paths.BUILD, "/sys": Path("/sys")}
     if cgroup.available():
         binds[str(cgroup.ROOT)] = cgroup.ROOT
     with steps("measuring what sampling costs (about 5 minutes)") as report:
-        said = list(_lines(labroot.enter(root.path, argv, binds), report))
+        said = list(_lines(lab_root.enter(root.path, argv, binds), report))
     for line in said:
         if "samplers" in line:
             say(f"a whole sample is of {', '.join(line['samplers'])}:")
@@ -83,7 +83,7 @@ def require_bpf() -> None:
 def _lines(command: Sequence[str], report: Report) -> Iterator[Mapping[str, Any]]:
     """What the probe says; its steps are for the user."""
     with tempfile.TemporaryFile() as errors:
-        env = labroot.inside_env()
+        env = lab_root.inside_env()
         process = start(command, stdout=subprocess.PIPE, stderr=errors, env=env)
         assert process.stdout is not None
         try:

@@ -20,18 +20,19 @@ from typing import Any
 from experiments import paths
 from experiments.build import scx_enums
 from experiments.errors import BuildError
-from experiments.labroot import root as labroot
+from experiments.labroot import lab_root
 from experiments.labroot.kernel_image import Kernel
-from experiments.labroot.root import LabRoot, run_inside
+from experiments.labroot.lab_root import LabRoot, run_inside
 from experiments.model import (
     CONTROL,
     NO_CLEANUP,
+    TEST,
+    BuildRequest,
     BuiltObject,
-    Params,
     digest,
 )
 from experiments.plan import knobs
-from experiments.plan.scheduler_source import OWN, Source
+from experiments.plan.scheduler_source import OWN
 from experiments.support.files import atomic_write
 from experiments.support.proc import last_lines
 from workloads.custom_churn import PROGRAM
@@ -42,6 +43,8 @@ _COUNTERS_STRUCT = "cleanup_counters"
 _RECORD_STRUCT = "task_record"
 
 MODULE = "scx_map_scan.ko"
+#: The strategy that needs it.
+_BY_MODULE = "kfunc"
 _MODULE_SOURCE = paths.SCHEDULERS / "module"
 #: What a kernel declares that needs no module for the strategy kfunc.
 _HELPER = "scx_bpf_map_scan_timeout("
@@ -63,12 +66,9 @@ _C_FLAGS = ("-O2", "-static", "-Wall", "-Wextra", "-Werror")
 class Builder:
     """Builds against one kernel; `build/` is its cache."""
 
-    def __init__(
-        self, root: LabRoot, kernel: Kernel, include: Sequence[Path] = ()
-    ) -> None:
+    def __init__(self, root: LabRoot, kernel: Kernel) -> None:
         self._root = root
         self._kernel = kernel
-        self._include = include
         self._binds = {
             "/lab/src": paths.PROJECT,
             "/lab/build": paths.BUILD,
@@ -76,19 +76,35 @@ class Builder:
         }
         paths.BIN.mkdir(parents=True, exist_ok=True)
 
-    def scheduler(
-        self, name: str, variant: str, cleanup: str, settings: Params
-    ) -> BuiltObject:
-        """Raises BuildError with the compiler's last lines."""
-        arm = CONTROL if cleanup == NO_CLEANUP else "test"
-        ops_name = f"{name}_{CONTROL if cleanup == NO_CLEANUP else cleanup}"
-        defines = [*knobs.defines(cleanup, settings), f'-DOPS_NAME="{ops_name}"']
+    def build(self, request: BuildRequest) -> BuiltObject:
+        """Build what `request` names.
+
+        Raises BuildError with the compiler's last lines.
+        """
+        if request.command:
+            return _program(request)
+        if request.file is not None:
+            return self._own(request, request.file)
+        if request.variant.cleanup == _BY_MODULE:
+            self.module()
+        return self._builtin(request)
+
+    def _builtin(self, request: BuildRequest) -> BuiltObject:
+        """A scheduler of this project, built again only if anything has changed."""
+        name, variant = request.scheduler, request.variant
+        is_control = variant.cleanup == NO_CLEANUP
+        ops_name = f"{name}_{CONTROL if is_control else variant.cleanup}"
+        defines = [
+            *knobs.defines(variant.cleanup, variant.knobs),
+            f'-DOPS_NAME="{ops_name}"',
+        ]
         key = self._key(defines, paths.SCHEDULERS)
-        target = paths.BUILD / f"{name}_{variant}.bpf.o"
+        target = paths.BUILD / f"{name}_{variant.name}.bpf.o"
         stamp = _stamp(target)
         said = _read(stamp, key)
         if said is None or not target.exists():
-            source = f"/lab/src/schedulers/{arm}/{name}.bpf.c"
+            folder = CONTROL if is_control else TEST
+            source = f"/lab/src/schedulers/{folder}/{name}.bpf.c"
             self.bpf_object(source, target, defines)
             said = {
                 "key": key,
@@ -99,39 +115,26 @@ class Builder:
                 "kernel": self._kernel.version,
             }
             atomic_write(stamp, json.dumps(said, indent=1))
+        needs_module = variant.cleanup == _BY_MODULE and not self._has_helper()
         return BuiltObject(
             path=target,
             sha256=said["sha256"],
             ops_name=ops_name,
-            cleanup=cleanup,
+            cleanup=variant.cleanup,
             tasks_map=TASKS_MAP,
             counters_map=COUNTERS_MAP,
             counters=said["counters"],
             record=said["record"],
-            module=MODULE if cleanup == "kfunc" and not self._has_helper() else "",
+            module=MODULE if needs_module else "",
         )
 
-    def own(self, source: Source, variant: str, map_name: str) -> BuiltObject:
-        """The object or program of a user's scheduler."""
-        if source.commands:
-            command = shlex.split(str(source.arms()[variant].knobs["command"]))
-            path = Path(command[0])
-            path = path.resolve() if path.is_file() else path
-            return BuiltObject(
-                **_UNKNOWN,
-                path=path,
-                sha256=_sha256(path) if path.is_file() else "",
-                tasks_map=map_name,
-                is_program=True,
-                arguments=tuple(command[1:]),
-            )
-        target = paths.BUILD / f"own-{source.name}_{variant}.bpf.o"
-        path = source.file(variant)
-        if path.name.endswith(".bpf.o"):
-            shutil.copyfile(path, target)
+    def _own(self, request: BuildRequest, file: Path) -> BuiltObject:
+        """The object of a user's scheduler."""
+        target = paths.BUILD / f"own-{request.scheduler}_{request.variant.name}.bpf.o"
+        if file.name.endswith(".bpf.o"):
+            shutil.copyfile(file, target)
         else:
-            self._binds |= {"/lab/user": path.parent}
-            self._compile_own(path, target, variant, len(source.files))
+            self._compile_own(request, file, target)
         scx_enums.fill(target, scx_enums.constants(self._vmlinux_h()))
         layouts = {
             "counters": self._layout(target, _COUNTERS_STRUCT),
@@ -139,20 +142,22 @@ class Builder:
         }
         known = {**_UNKNOWN, **layouts, "counters_map": COUNTERS_MAP}
         return BuiltObject(
-            **known, path=target, sha256=_sha256(target), tasks_map=map_name
+            **known, path=target, sha256=_sha256(target), tasks_map=request.map_name
         )
 
-    def _compile_own(self, path: Path, target: Path, variant: str, files: int) -> None:
-        name = path.name.removesuffix(".bpf.c")
-        defines = [f'-DOPS_NAME="{_ops_name(name)}_{variant}"', "-I/lab/user"]
-        if files == 1:
-            defines.append(f"-DTREATMENT={int(variant != CONTROL)}")
-        for number, directory in enumerate(self._include):
+    def _compile_own(self, request: BuildRequest, file: Path, target: Path) -> None:
+        name = file.name.removesuffix(".bpf.c")
+        variant = request.variant
+        self._binds |= {"/lab/user": file.parent}
+        defines = [f'-DOPS_NAME="{_ops_name(name)}_{variant.name}"', "-I/lab/user"]
+        if "treatment" in variant.knobs:
+            defines.append(f"-DTREATMENT={variant.knobs['treatment']}")
+        for number, directory in enumerate(request.include):
             self._binds |= {f"/lab/include{number}": directory.resolve()}
             defines.append(f"-I/lab/include{number}")
         # Warnings are the user's own affair
         defines.append("-Wno-error")
-        self.bpf_object(f"/lab/user/{path.name}", target, defines)
+        self.bpf_object(f"/lab/user/{file.name}", target, defines)
 
     def _has_helper(self) -> bool:
         return _HELPER in self._vmlinux_h()
@@ -190,7 +195,7 @@ class Builder:
             return self._root.path
         if not self._kernel.is_running or not (Path("/") / headers).exists():
             return None
-        return labroot.machine() if all(map(shutil.which, ("make", "gcc"))) else None
+        return lab_root.machine() if all(map(shutil.which, ("make", "gcc"))) else None
 
     def tools(self) -> Path:
         """The directory with what runs beside the schedulers."""
@@ -262,6 +267,21 @@ _UNKNOWN: Mapping[str, Any] = {
     "counters": {},
     "record": {},
 }
+
+
+def _program(request: BuildRequest) -> BuiltObject:
+    """A program that loads the scheduler itself."""
+    command = shlex.split(request.command)
+    path = Path(command[0])
+    path = path.resolve() if path.is_file() else path
+    return BuiltObject(
+        **_UNKNOWN,
+        path=path,
+        sha256=_sha256(path) if path.is_file() else "",
+        tasks_map=request.map_name,
+        is_program=True,
+        arguments=tuple(command[1:]),
+    )
 
 
 def _ops_name(name: str) -> str:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""An experiment on the hosts of a cluster: blocks are dealt whole, results collected.
+"""The hosts of a cluster as a place for runs: blocks go out whole, results come back.
 
 Blocks are dealt as hosts become free and not all at once, so that what is decided, or
 stopped, is not begun any more. A block whose host died is done again by another one,
@@ -12,7 +12,6 @@ import contextlib
 import dataclasses
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,62 +25,73 @@ from experiments.cluster.membership import (
     HostsDied,
     SchedulerGone,
 )
-from experiments.cluster.session import Order
-from experiments.errors import ConfigError, FormatError, RunFailed
+from experiments.cluster.session import BlockRequest
+from experiments.errors import ConfigError, FormatError
 from experiments.machine import facts
-from experiments.model import Outcome, Plan, RunResult, RunSpec
-from experiments.plan import blocks
+from experiments.model import Outcome, Plan, RunResult
 from experiments.plan.config import HERE, Config
-from experiments.run.lanes import Blocks, IsDecided, never, say_unneeded
-from experiments.run.progress import Watch
-from experiments.run.runner import (
-    HOST,
-    announce,
-    begun_on,
-    checked_name,
-    default_name,
-    owned,
-)
+from experiments.run.block_queue import Block, BlockQueue
+from experiments.run.progress import RunProgress
+from experiments.run.runner import HOST, recorded
 from experiments.store.experiment import Experiment
-from experiments.support.console import say
 
 #: Blocks a host has at most: the one it does, and the next.
 AHEAD = 2
 
 
-def run(
-    cluster: Cluster,
-    config: Config,
-    name: str | None = None,
-    root_dir: Path | None = None,
-    is_decided: IsDecided = never,
-) -> Experiment:
-    """Do what is left of the experiment that `config` describes, on `cluster`.
+class ClusterHosts:
+    """The `Place` that is the hosts of a cluster."""
 
-    Raises MissingRequirement when no host takes part, RunFailed when blocks are left
-    that only hosts can end that are not there.
-    """
-    _check(config)
-    planned = blocks.build(config)
-    raw = _everywhere(config).model_dump(mode="json", by_alias=True)
-    token = secrets.token_hex(6)
-    source, revision = facts.source_sha256(paths.PROJECT), facts.revision(paths.PROJECT)
-    hosts = Hosts(cluster, token, raw, source, revision)
-    root_dir = root_dir or paths.RESULTS
-    agreed = hosts.settle(_facts_of(root_dir, name))
-    path = root_dir / checked_name(name or default_name(config, planned, agreed))
-    # The commit is ours: a host whose code is the same may have no checkout
-    known = {**agreed, "git": facts.git_revision(paths.PROJECT)}
-    experiment = Experiment.create(path, planned, raw, known)
-    with owned(experiment):
-        experiment.settle()
-        # The scheduler may have moved since
-        experiment.update(
-            config={**experiment.manifest().config, "where": config.where}
+    def __init__(self, cluster: Cluster, config: Config) -> None:
+        _check(config)
+        self.config = _everywhere(config)
+        self._cluster = cluster
+        self._token = secrets.token_hex(6)
+        source = facts.source_sha256(paths.PROJECT)
+        revision = facts.revision(paths.PROJECT)
+        raw = recorded(self.config)
+        self._hosts = Hosts(cluster, self._token, raw, source, revision)
+        self._agreed: Mapping[str, Any] = {}
+
+    def prepare(
+        self, plan: Plan, before: Mapping[str, Any] | None
+    ) -> Mapping[str, Any]:
+        """Raises MissingRequirement when no host takes part."""
+        self._agreed = self._hosts.settle(before)
+        # The commit is ours: a host whose code is the same may have no checkout
+        return {**self._agreed, "git": facts.git_revision(paths.PROJECT)}
+
+    @contextlib.contextmanager
+    def held_for(self, experiment: Experiment) -> Iterator[None]:
+        """Every host holds its own machine while it has a block."""
+        try:
+            yield
+        finally:
+            # Hosts whose scheduler has gone end by themselves
+            with contextlib.suppress(SchedulerGone):
+                self._cluster.stop(self._token, self._hosts.accepted())
+
+    def owners(self, begun: Mapping[int, str]) -> Mapping[int, str]:
+        """What was begun without a cluster is for that machine, which is no host."""
+        return {block: host or HERE for block, host in begun.items()}
+
+    @property
+    def width(self) -> int:
+        return len(self._hosts.accepted())
+
+    @property
+    def description(self) -> str:
+        return f" on {self.width} hosts"
+
+    def run(
+        self, experiment: Experiment, blocks: BlockQueue, progress: RunProgress
+    ) -> None:
+        request = BlockRequest(
+            self._token, experiment.path.name, recorded(self.config), self._agreed, ()
         )
-        order = Order(token, path.name, raw, agreed, ())
-        _do(experiment, planned, cluster, hosts, order, is_decided)
-    return experiment
+        Coordinator(
+            experiment, self._cluster, self._hosts, request, blocks, progress
+        ).run()
 
 
 def _check(config: Config) -> None:
@@ -95,7 +105,7 @@ def _check(config: Config) -> None:
 
 
 def _everywhere(config: Config) -> Config:
-    """Files are named so that a host finds them at the same place."""
+    """Return the config with its files named so that a host finds them there, too."""
 
     def absolute(text: str) -> str:
         if "/" not in text and not text.endswith((".c", ".o")):
@@ -114,146 +124,83 @@ def _everywhere(config: Config) -> Config:
     )
 
 
-def _facts_of(root_dir: Path, name: str | None) -> Mapping[str, Any] | None:
-    """Those of an experiment that is gone on with by its name."""
-    if name is None:
-        return None
-    before = Experiment(root_dir / checked_name(name))
-    return before.manifest().facts if before.manifest_path.exists() else None
-
-
-def _do(
-    experiment: Experiment,
-    planned: Plan,
-    cluster: Cluster,
-    hosts: Hosts,
-    order: Order,
-    is_decided: IsDecided,
-) -> None:
-    pending = experiment.pending(planned.specs)
-    there = len(hosts.accepted())
-    say(announce(experiment, planned, pending, there, f" on {there} hosts"))
-    if not pending:
-        cluster.stop(order.token, hosts.accepted())
-        return
-    dealer = Dealer(experiment, cluster, hosts, order, pending, is_decided)
-    dealer.run()
-    if left := dealer.left_over():
-        said = ", ".join(f"block {b.number} by {b.host}" for b in left)
-        raise RunFailed(
-            f"not done: {said}, who has begun and has to end it, and is not in the "
-            f"cluster: start that worker, then invoke resume {experiment.path.name} "
-            "(with --on here where `here` has begun)"
-        )
-
-
-@dataclass(frozen=True)
-class _Block:
-    """``host`` is the only one that may do it, or empty."""
-
-    number: int
-    specs: tuple[RunSpec, ...]
-    host: str = ""
-
-
-class Dealer:
-    """Deals the blocks of `pending`, and puts in place what comes of them."""
+class Coordinator:
+    """Deals the blocks of a queue to hosts, and puts in place what comes of them."""
 
     def __init__(
         self,
         experiment: Experiment,
         cluster: Cluster,
         hosts: Hosts,
-        order: Order,
-        pending: Sequence[RunSpec],
-        is_decided: IsDecided = never,
+        request: BlockRequest,
+        blocks: BlockQueue,
+        progress: RunProgress,
     ) -> None:
         self._experiment = experiment
         self._cluster = cluster
         self._hosts = hosts
-        self._order = order
-        self._left = {spec.run_id: spec for spec in pending}
-        self._watch = Watch(experiment, pending, len(hosts.accepted()))
-        begun = begun_on(experiment, pending)
-        self._back = list(_halves(pending, begun))
-        whole = [spec for spec in pending if spec.block not in begun]
-        self._blocks = Blocks(experiment, whole, is_decided, self._watch)
-        self._flying: dict[Any, tuple[_Block, list[str]]] = {}
-        self._dealt = 0
+        self._request = request
+        self._blocks = blocks
+        self._progress = progress
+        self._specs = {spec.run_id: spec for spec in blocks.specs}
+        #: task -> its block, and the addresses of the hosts that may do it
+        self._in_flight: dict[Any, tuple[Block, Sequence[str]]] = {}
+        self._submitted = 0
         self._recorded: Mapping[str, Any] = {}
 
     def run(self) -> None:
-        self._cluster.listen(self._order.token, self._hear)
-        self._hosts.tell = self._watch.happened
-        with self._watch.showing():
-            try:
-                self._look()
-                while self._deal():
-                    for task in self._cluster.wait(self._flying, POLL_S):
-                        self._land(task)
-                        self._deal()  # many may land at once; no host waits for that
-                    self._look()
-            finally:
-                self._end()
-        say_unneeded(self._experiment, self._blocks.unneeded)
-
-    def left_over(self) -> list[_Block]:
-        """The blocks that only a host can do that is not there."""
-        return list(self._back)
-
-    def _end(self) -> None:
-        # Hosts whose scheduler has gone end by themselves
-        with contextlib.suppress(SchedulerGone):
-            self._cluster.cancel(list(self._flying))
-            self._cluster.stop(self._order.token, self._hosts.accepted())
+        """Deal and collect until nothing is left that these hosts can do."""
+        self._cluster.listen(self._request.token, self._on_event)
+        self._hosts.on_change = self._progress.happened
+        try:
+            self._poll_hosts()
+            while self._deal():
+                for task in self._cluster.wait(self._in_flight, POLL_S):
+                    self._collect(task)
+                    self._deal()  # many may end at once; no host waits for that
+                self._poll_hosts()
+        finally:
+            with contextlib.suppress(SchedulerGone):
+                self._cluster.cancel(list(self._in_flight))
 
     # --- dealing ----------------------------------------------------------------------
 
     def _deal(self) -> bool:
-        """Give the hosts what they have room for; whether there is anything to do."""
-        while len(self._flying) < AHEAD * len(self._hosts.accepted()):
-            if (block := self._take()) is None:
+        """Give the hosts what they have room for; return whether there is work left."""
+        while len(self._in_flight) < AHEAD * len(self._hosts.accepted()):
+            block = self._blocks.take(self._hosts.accepted().values())
+            if block is None:
                 break
             self._submit(block)
-        waiting = any(not block.host for block in self._back)
-        return bool(self._flying or waiting or self._blocks.any_left)
+        return bool(self._in_flight or self._blocks.has_more)
 
-    def _take(self) -> _Block | None:
-        there = {"", *self._hosts.accepted().values()}
-        for block in self._back:
-            if block.host in there:
-                self._back.remove(block)
-                return block
-        specs = self._blocks.take()
-        return _Block(specs[0].block, tuple(specs)) if specs else None
-
-    def _submit(self, block: _Block) -> None:
-        hosts = [
-            where
-            for where, name in self._hosts.accepted().items()
-            if block.host in ("", name)
+    def _submit(self, block: Block) -> None:
+        able = [
+            address
+            for address, name in self._hosts.accepted().items()
+            if block.owner in ("", name)
         ]
-        self._dealt += 1
-        order = dataclasses.replace(self._order, specs=block.specs)
-        name = f"scxlab-{order.experiment}-{order.token}"
-        key = f"{name}-block{block.number}-{self._dealt}"
-        self._flying[self._cluster.submit(key, hosts, order)] = block, hosts
+        self._submitted += 1
+        request = dataclasses.replace(self._request, specs=block.specs)
+        name = f"scxlab-{request.experiment}-{request.token}"
+        key = f"{name}-block{block.number}-{self._submitted}"
+        self._in_flight[self._cluster.submit(key, able, request)] = block, able
 
-    def _look(self) -> None:
-        """Who is there; what none but hosts that have gone could do comes back."""
-        self._hosts.look()
+    def _poll_hosts(self) -> None:
+        """Note who is there; take back what none but hosts that have gone could do."""
+        self._hosts.poll()
         self._hosts.check_not_alone()
         there = self._hosts.accepted()
-        self._watch.set_lanes(len(there))
-        for task, (block, hosts) in list(self._flying.items()):
-            if not set(hosts) & set(there):
-                del self._flying[task]
+        self._progress.set_lanes(len(there))
+        for task, (block, able) in list(self._in_flight.items()):
+            if not set(able) & set(there):
+                del self._in_flight[task]
                 self._cluster.cancel([task])
-                self._back.append(block)
+                self._blocks.put_back(block)
         self._record_hosts()
 
     def _record_hosts(self) -> None:
-        """In the manifest: every host that has taken part, also in earlier sessions."""
+        """Record every host that has taken part, also in earlier sessions."""
         machines = self._hosts.facts()
         if machines == self._recorded:
             return
@@ -265,41 +212,41 @@ class Dealer:
 
     # --- collecting -------------------------------------------------------------------
 
-    def _hear(self, said: Mapping[str, Any]) -> None:
-        """A host tells of a run; in a thread of its own, and maybe late."""
-        spec = self._left.get(said["run_id"])
+    def _on_event(self, event: Mapping[str, Any]) -> None:
+        """Show what a host tells of a run; in a thread of its own, and maybe late."""
+        spec = self._specs.get(event["run_id"])
         if spec is None:
             return
-        if said["what"] == "begins":
-            self._watch.begins(spec, said["attempt"], said["host"])
-        elif said["what"] == "lost":
-            self._watch.lost(spec, said["attempt"], said["reason"], said["host"])
+        if event["what"] == "begins":
+            self._progress.begins(spec, event["attempt"], event["host"])
+        elif event["what"] == "lost":
+            self._progress.lost(spec, event["attempt"], event["reason"], event["host"])
 
-    def _land(self, task: Any) -> None:
-        block, _ = self._flying.pop(task)
+    def _collect(self, task: Any) -> None:
+        block, _ = self._in_flight.pop(task)
         try:
             result = self._cluster.result(task)
         except HostsDied as died:
-            self._lost(block, str(died))
+            self._record_lost(block, str(died))
             return
         if isinstance(result, Bundle):
             self._put_in_place(block, result)
         else:
             assert isinstance(result, Failure)
-            self._return(block, result.host, result.reason)
+            self._refuse_host(block, result.host, result.reason)
 
-    def _return(self, block: _Block, host: str, reason: str) -> None:
+    def _refuse_host(self, block: Block, host: str, reason: str) -> None:
         self._hosts.refuse_name(host, reason)
-        self._back.append(block)
+        self._blocks.put_back(block)
 
-    def _put_in_place(self, block: _Block, bundle: Bundle) -> None:
+    def _put_in_place(self, block: Block, bundle: Bundle) -> None:
         try:
             for result, wall_s in unpack(self._experiment, bundle, block.specs, HOST):
                 self._ended(result, wall_s, bundle.host)
         except FormatError as error:
-            self._return(block, bundle.host, str(error))
+            self._refuse_host(block, bundle.host, str(error))
 
-    def _lost(self, block: _Block, reason: str) -> None:
+    def _record_lost(self, block: Block, reason: str) -> None:
         """A block that kills its hosts is not dealt again before it is resumed."""
         for spec in block.specs:
             result = RunResult(spec, spec.run_id, Outcome.LOST, reason)
@@ -307,22 +254,12 @@ class Dealer:
             self._ended(result, 0.0, "")
 
     def _ended(self, result: RunResult, wall_s: float, host: str) -> None:
-        del self._left[result.run_id]
-        self._watch.ended(result, wall_s, host)
-
-
-def _halves(pending: Sequence[RunSpec], begun: Mapping[int, str]) -> Iterator[_Block]:
-    """What is left of blocks that were begun, for those who began them.
-
-    Begun without a cluster: for the machine that has, which is no host.
-    """
-    for number, host in begun.items():
-        specs = tuple(spec for spec in pending if spec.block == number)
-        yield _Block(number, specs, host or HERE)
+        del self._specs[result.run_id]
+        self._progress.ended(result, wall_s, host)
 
 
 def _what_all_are(machines: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
-    """What a machine's noise is looked up by; of unlike machines there is none."""
+    """Return what a machine's noise is looked up by; unlike machines have none."""
     if len({(m.get("cpu"), m.get("cpus")) for m in machines}) == 1:
         return {k: v for k, v in machines[0].items() if k != "git"}
     return {"cpu": "several kinds: see hosts", "cpus": None}

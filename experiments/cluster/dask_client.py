@@ -18,9 +18,9 @@ from distributed import wait as wait_for
 
 from experiments.cluster import worker
 from experiments.cluster.bundle import Bundle
-from experiments.cluster.host import Failure, Report
+from experiments.cluster.host import Failure, HostReport
 from experiments.cluster.membership import HostsDied, SchedulerGone
-from experiments.cluster.session import Order
+from experiments.cluster.session import BlockRequest
 from experiments.cluster.worker import SLOT
 from experiments.errors import ConfigError
 
@@ -86,14 +86,14 @@ class DaskCluster:
 
     def ask(
         self, key: str, host: str, config: Mapping[str, Any], source: str, revision: str
-    ) -> Future[Report]:
+    ) -> Future[HostReport]:
         ours = self._ours(key, (host,))
         return self._client.submit(worker.describe, config, source, revision, **ours)
 
     def submit(
-        self, key: str, hosts: Sequence[str], order: Order
+        self, key: str, hosts: Sequence[str], request: BlockRequest
     ) -> Future[Bundle | Failure]:
-        return self._client.submit(worker.run_block, order, **self._ours(key, hosts))
+        return self._client.submit(worker.run_block, request, **self._ours(key, hosts))
 
     @staticmethod
     def _ours(key: str, hosts: Sequence[str]) -> dict[str, Any]:
@@ -112,10 +112,10 @@ class DaskCluster:
                 wait_for(list(tasks), timeout_s, return_when="FIRST_COMPLETED")
         return [task for task in tasks if task.done()]
 
-    def result(self, task: Any) -> Report | Bundle | Failure:
+    def result(self, task: Any) -> HostReport | Bundle | Failure:
         with self._reachable():
             try:
-                result: Report | Bundle | Failure = task.result()
+                result: HostReport | Bundle | Failure = task.result()
             except KilledWorker as error:
                 raise HostsDied(str(error)) from None
         return result

@@ -19,11 +19,9 @@ from typing import Any
 
 from experiments import paths
 from experiments.cluster.bundle import Bundle
-from experiments.cluster.session import Order, Session, Tell
+from experiments.cluster.session import BlockRequest, Session, Tell, prepare_for
 from experiments.errors import ConfigError, ExperimentError
 from experiments.machine import facts
-from experiments.plan import config as configs
-from experiments.run import runner
 from experiments.support.console import say
 
 #: A guest that is waited upon for so long ends, and with it the claim on the machine.
@@ -33,7 +31,7 @@ _ASK_AGAIN_S = 0.2
 
 
 @dataclass(frozen=True)
-class Report:
+class HostReport:
     """What a host is; ``problem`` is why it can take no part, or empty."""
 
     host: str
@@ -69,7 +67,9 @@ class Host:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
 
-    def describe(self, config: Mapping[str, Any], source: str, revision: str) -> Report:
+    def describe(
+        self, config: Mapping[str, Any], source: str, revision: str
+    ) -> HostReport:
         """Build what `config` needs, and say what runs here would be of.
 
         `source` and `revision` are those of who asks.
@@ -77,12 +77,11 @@ class Host:
         say(f"{self._name}: asked what it is")
         try:
             self._check_code(source, revision)
-            parsed = configs.parse(config, "the order")
-            prepared = runner.prepare(parsed)
+            prepared = prepare_for(config)
             known = {**prepared.facts, "revision": self._revision}
         except (ExperimentError, OSError) as error:
-            return Report(self._name, self._revision, problem=str(error))
-        return Report(self._name, self._revision, known)
+            return HostReport(self._name, self._revision, problem=str(error))
+        return HostReport(self._name, self._revision, known)
 
     def _check_code(self, source: str, revision: str) -> None:
         if self._source != source:
@@ -96,12 +95,12 @@ class Host:
                 "started with: start it anew"
             )
 
-    def run_block(self, order: Order, tell: Tell) -> Bundle | Failure:
+    def run_block(self, request: BlockRequest, tell: Tell) -> Bundle | Failure:
         """Do a block from its begin to its end; raises Stopped when told to stop."""
         with self._busy:
-            self._keep_awake()
+            self._cancel_idle_timer()
             try:
-                return self._session_of(order).run_block(order.specs, tell)
+                return self._session_of(request).run_block(request.specs, tell)
             except (ExperimentError, OSError) as error:
                 self._end_session()
                 say(f"{self._name}: {error}")
@@ -110,19 +109,19 @@ class Host:
                 self._end_session()
                 raise
             finally:
-                self._sleep_later()
+                self._start_idle_timer()
 
     def _is_stopped(self, token: str) -> bool:
         return self._is_closed or token in self._stopped
 
-    def _session_of(self, order: Order) -> Session:
-        if self._session is None or self._session.token != order.token:
+    def _session_of(self, request: BlockRequest) -> Session:
+        if self._session is None or self._session.token != request.token:
             self._end_session()
             self._session = Session(
-                order,
+                request,
                 self._name,
                 self._folder,
-                lambda: self._is_stopped(order.token),
+                lambda: self._is_stopped(request.token),
             )
         return self._session
 
@@ -141,7 +140,7 @@ class Host:
         """Leave nothing behind; from any thread."""
         self._is_closed = True
         with self._interrupted():
-            self._keep_awake()
+            self._cancel_idle_timer()
             self._end_session()
         shutil.rmtree(self._folder, ignore_errors=True)
 
@@ -163,18 +162,18 @@ class Host:
             self._session.close()
             self._session = None
 
-    def _keep_awake(self) -> None:
+    def _cancel_idle_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
-    def _sleep_later(self) -> None:
+    def _start_idle_timer(self) -> None:
         if self._session is not None:
-            self._timer = threading.Timer(IDLE_S, self._sleep, (self._session,))
+            self._timer = threading.Timer(IDLE_S, self._on_idle, (self._session,))
             self._timer.daemon = True
             self._timer.start()
 
-    def _sleep(self, session: Session) -> None:
+    def _on_idle(self, session: Session) -> None:
         # While a block is done there is no need to
         if self._busy.acquire(blocking=False):
             try:

@@ -12,8 +12,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Protocol
 
 from experiments.cluster.bundle import Bundle
-from experiments.cluster.host import Failure, Report
-from experiments.cluster.session import Order
+from experiments.cluster.host import Failure, HostReport
+from experiments.cluster.session import BlockRequest
 from experiments.errors import ExperimentError, MissingRequirement
 from experiments.store.comparable import unlike
 from experiments.support.console import say
@@ -48,15 +48,15 @@ class Cluster(Protocol):
     def ask(
         self, key: str, host: str, config: Mapping[str, Any], source: str, revision: str
     ) -> Any:
-        """A task: the Report of the host at the address `host`."""
+        """A task: the HostReport of the host at the address `host`."""
 
-    def submit(self, key: str, hosts: Sequence[str], order: Order) -> Any:
+    def submit(self, key: str, hosts: Sequence[str], request: BlockRequest) -> Any:
         """A task: a block, done by any one of `hosts`; by another if that one dies."""
 
     def wait(self, tasks: Collection[Any], timeout_s: float) -> Sequence[Any]:
         """Those of `tasks` that have ended, at the latest after `timeout_s`."""
 
-    def result(self, task: Any) -> Report | Bundle | Failure:
+    def result(self, task: Any) -> HostReport | Bundle | Failure:
         """What an ended task returned; raises HostsDied, or what the task raised."""
 
     def cancel(self, tasks: Collection[Any]) -> None: ...
@@ -68,8 +68,8 @@ class Cluster(Protocol):
         """The hosts end what they do for the runner `token`, and its guests."""
 
 
-class Tell(Protocol):
-    """Shows an event of the cluster; `Watch.happened` does."""
+class OnChange(Protocol):
+    """Shows an event of the cluster; `RunProgress.happened` does."""
 
     def __call__(self, event: str, text: str, **said: Any) -> None: ...
 
@@ -94,11 +94,11 @@ class Hosts:
         self._question = (config, source, revision)
         self._names: dict[str, str] = {}
         self._asked: dict[Any, str] = {}
-        self._reports: dict[str, Report] = {}
+        self._reports: dict[str, HostReport] = {}
         self._refused: dict[str, str] = {}
         self._agreed: Mapping[str, Any] | None = None
         self._alone_since: float | None = None
-        self.tell: Tell = _say
+        self.on_change: OnChange = _say
 
     def accepted(self) -> dict[str, str]:
         """address -> name of those that take part."""
@@ -112,7 +112,7 @@ class Hosts:
         """
         began = time.monotonic()
         while self._asked or not self._reports:
-            self.look()
+            self.poll()
             self.check_not_alone(0.0 if self._refused else GRACE_S)
             if self._reports and time.monotonic() - began > ASK_S:
                 break
@@ -123,7 +123,7 @@ class Hosts:
         self.check_not_alone(0.0)
         return self._agreed
 
-    def look(self) -> None:
+    def poll(self) -> None:
         """Take note of who has come, answered, and gone."""
         there = self._cluster.hosts()
         for where in [w for w in self._names if w not in there]:
@@ -141,7 +141,7 @@ class Hosts:
         name = self._names.pop(where)
         if self._reports.pop(where, None):
             text = f"host {name} has gone: its blocks are repeated by others"
-            self.tell("host_left", text, host=name)
+            self.on_change("host_left", text, host=name)
         self._refused.pop(where, None)
         tasks = [task for task, asked in self._asked.items() if asked == where]
         for task in tasks:
@@ -156,7 +156,7 @@ class Hosts:
             # What other code makes of a question that it does not know
             self.refuse(where, f"its code does not understand us: {error}")
             return
-        assert isinstance(report, Report)
+        assert isinstance(report, HostReport)
         if report.problem:
             self.refuse(where, report.problem)
             return
@@ -164,7 +164,7 @@ class Hosts:
         if self._agreed is not None:
             self._judge(where, report)
 
-    def _judge(self, where: str, report: Report) -> None:
+    def _judge(self, where: str, report: HostReport) -> None:
         assert self._agreed is not None
         if found := list(unlike(self._agreed, report.facts)):
             said = [f"{what} is {y}, not {x}" for what, x, y in found[:_NAMED]]
@@ -174,7 +174,7 @@ class Hosts:
         else:
             name, host = self._names[where], report.facts.get("host", {})
             about = f"{host.get('cpus')} CPUs, {host.get('cpu')}"
-            self.tell("host_joined", f"host {name} takes part: {about}", host=name)
+            self.on_change("host_joined", f"host {name} takes part: {about}", host=name)
 
     def refuse(self, where: str, reason: str) -> None:
         """The host at `where` takes no part as long as it stays."""
@@ -182,7 +182,7 @@ class Hosts:
         if where in self._names and where not in self._refused:
             self._refused[where] = reason
             text = f"host {self._names[where]} ({where}) takes no part: {reason}"
-            self.tell("host_refused", text, host=self._names[where], reason=reason)
+            self.on_change("host_refused", text, host=self._names[where], reason=reason)
 
     def refuse_name(self, name: str, reason: str) -> None:
         """As `refuse`, of the host called `name`, if it is there."""
@@ -199,7 +199,7 @@ class Hosts:
         if self._alone_since is None:
             self._alone_since = now
             if grace_s:
-                self.tell("no_host", f"no host is there; waiting {grace_s:.0f} s")
+                self.on_change("no_host", f"no host is there; waiting {grace_s:.0f} s")
         if now - self._alone_since >= grace_s:
             said = "".join(
                 f"\n{self._names[where]}: {reason}"
@@ -219,11 +219,11 @@ class Hosts:
         return machines
 
 
-def _most_common(reports: Sequence[Report]) -> Mapping[str, Any]:
+def _most_common(reports: Sequence[HostReport]) -> Mapping[str, Any]:
     """The facts that most of `reports` are like; of several the first by name."""
     ordered = sorted(reports, key=lambda report: report.host)
 
-    def alike(report: Report) -> int:
+    def alike(report: HostReport) -> int:
         return sum(not any(unlike(report.facts, other.facts)) for other in ordered)
 
     return max(ordered, key=alike).facts

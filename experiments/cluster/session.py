@@ -18,20 +18,22 @@ from typing import Any
 from experiments.cluster.bundle import Bundle, pack_run, read_file
 from experiments.errors import ConfigError
 from experiments.model import Plan, RunResult, RunSpec
-from experiments.plan import config as configs
-from experiments.run import runner
-from experiments.run.lanes import Stopped, run_one
+from experiments.plan.blocks import build_plan
+from experiments.plan.config import parse_config
+from experiments.run.attempts import Stopped, run_one
+from experiments.run.lanes import measuring_lock
+from experiments.run.prepare import Prepared, prepare
 from experiments.store.comparable import unlike
 from experiments.store.experiment import Experiment
 from experiments.support import locks
 from experiments.support.console import say
 
-#: Is told of the begin and the loss of runs, as `Watch` would be.
+#: Hears of the begin and the loss of runs, as `RunProgress` would.
 Tell = Callable[[Mapping[str, Any]], None]
 
 
 @dataclass(frozen=True)
-class Order:
+class BlockRequest:
     """A block to do: all of ``specs``, one after another.
 
     ``token`` is one for all orders of one runner, ``facts`` those that all hosts share.
@@ -44,28 +46,34 @@ class Order:
     specs: tuple[RunSpec, ...]
 
 
+def prepare_for(config: Mapping[str, Any]) -> Prepared:
+    """Build here what `config`, as a manifest has it, needs; raises as `prepare`."""
+    parsed = parse_config(config, "the coordinator's request")
+    return prepare(parsed, build_plan(parsed))
+
+
 class Session:
     """A guest, and the claim on this machine, for the blocks of one experiment."""
 
     def __init__(
         self,
-        order: Order,
+        request: BlockRequest,
         host: str,
         folder: Path,
         is_stopped: Callable[[], bool],
     ) -> None:
-        self.token = order.token
+        self.token = request.token
         self._id = secrets.token_hex(4)
         self._host = host
         self._is_stopped = is_stopped
         self._sent: set[str] = set()
         self._closing = threading.Lock()
         with contextlib.ExitStack() as stack:
-            self._claim(stack, order.experiment)
-            prepared = runner.prepare(configs.parse(order.config, "the order"))
-            _check_alike(order.facts, prepared.facts)
+            self._claim(stack, request.experiment)
+            prepared = prepare_for(request.config)
+            _check_alike(request.facts, prepared.facts)
             self._built, self._backend = prepared.built, prepared.backend
-            self._experiment = self._begin(stack, folder / self._id, order)
+            self._experiment = self._begin(stack, folder / self._id, request)
             stack.callback(self.interrupt)
             self._stack = stack.pop_all()
 
@@ -77,33 +85,33 @@ class Session:
 
         try:
             stack.enter_context(
-                locks.queued(runner.measuring(), experiment, waiting, self._is_stopped)
+                locks.queued(measuring_lock(), experiment, waiting, self._is_stopped)
             )
         except locks.GaveUp:
             raise Stopped from None
 
     def _begin(
-        self, stack: contextlib.ExitStack, path: Path, order: Order
+        self, stack: contextlib.ExitStack, path: Path, request: BlockRequest
     ) -> Experiment:
         stack.callback(shutil.rmtree, path, ignore_errors=True)
         nothing = Plan(0, ())
-        experiment = Experiment.create(path, nothing, order.config, order.facts)
+        experiment = Experiment.create(path, nothing, request.config, request.facts)
         self._backend.begin(experiment)
         return experiment
 
     def run_block(self, specs: Sequence[RunSpec], tell: Tell) -> Bundle:
         self._clear(specs)
-        told = _Told(self._host, tell)
+        reporter = _Reporter(self._host, tell)
         for spec in specs:
             run_one(
                 self._experiment,
                 self._backend,
                 self._built,
                 spec,
-                told,
+                reporter,
                 self._is_stopped,
             )
-        return self._pack(specs, told.wall_s)
+        return self._pack(specs, reporter.wall_s)
 
     def _clear(self, specs: Sequence[RunSpec]) -> None:
         """The experiment is that of this block; the blocks before were handed over."""
@@ -146,7 +154,7 @@ class Session:
         self._stack.close()
 
 
-class _Told:
+class _Reporter:
     """Passes on what the coordinator shows, and keeps how long runs took."""
 
     def __init__(self, host: str, tell: Tell) -> None:

@@ -20,10 +20,10 @@ from distributed import Worker, WorkerPlugin, get_worker
 
 from experiments import paths
 from experiments.cluster.bundle import Bundle
-from experiments.cluster.host import Failure, Host, Report
-from experiments.cluster.session import Order
+from experiments.cluster.host import Failure, Host, HostReport
+from experiments.cluster.session import BlockRequest
 from experiments.errors import ConfigError, ExperimentError, MissingRequirement
-from experiments.labroot import root as labroot
+from experiments.labroot import lab_root
 from experiments.support.console import say
 from experiments.support.locks import Held, locked
 
@@ -55,17 +55,17 @@ def _host(worker: Worker) -> Host:
     return cast(_Plugin, worker.plugins[SLOT]).host
 
 
-def describe(config: Mapping[str, Any], source: str, revision: str) -> Report:
+def describe(config: Mapping[str, Any], source: str, revision: str) -> HostReport:
     return _host(get_worker()).describe(config, source, revision)
 
 
-def run_block(order: Order) -> Bundle | Failure:
+def run_block(request: BlockRequest) -> Bundle | Failure:
     worker = get_worker()
 
     def tell(said: Mapping[str, Any]) -> None:
-        worker.log_event(topic(order.token), dict(said))
+        worker.log_event(topic(request.token), dict(said))
 
-    return _host(worker).run_block(order, tell)
+    return _host(worker).run_block(request, tell)
 
 
 async def stop(token: str, dask_worker: Worker) -> None:
@@ -84,7 +84,7 @@ def serve(scheduler: str, name: str, folder: Path | None) -> None:
     """
     if not re.fullmatch(r"\w[\w.-]*", name):
         raise ConfigError(f"--name {name}: give letters, digits, and ._-")
-    labroot.open_root()
+    lab_root.open_root()
     logging.getLogger("distributed").setLevel(logging.WARNING)
     place = folder or paths.cache_dir() / "worker"
     try:

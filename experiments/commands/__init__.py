@@ -1,2 +1,26 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What a user types; tasks.py is their skin."""
+
+from experiments.commands import (
+    bench,
+    calibrate,
+    cluster,
+    dev,
+    results,
+    run,
+    setup,
+    system,
+)
+from experiments.commands.guard import guarded
+
+__all__ = [
+    "bench",
+    "calibrate",
+    "cluster",
+    "dev",
+    "guarded",
+    "results",
+    "run",
+    "setup",
+    "system",
+]

@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from experiments import paths
 from experiments.errors import ConfigError
-from experiments.plan import blocks
-from experiments.plan import config as configs
-from experiments.plan.config import Config
-from experiments.run import runner
+from experiments.plan.blocks import build_plan
+from experiments.plan.config import Config, load_config
+from experiments.run.prepare import machine_facts, target
 from experiments.run.progress import estimate_s
 
 if TYPE_CHECKING:
@@ -56,7 +55,7 @@ def noise(flags: Flags) -> Config:
 def _load(defaults: Flags, flags: Flags, treatment: str) -> Config:
     given = {k: v for k, v in flags.items() if v is not None}
     settings: dict[str, Any] = {**defaults, **given}
-    return configs.load(**settings, treatment=treatment)
+    return load_config(**settings, treatment=treatment)
 
 
 def check_power(config: Config, effect: str) -> Iterator[str]:
@@ -92,8 +91,8 @@ def _ratio(effect: str) -> float:
 def _noise(config: Config) -> Noise:
     from analysis.compare.noise import newest_noise
 
-    root, kernel = runner.target(config)
-    known = runner.machine_facts(config, root, kernel)
+    root, kernel = target(config)
+    known = machine_facts(config, root, kernel)
     if (noise := newest_noise(paths.RESULTS, known)) is None:
         raise ConfigError("--detect needs the noise of this machine: invoke noise")
     return noise
@@ -110,5 +109,5 @@ def _first_metric(noise: Noise, workload: str) -> str:
 
 
 def _block_minutes(config: Config) -> float:
-    specs = blocks.build(config).specs
+    specs = build_plan(config).specs
     return estimate_s(specs) / 60 / config.iterations

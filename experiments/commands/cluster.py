@@ -10,7 +10,8 @@ from pathlib import Path
 
 from experiments.errors import MissingRequirement
 from experiments.plan.config import Config
-from experiments.run.lanes import IsDecided
+from experiments.run.block_queue import IsDecided
+from experiments.run.runner import run_experiment
 from experiments.store.experiment import Experiment
 
 _EXTRA = ("dask", "distributed")
@@ -29,18 +30,20 @@ def _extra() -> Iterator[None]:
 
 
 def run(config: Config, name: str | None, is_decided: IsDecided) -> Experiment:
-    """As `run.run`, on the cluster that `config` names."""
+    """As `run_experiment`, on the cluster that `config` names."""
     with _extra():
-        from experiments.cluster import coordinator, dask_client
+        from experiments.cluster import dask_client
+        from experiments.cluster.coordinator import ClusterHosts
     with dask_client.connected(dask_client.address(config.where)) as found:
-        return coordinator.run(found, config, name, is_decided=is_decided)
+        place = ClusterHosts(found, config)
+        return run_experiment(config, name, is_decided=is_decided, place=place)
 
 
 def worker(scheduler: str | None, name: str | None, directory: str | None) -> None:
     """Be a host until told to end."""
     with _extra():
         from experiments.cluster import dask_client
-        from experiments.cluster import worker as host
+        from experiments.cluster.worker import serve
     where = dask_client.address(scheduler or "dask")
     folder = Path(directory).absolute() if directory else None
-    host.serve(where, name or platform.node(), folder)
+    serve(where, name or platform.node(), folder)

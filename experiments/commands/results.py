@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING
 from experiments import paths
 from experiments.errors import ConfigError, RunFailed, unknown_name
 from experiments.model import digest
-from experiments.run import runner
-from experiments.run import status as statuses
+from experiments.run.runner import checked_name
+from experiments.run.status import experiment_status, lines
 from experiments.store import legacy_import, merge
 from experiments.store.experiment import Experiment, experiments
-from experiments.store.verify import verify as verified
+from experiments.store.verify import verify_experiment
 from experiments.support.console import console, say
 from experiments.support.files import atomic_write
 
@@ -46,9 +46,9 @@ def experiment(name: str | None) -> Experiment:
 
 
 def aggregate(name: str | None) -> None:
-    from analysis.aggregate import aggregate as analyse
+    from analysis.aggregate import aggregate_experiment
 
-    found = analyse(experiment(name))
+    found = aggregate_experiment(experiment(name))
     console.print(found.summary_table())
     for line in (
         *found.verdict_lines(),
@@ -110,7 +110,7 @@ def _stop_at_regressions(found: Versus, share: float) -> None:
 def import_(directory: str, name: str | None) -> None:
     """Take over the results of the automation that came before."""
     source = Path(directory).expanduser().resolve()
-    name = runner.checked_name(name or _name_of(source))
+    name = checked_name(name or _name_of(source))
     done = legacy_import.import_tree(source, paths.RESULTS / name)
     for refused in done.refused:
         say(f"set aside: {refused.file}: {refused.reason}")
@@ -127,16 +127,16 @@ def _name_of(source: Path) -> str:
 
 
 def status(name: str | None, as_json: bool) -> None:
-    found = statuses.status(experiment(name))
+    found = experiment_status(experiment(name))
     if as_json:
         print(json.dumps(dataclasses.asdict(found), indent=1))
         return
-    for line in statuses.lines(found):
+    for line in lines(found):
         say(line)
 
 
 def verify(name: str | None, as_json: bool) -> None:
-    found = verified(experiment(name))
+    found = verify_experiment(experiment(name))
     if as_json:
         print(json.dumps(dataclasses.asdict(found), indent=1))
     else:

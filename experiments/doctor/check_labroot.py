@@ -13,8 +13,7 @@ from pathlib import Path
 from experiments import paths
 from experiments.doctor.check import Answer, Check, broken, found, missing
 from experiments.errors import LabRootError, MissingRequirement
-from experiments.labroot import kernel_image
-from experiments.labroot import root as labroot
+from experiments.labroot import kernel_image, lab_root, make
 from experiments.vm import accel
 
 _SETUP = "invoke setup"
@@ -48,7 +47,7 @@ _VIRTIOFSD = ("virtiofsd", "usr/libexec/virtiofsd")
 
 
 def _stamp() -> Path:
-    return labroot.place() / "lab/labroot.json"
+    return lab_root.place() / "lab/labroot.json"
 
 
 def _is_made() -> bool:
@@ -58,7 +57,7 @@ def _is_made() -> bool:
 def _mmdebstrap() -> Answer:
     if (path := shutil.which("mmdebstrap")) is None:
         return missing("it is not in PATH", "apt-get install mmdebstrap")
-    if not any(keyring.exists() for keyring in labroot.KEYRINGS):
+    if not any(keyring.exists() for keyring in make.KEYRINGS):
         return missing(
             "no Debian archive keys", "apt-get install debian-archive-keyring"
         )
@@ -66,18 +65,18 @@ def _mmdebstrap() -> Answer:
 
 
 def _lab_root() -> Answer:
-    place, cache = labroot.place(), paths.cache_dir()
+    place, cache = lab_root.place(), paths.cache_dir()
     if not _is_made():
         others = sorted(p.name for p in cache.glob("labroot-*") if p != place)
         words = f"no {place.name} in {cache}"
         if others:
             words += f"; {', '.join(others)} is of another version of this project"
-        return missing(f"{words}; setup {labroot.ANNOUNCEMENT}", _SETUP)
+        return missing(f"{words}; setup {lab_root.ANNOUNCEMENT}", _SETUP)
     try:
-        root = labroot.read_root()
+        root = lab_root.read_root()
     except LabRootError as error:
         return broken(str(error), _REFRESH)
-    if root.key != labroot.key():
+    if root.key != lab_root.key():
         return broken(f"{place} says it is {root.key}", _REFRESH)
     made = _stamp().stat().st_mtime
     day = datetime.datetime.fromtimestamp(made).date()
@@ -94,7 +93,7 @@ def _absent() -> Answer:
 def _program(package: str, file: str) -> Answer:
     if not _is_made():
         return _absent()
-    root = labroot.read_root()
+    root = lab_root.read_root()
     path = root.path / file
     if not os.access(path, os.X_OK):
         return broken(f"{path} is gone or no program", _REFRESH)
@@ -106,7 +105,7 @@ def _program(package: str, file: str) -> Answer:
 def _kernel(path: Path | None) -> Answer:
     if not _is_made():
         return _absent()
-    root = labroot.open_root()
+    root = lab_root.open_root()
     try:
         kernel = kernel_image.prepare(root, path)
     except MissingRequirement as error:
@@ -124,7 +123,7 @@ def _kvm(path: Path | None) -> Answer:
         )
     if not _is_made():
         return missing(f"{device} is there; a guest has to be booted to know", _SETUP)
-    root = labroot.open_root()
+    root = lab_root.open_root()
     kernel = kernel_image.prepare(root, path)
     name, why = accel.choose(root, kernel)
     said = accel.answer(root, kernel)

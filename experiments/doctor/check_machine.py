@@ -19,8 +19,8 @@ from experiments import paths
 from experiments.doctor import check_packages
 from experiments.doctor.check import Answer, Check, broken, found, missing
 from experiments.kernel import clock
-from experiments.labroot import root as labroot
-from experiments.plan import config
+from experiments.labroot import lab_root, make
+from experiments.plan.config import load_config
 from experiments.support import userns
 
 _GB = 10**9
@@ -69,14 +69,14 @@ def optional_checks() -> list[Check]:
 
 
 def _config() -> Answer:
-    config.load()
+    load_config()
     return found("it is in order")
 
 
 def _machine() -> Answer:
     if platform.machine() != "x86_64":
         return broken(f"{platform.machine()}", "take an x86-64 machine")
-    wanted = config.load().vm.memory_mb
+    wanted = load_config().vm.memory_mb
     there = psutil.virtual_memory().available // _MB
     words = f"{os.cpu_count()} CPUs, {there:,} MB of memory free"
     if there < wanted:
@@ -105,8 +105,8 @@ def _tools() -> Answer:
 
 
 def _cache_disk() -> Answer:
-    has_root = labroot.place().exists()
-    wanted = _CACHE_BYTES if has_root else labroot.NEEDED_BYTES
+    has_root = lab_root.place().exists()
+    wanted = _CACHE_BYTES if has_root else make.NEEDED_BYTES
     remedy = "make room, or set XDG_CACHE_HOME to a larger disk"
     return _disk(paths.cache_dir(), wanted, remedy)
 

@@ -13,7 +13,7 @@ from experiments import paths
 from experiments.errors import BuildError
 from experiments.model import Outcome, RunResult
 from experiments.plan.config import Config
-from experiments.run import runner
+from experiments.run.runner import run_experiment
 from experiments.support import tempdirs
 
 DURATION_S = 3
@@ -102,7 +102,7 @@ def diagnose(config: Config) -> Iterator[Diagnosis]:
     )
     with tempdirs.directory("doctor") as directory:
         try:
-            experiment = runner.run(quick, "doctor", directory)
+            experiment = run_experiment(quick, "doctor", directory)
         except BuildError as error:
             yield Diagnosis("build", "FAILED", str(error), explain(str(error)))
             return

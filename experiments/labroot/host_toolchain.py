@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 from experiments.errors import MissingRequirement
-from experiments.labroot.root import LabRoot, is_made, machine, open_root
+from experiments.labroot.lab_root import LabRoot, is_made, machine, open_root
 from experiments.model import digest
 from experiments.support.proc import CommandFailed, run
 

@@ -25,7 +25,7 @@ import zstandard
 
 from experiments import paths
 from experiments.errors import ConfigError, MissingRequirement
-from experiments.labroot.root import LabRoot, run_inside
+from experiments.labroot.lab_root import LabRoot, run_inside
 from experiments.model import digest
 from experiments.support.files import atomic_write
 

@@ -35,20 +35,28 @@ def git_revision(project: Path) -> str | None:
     return commit + ("+" if dirty else "")
 
 
-#: What is executed on a machine that measures, and in its guest.
+#: What is executed on a machine that measures, and in its guest ...
 _CODE = ("experiments", "workloads", "schedulers")
+#: ... but for rooms that have no part in a run.
+_NO_PART = ("experiments/bench", "experiments/commands", "experiments/doctor")
 
 
 def source_sha256(project: Path) -> str:
-    """Of the names and contents of all files that have a part in a run."""
+    """Return a hash of names and contents of all files that have a part in a run."""
     hashed = hashlib.sha256()
     for folder in _CODE:
         for path in sorted((project / folder).rglob("*")):
-            if path.is_file() and "__pycache__" not in path.parts:
+            name = path.relative_to(project)
+            if path.is_file() and not _has_no_part(name):
                 data = path.read_bytes()
-                hashed.update(f"{path.relative_to(project)} {len(data)}\n".encode())
+                hashed.update(f"{name} {len(data)}\n".encode())
                 hashed.update(data)
     return hashed.hexdigest()
+
+
+def _has_no_part(name: Path) -> bool:
+    is_cache = "__pycache__" in name.parts
+    return is_cache or any(name.is_relative_to(room) for room in _NO_PART)
 
 
 def revision(project: Path) -> str:

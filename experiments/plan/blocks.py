@@ -13,85 +13,127 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 
 from experiments import registry
-from experiments.model import CONTROL, NO_CLEANUP, TEST, Arm, Plan, RunSpec, Scalar
+from experiments.model import (
+    CONTROL,
+    NO_CLEANUP,
+    TEST,
+    BuildRequest,
+    Plan,
+    RunSpec,
+    Scalar,
+    Variant,
+)
 from experiments.plan.config import Config, default_samplers
 from experiments.plan.knobs import READ_BY
-from experiments.plan.scheduler_source import Source
+from experiments.plan.scheduler_source import SchedulerSource
 
 
-def variants(config: Config) -> dict[str, Arm]:
-    """variant -> its arm; with a sweep, an arm for every combination of settings."""
-    knobs = config.all_knobs()
-    if config.treatment == "none":
-        return {name: Arm(NO_CLEANUP, knobs) for name in (CONTROL, TEST)}
-    tests = {}
-    strategies = [c for c in config.cleanups if c != NO_CLEANUP]
-    for cleanup in strategies:
-        name = TEST if len(strategies) == 1 else f"{TEST}-{cleanup}"
-        read = {k: v for k, v in config.sweep.items() if k in READ_BY[cleanup]}
-        for settings in combinations(read):
-            suffix = "".join(f"-{k}{v}" for k, v in settings.items())
-            tests[name + suffix] = Arm(cleanup, {**knobs, **settings})
-    return {CONTROL: Arm(NO_CLEANUP, knobs), **tests}
-
-
-def sampler_sets(config: Config) -> dict[str, Arm]:
-    """Control without samplers; each chosen one, those on by default, and all."""
-    knobs = config.all_knobs()
-    sets = {CONTROL: tuple[str, ...](), f"{TEST}-default": default_samplers()}
-    sets |= {f"{TEST}-{name}": (name,) for name in config.samplers}
-    sets[f"{TEST}-all"] = tuple(registry.names("sampler"))
-    return {name: Arm(NO_CLEANUP, knobs, chosen) for name, chosen in sets.items()}
-
-
-def arms_of(config: Config, source: Source) -> dict[str, Arm]:
-    """variant -> arm of one scheduler; a user's own has no strategies of ours."""
-    if config.treatment == "samplers":
-        return sampler_sets(config)
-    return variants(config) if source.is_ours else source.arms()
-
-
-def combinations(sweep: Mapping[str, Sequence[Scalar]]) -> Iterator[dict[str, Scalar]]:
-    """Every choice of one value for each setting; the empty choice without a sweep."""
-    for values in itertools.product(*sweep.values()):
-        yield dict(zip(sweep, values, strict=True))
-
-
-def build(config: Config) -> Plan:
+def build_plan(config: Config) -> Plan:
+    """Return the runs that `config` asks for, and what has to be built for them."""
     rng = random.Random(config.seed)
-    pairs = itertools.product(config.sources(), config.workloads)
+    builds = [tuple(_requests(config, source)) for source in config.sources()]
+    pairs = itertools.product(builds, config.workloads)
     repetitions = range(1, config.iterations + 1)
-    cells = [(s, w, n) for (s, w), n in itertools.product(pairs, repetitions)]
+    cells = [(b, w, n) for (b, w), n in itertools.product(pairs, repetitions)]
     rng.shuffle(cells)
     specs = [
         spec
         for block, cell in enumerate(cells, start=1)
         for spec in _block(config, rng, block, *cell)
     ]
-    return Plan(config.seed, tuple(specs))
+    return Plan(config.seed, tuple(specs), tuple(itertools.chain(*builds)))
+
+
+def _requests(config: Config, source: SchedulerSource) -> Iterator[BuildRequest]:
+    """Yield what to build of one scheduler, control first.
+
+    A user's own scheduler has none of our strategies.
+    """
+    if not source.is_builtin:
+        for variant, file in source.own_variants():
+            yield BuildRequest(source.name, variant, file, config.include, config.map)
+        return
+    for variant in variants(config):
+        yield BuildRequest(source.name, variant)
+
+
+def variants(config: Config) -> Iterator[Variant]:
+    """Return the variants of a scheduler of this project, control first."""
+    of_treatment = {
+        "cleanup": _cleanup_variants,
+        "samplers": _sampler_variants,
+        "none": _identical_variants,
+    }
+    return of_treatment[config.treatment](config)
+
+
+def _cleanup_variants(config: Config) -> Iterator[Variant]:
+    """Yield control and each strategy; with a sweep, each combination of settings."""
+    knobs = config.all_knobs()
+    yield Variant(CONTROL, NO_CLEANUP, knobs)
+    strategies = [c for c in config.cleanups if c != NO_CLEANUP]
+    for cleanup in strategies:
+        name = TEST if len(strategies) == 1 else f"{TEST}-{cleanup}"
+        read = {k: v for k, v in config.sweep.items() if k in READ_BY[cleanup]}
+        for settings in combinations(read):
+            suffix = "".join(f"-{k}{v}" for k, v in settings.items())
+            yield Variant(name + suffix, cleanup, {**knobs, **settings})
+
+
+def _sampler_variants(config: Config) -> Iterator[Variant]:
+    """Yield control without samplers; each chosen one, the default ones, and all."""
+    knobs = config.all_knobs()
+    sets = {CONTROL: tuple[str, ...](), f"{TEST}-default": default_samplers()}
+    sets |= {f"{TEST}-{name}": (name,) for name in config.samplers}
+    sets[f"{TEST}-all"] = tuple(registry.names("sampler"))
+    for name, chosen in sets.items():
+        yield Variant(name, NO_CLEANUP, knobs, chosen)
+
+
+def _identical_variants(config: Config) -> Iterator[Variant]:
+    """Yield control, and the same once more (A/A)."""
+    for name in (CONTROL, TEST):
+        yield Variant(name, NO_CLEANUP, config.all_knobs())
+
+
+def combinations(sweep: Mapping[str, Sequence[Scalar]]) -> Iterator[dict[str, Scalar]]:
+    """Yield every choice of one value for each setting; without a sweep one, empty."""
+    for values in itertools.product(*sweep.values()):
+        yield dict(zip(sweep, values, strict=True))
 
 
 def _block(
-    config: Config, rng: random.Random, block: int, source: Source, name: str, run: int
+    config: Config,
+    rng: random.Random,
+    block: int,
+    builds: Sequence[BuildRequest],
+    workload: str,
+    run: int,
 ) -> Iterator[RunSpec]:
-    """The runs of one repetition. They share a seed, so they get the same load."""
+    """Yield the runs of one repetition.
+
+    They share a seed, so their workloads do the same.
+    """
     seed = rng.getrandbits(31)
-    arms = list(arms_of(config, source).items())
-    rng.shuffle(arms)
-    for variant, arm in arms:
+    order = list(builds)
+    rng.shuffle(order)
+    for build in order:
+        variant = build.variant
         yield RunSpec(
-            scheduler=source.name,
-            variant=variant,
-            cleanup=arm.cleanup,
-            workload=name,
+            scheduler=build.scheduler,
+            variant=variant.name,
+            cleanup=variant.cleanup,
+            workload=workload,
             run=run,
             block=block,
             seed=seed,
             duration_s=config.duration_s,
             sample_interval_s=config.sample_interval_s,
-            workload_params=config.workload_params(name),
-            knobs=arm.knobs,
+            workload_params=config.workload_params(workload),
+            knobs=variant.knobs,
             samplers=(
-                config.chosen_samplers() if arm.samplers is None else arm.samplers
+                config.chosen_samplers()
+                if variant.samplers is None
+                else variant.samplers
             ),
         )

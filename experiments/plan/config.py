@@ -17,8 +17,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from experiments import paths, registry
 from experiments.errors import ConfigError, unknown_name
 from experiments.model import NO_CLEANUP, Scalar
-from experiments.plan import knobs
-from experiments.plan import scheduler_source as sources
+from experiments.plan import knobs, scheduler_source
+from experiments.plan.scheduler_source import SchedulerSource
 
 #: Flags that are not called as their keys are.
 _FLAG = {
@@ -82,11 +82,11 @@ class Config(_Section):
             name, self.workload.get(name, {}), registry.workload(name).parameters
         )
 
-    def sources(self) -> list[sources.Source]:
+    def sources(self) -> list[SchedulerSource]:
         """The schedulers; with commands, these alone."""
         if self.commands:
-            return [sources.of_commands(self.commands)]
-        return [sources.of(text) for text in self.schedulers]
+            return [scheduler_source.from_commands(self.commands)]
+        return [scheduler_source.from_text(text) for text in self.schedulers]
 
     def chosen_samplers(self) -> tuple[str, ...] | None:
         """None stands for the default, so that a spec does not change with it."""
@@ -96,7 +96,7 @@ class Config(_Section):
         return knobs.checked("knobs", self.knobs, knobs.KNOBS)
 
 
-def load(path: Path | None = None, **flags: Any) -> Config:
+def load_config(path: Path | None = None, **flags: Any) -> Config:
     """`path` (config.yaml of the project) with `flags` over it; None is no flag.
 
     A name may be `all`. Raises ConfigError.
@@ -118,10 +118,12 @@ def load(path: Path | None = None, **flags: Any) -> Config:
         if not isinstance(raw.setdefault("vm", {}), dict):
             raise ConfigError(f"{path}: vm is not a section")
         raw["vm"] = {**raw["vm"], "kernel": given["kernel"]}
-    return parse(raw, str(path), given)
+    return parse_config(raw, str(path), given)
 
 
-def parse(raw: Mapping[str, Any], where: str, flags: Collection[str] = ()) -> Config:
+def parse_config(
+    raw: Mapping[str, Any], where: str, flags: Collection[str] = ()
+) -> Config:
     """Raises ConfigError naming `where` and the key, or the flag it came from."""
     try:
         config = Config.model_validate(raw)
@@ -173,7 +175,7 @@ def _resolve(config: Config) -> Config:
 
 def _schedulers(given: Sequence[str]) -> tuple[str, ...]:
     if tuple(given) == ("all",):
-        return tuple(sources.names())
+        return tuple(scheduler_source.names())
     return tuple(dict.fromkeys(given))
 
 
@@ -202,13 +204,13 @@ def _samplers(given: Sequence[str]) -> tuple[str, ...]:
 
 
 def _check_sources(config: Config) -> None:
-    if config.treatment != "cleanup" and not all(s.is_ours for s in config.sources()):
+    found = config.sources()
+    if config.treatment != "cleanup" and not all(s.is_builtin for s in found):
         raise ConfigError(
             "the machine and its samplers are measured with a scheduler of this project"
         )
     if not config.schedulers and not config.commands:
         raise ConfigError("--sched: name at least one scheduler")
-    found = config.sources()
     if len({source.name for source in found}) < len(found):
         raise ConfigError("two of the schedulers have the same file name")
     for directory in config.include:

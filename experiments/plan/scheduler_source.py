@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import hashlib
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from experiments import paths
 from experiments.errors import ConfigError, unknown_name
-from experiments.model import CONTROL, TEST, Arm
+from experiments.model import CONTROL, TEST, Params, Variant
 
 #: In place of a strategy, for schedulers whose clean-up is their own affair.
 OWN = "own"
@@ -25,7 +25,7 @@ _SUFFIXES = (".bpf.c", ".bpf.o")
 
 
 @dataclass(frozen=True)
-class Source:
+class SchedulerSource:
     """A scheduler; ``files`` and ``commands`` are those of control and test.
 
     Both are empty for a scheduler of this project.
@@ -36,40 +36,35 @@ class Source:
     commands: tuple[str, ...] = ()
 
     @property
-    def is_ours(self) -> bool:
+    def is_builtin(self) -> bool:
         return not self.files and not self.commands
 
-    def arms(self) -> dict[str, Arm]:
-        """variant -> arm of a scheduler that is not ours; what it is, is a knob."""
-        if self.commands:
-            return {
-                variant: Arm(OWN, {"command": command})
-                for variant, command in zip(
-                    (CONTROL, TEST), self.commands, strict=False
-                )
-            }
-        return {
-            variant: Arm(OWN, _identity(path, variant, len(self.files)))
-            for variant, path in self._variants().items()
-        }
+    def own_variants(self) -> Iterator[tuple[Variant, Path | None]]:
+        """Yield the variants of a user's scheduler, each with its file if it has one.
 
-    def _variants(self) -> dict[str, Path]:
-        if len(self.files) == 1 and self.files[0].name.endswith(".bpf.c"):
-            return {CONTROL: self.files[0], TEST: self.files[0]}
-        return dict(zip((CONTROL, TEST), self.files, strict=False))
+        What a variant is made of is among its knobs, so that it has a part in the ids
+        of its runs.
+        """
+        for name, command in zip((CONTROL, TEST), self.commands, strict=False):
+            yield Variant(name, OWN, {"command": command}), None
+        for name, path in self._files_of_variants():
+            yield Variant(name, OWN, _identity(path, name, len(self.files))), path
 
-    def file(self, variant: str) -> Path:
-        return self._variants()[variant]
+    def _files_of_variants(self) -> Iterator[tuple[str, Path]]:
+        files = self.files
+        if len(files) == 1 and files[0].name.endswith(".bpf.c"):
+            files = (files[0], files[0])
+        return zip((CONTROL, TEST), files, strict=False)
 
 
-def _identity(path: Path, variant: str, files: int) -> dict[str, str | int]:
+def _identity(path: Path, variant: str, files: int) -> Params:
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     treated = {"treatment": int(variant == TEST)} if files == 1 else {}
     return {"source": path.name, "source_sha256": sha256, **treated}
 
 
 def names() -> list[str]:
-    """The schedulers of this project."""
+    """Return the schedulers of this project."""
     found = (paths.SCHEDULERS / "control").glob("*.bpf.c")
     return sorted(p.name.removesuffix(".bpf.c") for p in found)
 
@@ -78,12 +73,15 @@ def is_path(text: str) -> bool:
     return "/" in text or text.endswith(_SUFFIXES)
 
 
-def of(text: str) -> Source:
-    """Raises ConfigError when there is no such scheduler or file."""
+def from_text(text: str) -> SchedulerSource:
+    """Return what `--sched TEXT` names.
+
+    Raises ConfigError when there is no such scheduler or file.
+    """
     if not is_path(text):
         if text not in names():
             raise unknown_name("scheduler", text, names())
-        return Source(text)
+        return SchedulerSource(text)
     if "\0" in text:
         raise ConfigError("a file name cannot hold a NUL")
     files = tuple(Path(part).resolve() for part in text.split(":"))
@@ -95,11 +93,11 @@ def of(text: str) -> Source:
         if not path.name.endswith(_SUFFIXES):
             raise ConfigError(f"{path} is neither a .bpf.c nor a .bpf.o file")
     stems = [p.name.removesuffix(".bpf.c").removesuffix(".bpf.o") for p in files]
-    return Source("-vs-".join(dict.fromkeys(stems)), files=files)
+    return SchedulerSource("-vs-".join(dict.fromkeys(stems)), files=files)
 
 
-def of_commands(commands: Sequence[str]) -> Source:
-    """Programs that load a scheduler themselves, control first."""
+def from_commands(commands: Sequence[str]) -> SchedulerSource:
+    """Return the scheduler that programs load themselves, control's program first."""
     if len(commands) > 2:
         raise ConfigError("give one --sched-cmd, or two: control and test")
     for command in commands:
@@ -110,4 +108,4 @@ def of_commands(commands: Sequence[str]) -> Source:
         if not words:
             raise ConfigError("--sched-cmd is empty")
     stems = [Path(shlex.split(c)[0]).name for c in commands]
-    return Source("-vs-".join(dict.fromkeys(stems)), commands=tuple(commands))
+    return SchedulerSource("-vs-".join(dict.fromkeys(stems)), commands=tuple(commands))

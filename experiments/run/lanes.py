@@ -1,120 +1,191 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The pending runs of an experiment, block by block, each to its one outcome.
+"""This machine as a place for runs: lanes side by side, each with CPUs of its own.
 
-A lane is a backend that does one run after another; blocks are dealt to the lanes as
-they become free, and are never split, for the runs of a block are compared.
+A lane is a backend that does one run after another. Lanes take blocks as they become
+free.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import threading
-import time
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
-from typing import Protocol
+from typing import Any
 
 from experiments import paths
-from experiments.errors import BackendLost
-from experiments.model import Backend, BuiltObject, Job, Outcome, RunResult, RunSpec
-from experiments.run.progress import Watch
+from experiments.errors import BackendLost, ConfigError
+from experiments.model import ALONE, Backend, Job, Lane, Plan, RunSpec
+from experiments.plan.config import Config
+from experiments.run.attempts import MAX_ATTEMPTS, BuiltObjects, job, run_one
+from experiments.run.block_queue import BlockQueue
+from experiments.run.prepare import Prepared, prepare
+from experiments.run.progress import RunProgress
 from experiments.store.experiment import Experiment
-from experiments.store.schema import NOT_NEEDED
-from experiments.support import failpoints
+from experiments.support import failpoints, locks
 from experiments.support.console import say
 
-#: A run is tried at most this often before it counts as LOST.
-MAX_ATTEMPTS = 3
 
-Built = Mapping[tuple[str, str], BuiltObject]
+class LocalLanes:
+    """The `Place` that is this machine."""
 
-#: Whether a spec's scheduler and workload need no further block.
-IsDecided = Callable[[Experiment, RunSpec], bool]
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self._lanes = lanes_of(config)
+        self._prepared: Prepared | None = None
+
+    def prepare(
+        self, plan: Plan, before: Mapping[str, Any] | None
+    ) -> Mapping[str, Any]:
+        self._prepared = prepare(self.config, plan)
+        return self._prepared.facts
+
+    @contextlib.contextmanager
+    def held_for(self, experiment: Experiment) -> Iterator[None]:
+        """Wait for another experiment: two at once would measure each other."""
+        with locks.queued(measuring_lock(), experiment.path.name, _say_waiting):
+            failpoints.step("machine locked")
+            yield
+
+    def owners(self, begun: Mapping[int, str]) -> Mapping[int, str]:
+        """Raise ConfigError: control and test of a block are of one machine."""
+        if elsewhere := {block: host for block, host in begun.items() if host}:
+            named = ", ".join(f"{b} on {h}" for b, h in sorted(elsewhere.items()))
+            raise ConfigError(
+                "there are blocks that hosts of a cluster have begun and have to end "
+                f"({named}): go on with --on and the cluster's address"
+            )
+        return begun
+
+    @property
+    def width(self) -> int:
+        return len(self._lanes)
+
+    @property
+    def description(self) -> str:
+        return ""
+
+    def run(
+        self, experiment: Experiment, blocks: BlockQueue, progress: RunProgress
+    ) -> None:
+        assert self._prepared is not None
+        built = self._prepared.built
+        with contextlib.ExitStack() as stack:
+            backends = []
+            for backend, lane in zip(self._backends(), self._lanes, strict=True):
+                stack.callback(backend.close)
+                backend.begin(experiment, lane)
+                backends.append(backend)
+            run_in_lanes(experiment, backends, built, blocks, progress)
+        failpoints.step("guest ended")
+
+    def _backends(self) -> list[Backend]:
+        assert self._prepared is not None
+        made = self._prepared
+        others = [
+            type(made.backend)(self.config, made.root, made.kernel)
+            for _ in self._lanes[1:]
+        ]
+        return [made.backend, *others]
 
 
-class Told(Protocol):
-    """Who hears of the steps of a run; `Watch` is one."""
+def lanes_of(config: Config) -> list[Lane]:
+    """Return where runs are done side by side, each lane with CPUs of its own.
 
-    def begins(self, spec: RunSpec, attempt: int) -> None: ...
-
-    def tick(self, spec: RunSpec, text: str) -> None: ...
-
-    def lost(self, spec: RunSpec, attempt: int, reason: str) -> None: ...
-
-    def ended(self, result: RunResult, wall_s: float) -> None: ...
-
-
-def never(experiment: Experiment, spec: RunSpec) -> bool:
-    return False
-
-
-class Stopped(Exception):
-    """Another lane has failed, or the user has had enough."""
-
-
-def job(spec: RunSpec, built: Built, out_dir: Path) -> Job:
-    made = built.get((spec.scheduler, spec.variant))
-    return Job(spec=spec, built=made, bin_dir=paths.BIN, out_dir=out_dir)
-
-
-def execute(
-    experiment: Experiment,
-    lanes: Sequence[Backend],
-    built: Built,
-    pending: Sequence[RunSpec],
-    is_decided: IsDecided = never,
-) -> None:
-    """Do all of `pending` that is needed.
-
-    The first lane is in this thread when there is one alone. What goes wrong in a run
-    is its outcome; what is raised has ended all lanes.
+    Raises ConfigError where there are too few: two guests on the same CPUs measure
+    each other.
     """
-    watch = Watch(experiment, pending, len(lanes))
-    blocks = Blocks(experiment, pending, is_decided, watch)
-
-    def lane(backend: Backend) -> None:
-        while (block := blocks.take()) is not None:
-            for spec in block:
-                run_one(experiment, backend, built, spec, watch, lambda: blocks.stopped)
-
-    with watch.showing():
-        watch.doing("booting, and asking what is missing")
-        announce_missing(lanes[0], built, pending)
-        if len(lanes) == 1:
-            lane(lanes[0])
-        else:
-            _in_threads(lane, lanes, blocks)
-    say_unneeded(experiment, blocks.unneeded)
+    jobs, each = config.vm.jobs, config.vm.cpus
+    if jobs == 1:
+        return [ALONE]
+    if config.backend != "vm":
+        raise ConfigError(f"vm.jobs is {jobs}: the backend {config.backend} is one")
+    cpus = sorted(os.sched_getaffinity(0))
+    if jobs * each > len(cpus):
+        raise ConfigError(
+            f"vm.jobs {jobs} with vm.cpus {each} takes {jobs * each} CPUs, here are "
+            f"{len(cpus)}: guests that share CPUs measure each other; at most "
+            f"{max(len(cpus) // each, 1)} of them fit"
+        )
+    return [Lane(i, tuple(cpus[i * each : (i + 1) * each])) for i in range(jobs)]
 
 
-def _in_threads(
-    lane: Callable[[Backend], None], lanes: Sequence[Backend], blocks: Blocks
+def measuring_lock() -> Path:
+    """Return the lock of whoever measures on this machine."""
+    return paths.cache_dir() / "measuring.lock"
+
+
+def _say_waiting(owner: str) -> None:
+    say(f"  waiting until another experiment is done: {owner}")
+
+
+def run_in_lanes(
+    experiment: Experiment,
+    backends: Sequence[Backend],
+    built: BuiltObjects,
+    blocks: BlockQueue,
+    progress: RunProgress,
 ) -> None:
-    with ThreadPoolExecutor(len(lanes)) as pool:
-        running = [pool.submit(lane, backend) for backend in lanes]
+    """Do all that is in `blocks`, in as many lanes as there are backends.
+
+    One lane alone is in this thread: a guest gets SIGKILL when the thread that started
+    it dies.
+    """
+    progress.doing("booting, and asking what is missing")
+    _announce_missing(backends[0], built, blocks.specs)
+    lanes = _Lanes(experiment, built, blocks, progress)
+    if len(backends) == 1:
+        lanes.work(backends[0])
+    else:
+        _in_threads(lanes, backends)
+
+
+class _Lanes:
+    """What the lanes have in common."""
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        built: BuiltObjects,
+        blocks: BlockQueue,
+        progress: RunProgress,
+    ) -> None:
+        self._experiment = experiment
+        self._built = built
+        self._blocks = blocks
+        self._progress = progress
+        self.is_stopped = False
+
+    def work(self, backend: Backend) -> None:
+        """Be one lane: take blocks until there are none."""
+        while not self.is_stopped and (block := self._blocks.take()) is not None:
+            for spec in block.specs:
+                run_one(
+                    self._experiment,
+                    backend,
+                    self._built,
+                    spec,
+                    self._progress,
+                    lambda: self.is_stopped,
+                )
+
+
+def _in_threads(lanes: _Lanes, backends: Sequence[Backend]) -> None:
+    with ThreadPoolExecutor(len(backends)) as pool:
+        running = [pool.submit(lanes.work, backend) for backend in backends]
         try:
             for done in as_completed(running):
                 done.result()
         except BaseException:
-            blocks.stop()
-            for backend in lanes:
+            lanes.is_stopped = True
+            for backend in backends:
                 backend.close()  # so that nobody waits for a guest any more
             raise
 
 
-def say_unneeded(experiment: Experiment, unneeded: set[int]) -> None:
-    """Say and record which blocks were not begun because they were decided."""
-    facts = dict(experiment.manifest().facts)
-    facts.pop(NOT_NEEDED, None)
-    if unneeded:
-        say(f"  decided: {len(unneeded)} of the blocks were not needed")
-        facts[NOT_NEEDED] = sorted(unneeded)
-    experiment.update(facts=facts)
-
-
-def announce_missing(
-    backend: Backend, built: Built, pending: Sequence[RunSpec]
+def _announce_missing(
+    backend: Backend, built: BuiltObjects, pending: Sequence[RunSpec]
 ) -> None:
     """Say what will be SKIPPED before the first run, not in the course of a night."""
     cells = {(s.scheduler, s.variant, s.workload): s for s in reversed(pending)}
@@ -127,7 +198,7 @@ def announce_missing(
 
 
 def _missing(backend: Backend, jobs: Sequence[Job]) -> Mapping[str, Sequence[str]]:
-    """A guest that dies while it is asked is followed by another, as in a run."""
+    """Ask the backend; a guest that dies meanwhile is followed by another."""
     for attempt in range(1, MAX_ATTEMPTS):
         try:
             return backend.missing(jobs)
@@ -135,94 +206,3 @@ def _missing(backend: Backend, jobs: Sequence[Job]) -> Mapping[str, Sequence[str
             say(f"  boot {attempt} LOST: {error}")
             backend.renew()
     return backend.missing(jobs)
-
-
-class Blocks:
-    """The blocks to do, each for one lane; one that was begun is done to its end."""
-
-    def __init__(
-        self,
-        experiment: Experiment,
-        pending: Sequence[RunSpec],
-        is_decided: IsDecided,
-        watch: Watch,
-    ) -> None:
-        self._experiment = experiment
-        self._is_decided = is_decided
-        self._watch = watch
-        self._guard = threading.Lock()
-        self._left: dict[int, list[RunSpec]] = {}
-        for spec in pending:
-            self._left.setdefault(spec.block, []).append(spec)
-        ids = {spec.run_id for spec in pending}
-        planned = experiment.manifest().specs
-        self._begun = {spec.block for spec in planned if spec.run_id not in ids}
-        self.unneeded: set[int] = set()
-        self.stopped = False
-
-    def take(self) -> list[RunSpec] | None:
-        """The next block that is needed; None when there is none."""
-        with self._guard:
-            while self._left and not self.stopped:
-                number = next(iter(self._left))
-                block = self._left.pop(number)
-                if number in self._begun or not self._is_decided(
-                    self._experiment, block[0]
-                ):
-                    return block
-                self.unneeded.add(number)
-                for spec in block:
-                    self._watch.unneeded(spec)
-            return None
-
-    @property
-    def any_left(self) -> bool:
-        """Whether there are blocks that nobody has asked about."""
-        return bool(self._left)
-
-    def stop(self) -> None:
-        self.stopped = True
-
-
-def run_one(
-    experiment: Experiment,
-    backend: Backend,
-    built: Built,
-    spec: RunSpec,
-    watch: Told,
-    stopped: Callable[[], bool],
-) -> None:
-    """Do one run, again if it is lost, to its outcome among the results.
-
-    Raises Stopped as soon as `stopped` says so.
-    """
-    began = time.monotonic()
-    for attempt in range(1, MAX_ATTEMPTS + 1):
-        if stopped():
-            raise Stopped
-        watch.begins(spec, attempt)
-        since = time.monotonic()
-        out_dir = experiment.new_attempt(spec)
-        failpoints.step("attempt made")
-        result = _attempt(backend, job(spec, built, out_dir), watch)
-        failpoints.step("job done")
-        if stopped():
-            raise Stopped
-        if result.outcome not in (Outcome.OK, Outcome.SKIPPED):
-            backend.renew()
-        if result.outcome is not Outcome.LOST or attempt == MAX_ATTEMPTS:
-            break
-        watch.lost(spec, attempt, result.reason)
-        experiment.add_retry()
-    turnaround = {"turnaround_s": round(time.monotonic() - since, 3)}
-    result = dataclasses.replace(result, facts={**result.facts, **turnaround})
-    experiment.finish(result, out_dir)
-    watch.ended(result, time.monotonic() - began)
-
-
-def _attempt(backend: Backend, asked: Job, watch: Told) -> RunResult:
-    spec = asked.spec
-    try:
-        return backend.execute(asked, lambda text: watch.tick(spec, text))
-    except BackendLost as error:
-        return RunResult(spec, spec.run_id, Outcome.LOST, str(error))

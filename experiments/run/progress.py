@@ -41,7 +41,7 @@ def estimate_s(
     return sum(spec.duration_s + harness_s for spec in specs)
 
 
-class Watch:
+class RunProgress:
     """Told of every step; used by all lanes at once."""
 
     def __init__(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Config -> an experiment that is done: build, check, and execute what is pending.
+"""Config -> an experiment that is done, wherever its blocks are done.
 
 Finished runs are kept: the same command again goes on where it was stopped.
 """
@@ -7,27 +7,24 @@ Finished runs are kept: the same command again goes on where it was stopped.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments import paths, registry
-from experiments.build.builder import Builder
-from experiments.errors import ConfigError
-from experiments.labroot import kernel_image
-from experiments.labroot import root as labroot
-from experiments.machine import facts
-from experiments.model import ALONE, Backend, Lane, Plan, RunSpec, digest
-from experiments.plan import blocks
+from experiments import paths
+from experiments.errors import ConfigError, RunFailed
+from experiments.model import Plan, RunSpec, digest
+from experiments.plan.blocks import build_plan
 from experiments.plan.config import Config
-from experiments.run.lanes import Built, IsDecided, execute, never
-from experiments.run.progress import estimate_s
+from experiments.run.block_queue import Block, BlockQueue, IsDecided, never
+from experiments.run.lanes import LocalLanes
+from experiments.run.place import Place
+from experiments.run.progress import RunProgress, estimate_s
 from experiments.store.experiment import LOCK, Experiment
-from experiments.store.machine_facts import SAME, MachineFacts
+from experiments.store.machine_facts import SAME
+from experiments.store.schema import NOT_NEEDED
 from experiments.support import failpoints, locks
 from experiments.support.console import say
 from experiments.support.timespan import duration
@@ -39,12 +36,74 @@ HOST = "host"
 _PREFIXES = {"samplers": "ledger", "none": "aa"}
 
 
-def default_name(config: Config, planned: Plan, known: Mapping[str, Any]) -> str:
-    """A directory name that says what it is, and differs where plan or facts do."""
-    names = [*(s.name for s in config.sources()[:2]), *config.workloads[:2]]
+def run_experiment(
+    config: Config,
+    name: str | None = None,
+    results: Path | None = None,
+    is_decided: IsDecided = never,
+    place: Place | None = None,
+) -> Experiment:
+    """Do what is left of the experiment that `config` describes.
+
+    `place` is this machine unless another is given, `results` the project's. Before a
+    block is begun, `is_decided` is asked whether its scheduler and workload need
+    another one.
+
+    Raises MissingRequirement, BuildError or ConfigError before the first run, and
+    RunFailed when blocks are left that only hosts can end that are not there; what goes
+    wrong in a run is its outcome.
+    """
+    place = place or LocalLanes(config)
+    results = results or paths.RESULTS
+    plan = build_plan(config)
+    failpoints.step("planned")
+    known = place.prepare(plan, _facts_before(results, name))
+    path = results / checked_name(name or default_name(config, plan, known))
+    experiment = Experiment.create(path, plan, recorded(place.config), known)
+    failpoints.step("experiment created")
+    check_facts(experiment, known)
+    with owned(experiment), place.held_for(experiment):
+        experiment.record_unrecorded()
+        _record_where(experiment, config.where)
+        left = do_pending(experiment, plan, place, is_decided)
+    if left:
+        raise RunFailed(_whose(left, experiment.path.name))
+    failpoints.step("experiment done")
+    return experiment
+
+
+def do_pending(
+    experiment: Experiment, plan: Plan, place: Place, is_decided: IsDecided
+) -> list[Block]:
+    """Do what is pending; return the blocks that are left for owners who are away."""
+    pending = experiment.pending(plan.specs)
+    begun = place.owners(begun_by(experiment, pending))
+    say(announcement(experiment, plan, pending, place))
+    if not pending:
+        return []
+    progress = RunProgress(experiment, pending, place.width)
+    blocks = BlockQueue(experiment, pending, is_decided, begun, progress.unneeded)
+    with progress.showing():
+        place.run(experiment, blocks, progress)
+    _record_unneeded(experiment, blocks.unneeded)
+    return blocks.owned
+
+
+def recorded(config: Config) -> Mapping[str, Any]:
+    """Return `config` as the manifest has it."""
+    return config.model_dump(mode="json", by_alias=True)
+
+
+def default_name(config: Config, plan: Plan, known: Mapping[str, Any]) -> str:
+    """Return a directory name that says what it is, and differs where plan or facts do.
+
+    What an experiment is, its manifest says; the name is for people.
+    """
+    schedulers = dict.fromkeys(build.scheduler for build in plan.builds)
+    names = [*list(schedulers)[:2], *config.workloads[:2]]
     if prefix := _PREFIXES.get(config.treatment):
         names.insert(0, prefix)
-    identity = [planned.plan_id, *(known.get(name) for name in SAME)]
+    identity = [plan.plan_id, *(known.get(name) for name in SAME)]
     return f"{'-'.join(names)}-{digest(identity)[:6]}"
 
 
@@ -57,151 +116,32 @@ def checked_name(name: str) -> str:
     return name
 
 
-def target(config: Config) -> tuple[labroot.LabRoot, kernel_image.Kernel]:
-    """What to build with, and the kernel to build for: its backend knows."""
-    return registry.backend(config.backend).target(config)
+def _facts_before(results: Path, name: str | None) -> Mapping[str, Any] | None:
+    """Return the facts of an experiment that is gone on with by its name."""
+    if name is None:
+        return None
+    before = Experiment(results / checked_name(name))
+    return before.manifest().facts if before.manifest_path.exists() else None
 
 
-def build_all(
-    config: Config, root: labroot.LabRoot, kernel: kernel_image.Kernel
-) -> Built:
-    """The objects of every scheduler and variant in `config`."""
-    builder = Builder(root, kernel, config.include)
-    builder.tools()
-    if "kfunc" in config.cleanups and config.treatment == "cleanup":
-        builder.module()
-    built = {}
-    for source in config.sources():
-        for variant, arm in blocks.arms_of(config, source).items():
-            built[source.name, variant] = (
-                builder.scheduler(source.name, variant, arm.cleanup, arm.knobs)
-                if source.is_ours
-                else builder.own(source, variant, config.map)
-            )
-    return built
+def _record_where(experiment: Experiment, where: str) -> None:
+    """A cluster's scheduler may have moved since the experiment was begun."""
+    config = experiment.manifest().config
+    if config.get("where", where) != where:
+        experiment.update(config={**config, "where": where})
 
 
-@dataclass(frozen=True)
-class Prepared:
-    """What runs on this machine need, and what is known of it."""
-
-    root: labroot.LabRoot
-    kernel: kernel_image.Kernel
-    backend: Backend
-    built: Built
-    facts: Mapping[str, Any]
-
-
-def prepare(config: Config) -> Prepared:
-    """Build all that `config` needs; raises as `run` does."""
-    root, kernel = target(config)
-    built = build_all(config, root, kernel)
-    failpoints.step("built")
-    backend = registry.backend(config.backend)(config, root, kernel)
-    return Prepared(root, kernel, backend, built, _facts(config, backend, built))
-
-
-def run(
-    config: Config,
-    name: str | None = None,
-    root_dir: Path | None = None,
-    is_decided: IsDecided = never,
-) -> Experiment:
-    """Do what is left of the experiment that `config` describes.
-
-    Before a block is begun, `is_decided` is asked whether its scheduler and workload
-    need another one.
-
-    Raises MissingRequirement, BuildError or ConfigError before the first run; what goes
-    wrong in a run is its outcome.
-    """
-    planned = blocks.build(config)
-    places = lanes(config)
-    failpoints.step("planned")
-    prepared = prepare(config)
-    backend, built, known = prepared.backend, prepared.built, prepared.facts
-    name = checked_name(name or default_name(config, planned, known))
-    path = (root_dir or paths.RESULTS) / name
-    experiment = Experiment.create(
-        path, planned, config.model_dump(mode="json", by_alias=True), known
-    )
-    failpoints.step("experiment created")
-    check_facts(experiment, known)
-    with _locked(experiment):
-        experiment.settle()
-        pending = experiment.pending(planned.specs)
-        _refuse_halves(experiment, pending)
-        say(announce(experiment, planned, pending, len(places)))
-        if pending:
-            more = places[1:]
-            others = [
-                type(backend)(config, prepared.root, prepared.kernel) for _ in more
-            ]
-            with contextlib.ExitStack() as stack:
-                for each, lane in zip((backend, *others), places, strict=True):
-                    stack.callback(each.close)
-                    each.begin(experiment, lane)
-                execute(experiment, [backend, *others], built, pending, is_decided)
-            failpoints.step("guest ended")
-    failpoints.step("experiment done")
-    return experiment
-
-
-def lanes(config: Config) -> list[Lane]:
-    """Where runs are done side by side, each place with CPUs of its own.
-
-    Raises ConfigError where there are too few: two guests on the same CPUs measure
-    each other.
-    """
-    jobs, each = config.vm.jobs, config.vm.cpus
-    if jobs == 1:
-        return [ALONE]
-    if config.backend != "vm":
-        raise ConfigError(f"vm.jobs is {jobs}: the backend {config.backend} is one")
-    cpus = sorted(os.sched_getaffinity(0))
-    if jobs * each > len(cpus):
-        raise ConfigError(
-            f"vm.jobs {jobs} with vm.cpus {each} takes {jobs * each} CPUs, here are "
-            f"{len(cpus)}: guests that share CPUs measure each other; at most "
-            f"{max(len(cpus) // each, 1)} of them fit"
-        )
-    return [Lane(i, tuple(cpus[i * each : (i + 1) * each])) for i in range(jobs)]
-
-
-def announce(
-    experiment: Experiment,
-    planned: Plan,
-    pending: Sequence[RunSpec],
-    side_by_side: int,
-    on: str = "",
+def announcement(
+    experiment: Experiment, plan: Plan, pending: Sequence[RunSpec], place: Place
 ) -> str:
-    """What there is to do, so many runs `side_by_side`, for the user."""
-    done = len(planned.specs) - len(pending)
+    """Return what there is to do, for the user."""
+    done = len(plan.specs) - len(pending)
     where = os.path.relpath(experiment.path)
     if not pending:
         return f"{where}: all {done} runs are done (another --seed makes a new one)"
     kept = f", {done} done before" if done else ""
-    about = duration(estimate_s(pending) / max(1, side_by_side))
-    return f"{where}: {len(pending)} runs to do{kept}{on}, about {about}"
-
-
-@contextlib.contextmanager
-def _locked(experiment: Experiment) -> Iterator[None]:
-    """One runner at a time, and one experiment that is measured.
-
-    Another experiment is waited for: two at once would measure each other.
-    """
-    with (
-        owned(experiment),
-        locks.queued(measuring(), experiment.path.name, _say_waiting),
-    ):
-        failpoints.step("machine locked")
-        yield
-
-
-def measuring() -> Path:
-    """The lock of whoever measures on this machine."""
-    return paths.cache_dir() / "measuring.lock"
+    about = duration(estimate_s(pending) / max(1, place.width))
+    return f"{where}: {len(pending)} runs to do{kept}{place.description}, about {about}"
 
 
 @contextlib.contextmanager
@@ -221,8 +161,8 @@ def owned(experiment: Experiment) -> Iterator[None]:
         ) from None
 
 
-def begun_on(experiment: Experiment, pending: Sequence[RunSpec]) -> dict[int, str]:
-    """Blocks that are half done, and the host of a cluster that has begun each.
+def begun_by(experiment: Experiment, pending: Sequence[RunSpec]) -> dict[int, str]:
+    """Return the blocks that are half done, and the host of a cluster that began each.
 
     The name is empty where it was begun without a cluster.
     """
@@ -236,43 +176,6 @@ def begun_on(experiment: Experiment, pending: Sequence[RunSpec]) -> dict[int, st
     return begun
 
 
-def _refuse_halves(experiment: Experiment, pending: Sequence[RunSpec]) -> None:
-    """Raises ConfigError: control and test of a block are of one machine."""
-    begun = begun_on(experiment, pending)
-    if elsewhere := {block: host for block, host in begun.items() if host}:
-        said = ", ".join(f"{b} on {h}" for b, h in sorted(elsewhere.items()))
-        raise ConfigError(
-            f"{experiment.path.name} has blocks that hosts of a cluster have begun "
-            f"and have to end ({said}): go on with --on and the cluster's address"
-        )
-
-
-def _say_waiting(owner: str) -> None:
-    say(f"  waiting until another experiment is done: {owner}")
-
-
-def machine_facts(
-    config: Config, root: labroot.LabRoot, kernel: kernel_image.Kernel
-) -> Mapping[str, Any]:
-    """What an experiment of `config` would say of the machine it runs on."""
-    backend = registry.backend(config.backend)(config, root, kernel)
-    return {**facts.machine(paths.PROJECT), **backend.facts()}
-
-
-def _facts(config: Config, backend: Backend, built: Built) -> Mapping[str, Any]:
-    objects = {
-        f"{scheduler}/{variant}": {"sha256": o.sha256, "ops": o.ops_name}
-        for (scheduler, variant), o in built.items()
-    }
-    tools = {
-        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(paths.BIN.iterdir())
-        if path.is_file() and not path.name.startswith(".")
-    }
-    used = MachineFacts(objects=objects, tools=tools, map=config.map).written("map")
-    return {**facts.machine(paths.PROJECT), **backend.facts(), **used}
-
-
 def check_facts(experiment: Experiment, known: Mapping[str, Any]) -> None:
     """Raises ConfigError when runs done now would not compare with those before."""
     before = experiment.manifest().facts
@@ -283,3 +186,23 @@ def check_facts(experiment: Experiment, known: Mapping[str, Any]) -> None:
                 "ones would not compare: give the new one another name with "
                 "--experiment"
             )
+
+
+def _record_unneeded(experiment: Experiment, unneeded: Sequence[Block]) -> None:
+    """Say and record which blocks were not begun because they were decided."""
+    facts = dict(experiment.manifest().facts)
+    facts.pop(NOT_NEEDED, None)
+    if unneeded:
+        say(f"  decided: {len(unneeded)} of the blocks were not needed")
+        facts[NOT_NEEDED] = sorted(block.number for block in unneeded)
+    experiment.update(facts=facts)
+
+
+def _whose(left: Sequence[Block], name: str) -> str:
+    """Return what to tell of blocks that only somebody who is away can end."""
+    blocks = ", ".join(f"block {block.number} by {block.owner}" for block in left)
+    return (
+        f"not done: {blocks}, who has begun and has to end it, and is not in the "
+        f"cluster: start that worker, then invoke resume {name} "
+        "(with --on here where `here` has begun)"
+    )

@@ -52,7 +52,7 @@ class Status:
         return self.done + self.not_needed >= self.planned
 
 
-def status(experiment: Experiment) -> Status:
+def experiment_status(experiment: Experiment) -> Status:
     """Raises FormatError when the manifest cannot be read."""
     manifest = experiment.manifest()
     owner = locks.owner(experiment.path / LOCK)

@@ -248,7 +248,7 @@ class Experiment:
             counts = Counter(recorded.outcome.value for recorded in results.values())
             self.update(results=results, outcomes=dict(counts))
 
-    def settle(self) -> None:
+    def record_unrecorded(self) -> None:
         """Record the run that a runner finished and died before it recorded it."""
         manifest = self.manifest()
         specs = [s for s in manifest.specs if s.run_id not in manifest.results]

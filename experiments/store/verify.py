@@ -37,7 +37,7 @@ class Verified:
     wrong: tuple[Wrong, ...]
 
 
-def verify(experiment: Experiment) -> Verified:
+def verify_experiment(experiment: Experiment) -> Verified:
     """Look at every file of every run that is finished."""
     try:
         manifest = experiment.manifest()

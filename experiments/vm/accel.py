@@ -17,7 +17,7 @@ from experiments import paths
 from experiments.agent import staging
 from experiments.errors import BackendLost
 from experiments.labroot.kernel_image import Kernel
-from experiments.labroot.root import LabRoot
+from experiments.labroot.lab_root import LabRoot
 from experiments.machine.facts import cpu_model
 from experiments.model import digest
 from experiments.support import tempdirs

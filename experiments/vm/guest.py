@@ -20,7 +20,7 @@ from typing import Any
 from experiments.agent.client import Line
 from experiments.errors import HelperLost
 from experiments.labroot.kernel_image import Kernel
-from experiments.labroot.root import LabRoot, enter, inside_env, killed_by
+from experiments.labroot.lab_root import LabRoot, enter, inside_env, killed_by
 from experiments.support.proc import end, last_lines, start
 
 BOOT_TIMEOUT_S = 120.0

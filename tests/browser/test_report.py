@@ -16,7 +16,7 @@ from typing import Any, Literal
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from analysis.aggregate import aggregate
+from analysis.aggregate import aggregate_experiment
 from tests.unit import analysis_fixtures as fx
 
 pytestmark = pytest.mark.browser
@@ -42,7 +42,7 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("results")
-    return aggregate(fx.typical(directory / "e", fx.arms(3))).report
+    return aggregate_experiment(fx.typical(directory / "e", fx.arms(3))).report
 
 
 @dataclass

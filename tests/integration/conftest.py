@@ -23,11 +23,10 @@ import pytest
 from experiments.agent import staging
 from experiments.build.builder import Builder
 from experiments.errors import ExperimentError
-from experiments.labroot import kernel_image
-from experiments.labroot import root as labroot
+from experiments.labroot import kernel_image, lab_root
 from experiments.labroot.kernel_image import Kernel
-from experiments.labroot.root import LabRoot
-from experiments.model import BuiltObject, Job, RunSpec, digest
+from experiments.labroot.lab_root import LabRoot
+from experiments.model import BuildRequest, BuiltObject, Job, RunSpec, Variant, digest
 from experiments.paths import BUILD
 from experiments.plan.knobs import KNOBS
 from experiments.vm import accel
@@ -61,7 +60,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 @pytest.fixture(scope="session")
 def root() -> LabRoot:
     try:
-        return labroot.open_root()
+        return lab_root.open_root()
     except ExperimentError as error:
         if os.environ.get("CI"):
             pytest.fail(f"the VM tests must run in CI: {error}")
@@ -104,12 +103,12 @@ class Lab:
         return self._guest
 
     def scheduler(self, cleanup: str = "none", **knobs: Any) -> BuiltObject:
-        """The object of scx_simple; with the strategy kfunc its module, too."""
-        if cleanup == "kfunc":
-            self.builder.module()
+        """The object of scx_simple."""
         variant = f"itest-{cleanup}-{digest(knobs)[:8]}"
         settings = {n: k.default for n, k in KNOBS.items()} | knobs
-        return self.builder.scheduler("scx_simple", variant, cleanup, settings)
+        return self.builder.build(
+            BuildRequest("scx_simple", Variant(variant, cleanup, settings))
+        )
 
     def residue(self) -> str:
         """What is pinned, loaded and grouped in the guest between runs."""

@@ -16,9 +16,10 @@ import pytest
 from experiments.build.builder import Builder
 from experiments.errors import BackendLost
 from experiments.labroot.kernel_image import Kernel
-from experiments.labroot.root import LabRoot
+from experiments.labroot.lab_root import LabRoot
 from experiments.model import CSV_COLUMNS, BuiltObject
-from experiments.plan import scheduler_source
+from experiments.plan.blocks import build_plan
+from experiments.plan.config import parse_config
 from experiments.plan.knobs import CLEANUPS
 
 if TYPE_CHECKING:
@@ -182,8 +183,9 @@ def test_a_scheduler_with_upstreams_headers(
     lab: Lab, root: LabRoot, kernel: Kernel
 ) -> None:
     """With its constants left at 0 the kernel ejects it at the first task."""
-    source = scheduler_source.of(str(UPSTREAM / "fifo.bpf.c"))
-    built = Builder(root, kernel, [UPSTREAM]).own(source, "control", "")
+    asked = {"schedulers": [str(UPSTREAM / "fifo.bpf.c")], "include": [UPSTREAM]}
+    plan = build_plan(parse_config({"schema": 1, **asked}, "test"))
+    built = Builder(root, kernel).build(plan.builds[0])
     result, _ = lab.run("custom-churn", built, 2, 1.0, **CHURN)
     assert result["outcome"] == "OK", result["reason"]
     assert result["proof"]["after"]["ops"] == "fifo"

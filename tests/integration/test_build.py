@@ -12,9 +12,12 @@ from experiments.build import scx_enums
 from experiments.build.builder import Builder
 from experiments.errors import BuildError
 from experiments.labroot.kernel_image import Kernel
-from experiments.labroot.root import LabRoot, run_inside
+from experiments.labroot.lab_root import LabRoot, run_inside
+from experiments.model import BuildRequest, Params, Variant
 from experiments.paths import BUILD
 from experiments.plan import scheduler_source
+from experiments.plan.blocks import build_plan
+from experiments.plan.config import parse_config
 from experiments.plan.knobs import CLEANUPS, KNOBS
 
 UPSTREAM = Path(__file__).parent / "upstream"
@@ -53,6 +56,10 @@ def maps(types: list[dict[str, Any]]) -> dict[str, Any]:
     return {v["name"]: resolve(v["type_id"]) for v in variables}
 
 
+def request(name: str, variant: str, cleanup: str, knobs: Params) -> BuildRequest:
+    return BuildRequest(name, Variant(variant, cleanup, knobs))
+
+
 #: Every strategy with one scheduler, every scheduler with one strategy: the strategies
 #: are in headers that all schedulers share.
 PAIRS = [
@@ -65,8 +72,8 @@ PAIRS = [
 def test_control_and_test_have_the_same_programs_and_maps(
     builder: Builder, root: LabRoot, name: str, cleanup: str
 ) -> None:
-    control = builder.scheduler(name, "itest-control", "none", DEFAULTS)
-    test = builder.scheduler(name, f"itest-{cleanup}", cleanup, DEFAULTS)
+    control = builder.build(request(name, "itest-control", "none", DEFAULTS))
+    test = builder.build(request(name, f"itest-{cleanup}", cleanup, DEFAULTS))
     types = [btf(root, b.path) for b in (control, test)]
     assert len(programs(types[0])) > 4
     assert programs(types[0]) == programs(types[1])
@@ -82,21 +89,21 @@ def test_control_and_test_have_the_same_programs_and_maps(
 
 
 def test_settings_reach_the_object(builder: Builder, root: LabRoot) -> None:
-    small = builder.scheduler(
-        "scx_simple", "itest-small", "none", {**DEFAULTS, "max_entries": 128}
+    small = builder.build(
+        request("scx_simple", "itest-small", "none", {**DEFAULTS, "max_entries": 128})
     )
-    large = builder.scheduler("scx_simple", "itest-large", "none", DEFAULTS)
+    large = builder.build(request("scx_simple", "itest-large", "none", DEFAULTS))
     assert maps(btf(root, small.path)) != maps(btf(root, large.path))
 
 
 def test_what_has_not_changed_is_not_built_again(builder: Builder) -> None:
-    first = builder.scheduler("scx_simple", "itest-twice", "none", DEFAULTS)
+    first = builder.build(request("scx_simple", "itest-twice", "none", DEFAULTS))
     written = first.path.stat().st_mtime_ns
-    again = builder.scheduler("scx_simple", "itest-twice", "none", DEFAULTS)
+    again = builder.build(request("scx_simple", "itest-twice", "none", DEFAULTS))
     assert again == first
     assert again.path.stat().st_mtime_ns == written
     changed = {**DEFAULTS, "max_age_ms": 77}
-    builder.scheduler("scx_simple", "itest-twice", "scan", changed)
+    builder.build(request("scx_simple", "itest-twice", "scan", changed))
     assert first.path.stat().st_mtime_ns != written
 
 
@@ -117,10 +124,9 @@ def test_the_compilers_words_reach_the_user(builder: Builder) -> None:
 def test_constants_that_upstreams_headers_leave_open_are_the_kernels(
     root: LabRoot, kernel: Kernel
 ) -> None:
-    builder = Builder(root, kernel, [UPSTREAM])
-    built = builder.own(
-        scheduler_source.of(str(UPSTREAM / "fifo.bpf.c")), "control", ""
-    )
+    asked = {"schedulers": [str(UPSTREAM / "fifo.bpf.c")], "include": [UPSTREAM]}
+    plan = build_plan(parse_config({"schema": 1, **asked}, "test"))
+    built = Builder(root, kernel).build(plan.builds[0])
     values = {
         name: int.from_bytes(built.path.read_bytes()[place : place + 8], "little")
         for name, place in scx_enums.variables(built.path).items()

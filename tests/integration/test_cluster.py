@@ -25,14 +25,14 @@ from pyroute2 import IPRoute, netns
 
 from experiments import paths
 from experiments.build.builder import Builder
-from experiments.labroot import root as labroot
-from experiments.labroot.root import LabRoot
-from experiments.model import Outcome
+from experiments.labroot import lab_root
+from experiments.labroot.lab_root import LabRoot
+from experiments.model import BuildRequest, Outcome, Variant
 from experiments.paths import BUILD, RESULTS
 from experiments.plan.knobs import KNOBS
 from experiments.store.event_log import read
 from experiments.store.experiment import Experiment
-from experiments.store.verify import verify
+from experiments.store.verify import verify_experiment
 from experiments.support import failpoints
 
 PROJECT = Path(__file__).parents[2]
@@ -130,7 +130,7 @@ def host(folder: Path, number: int, dies_at: str = "") -> Iterator[Worker]:
     copy = checkout(folder / name)
     cache = folder / name / "cache"
     (cache / "scxlab").mkdir(parents=True)
-    for part in (labroot.place(), paths.cache_dir() / "kernels"):
+    for part in (lab_root.place(), paths.cache_dir() / "kernels"):
         (cache / "scxlab" / part.name).symlink_to(part)
     with network(number) as (namespace, scheduler):
         argv = [
@@ -155,7 +155,7 @@ def folder(builder: Builder, tmp_path: Path) -> Iterator[Path]:
     """Everything that a run needs is built before it is copied."""
     knobs = {n: k.default for n, k in KNOBS.items()}
     for variant, cleanup in (("control", "none"), ("test", "scan")):
-        builder.scheduler("scx_simple", variant, cleanup, knobs)
+        builder.build(BuildRequest("scx_simple", Variant(variant, cleanup, knobs)))
     shutil.rmtree(RESULTS / NAME, ignore_errors=True)
     yield tmp_path
     shutil.rmtree(RESULTS / NAME, ignore_errors=True)
@@ -217,5 +217,5 @@ def check(experiment: Experiment, repeated: list[str]) -> None:
     manifest = experiment.manifest()
     assert set(manifest.facts["hosts"]) == {"host1", "host2"}
     assert [boot["host"] for boot in manifest.boots] == ["host2"]
-    assert verify(experiment).wrong == ()
+    assert verify_experiment(experiment).wrong == ()
     assert "labroot" not in Path("/proc/self/mounts").read_text()

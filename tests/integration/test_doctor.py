@@ -19,8 +19,8 @@ from typing import Any
 import psutil
 import pytest
 
-from experiments.labroot import root as labroot
-from experiments.labroot.root import LabRoot
+from experiments.labroot import lab_root
+from experiments.labroot.lab_root import LabRoot
 from experiments.paths import RESULTS
 
 PROJECT = Path(__file__).parents[2]
@@ -34,10 +34,10 @@ RUN = [
 _ORPHAN = """
 import subprocess, sys
 from pathlib import Path
-from experiments.labroot import root as labroot
+from experiments.labroot import lab_root
 argv = ["/usr/libexec/virtiofsd", "--socket-path=/lab/run/orphan.sock"]
 argv += ["--shared-dir=/lab/run", "--sandbox=none", "--log-level=error"]
-command = labroot.enter(labroot.place(), argv, {"/lab/run": Path(sys.argv[1])})
+command = lab_root.enter(lab_root.place(), argv, {"/lab/run": Path(sys.argv[1])})
 null = subprocess.DEVNULL
 print(subprocess.Popen(command, start_new_session=True, stdout=null, stderr=null).pid)
 """
@@ -55,10 +55,10 @@ from pathlib import Path
 from experiments.doctor import stale_processes
 from experiments.doctor.stale_files import clean
 from experiments.kernel import bpf, cgroup, scratch_map
-from experiments.labroot import root as labroot
+from experiments.labroot import lab_root
 for kind, place in (("bpf", bpf.BPFFS), ("cgroup2", cgroup.ROOT)):
     subprocess.run(["mount", "-t", kind, kind, place], check=True)
-point = labroot.place() / "lab/share"
+point = lab_root.place() / "lab/share"
 subprocess.run(["mount", "--bind", sys.argv[1], point], check=True)
 pin, group = bpf.BPFFS / "scxlab-itest", cgroup.ROOT / "scxlab-load-itest"
 pin.mkdir()
@@ -221,7 +221,7 @@ def test_a_process_whose_invoke_lives_is_left_alone(
 ) -> None:
     """This one's parent is the test itself, which holds the lock of the lab root."""
     argv = ["/bin/sh", "-c", "echo up > /lab/run/up; exec sleep 600"]
-    command = labroot.enter(labroot.place(), argv, {"/lab/run": tmp_path})
+    command = lab_root.enter(lab_root.place(), argv, {"/lab/run": tmp_path})
     with started(*command) as living:
         wait_until((tmp_path / "up").exists)
         listed = findings()[1]["leftovers"]["found"]
@@ -241,7 +241,7 @@ def test_pins_groups_and_mounts(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [
-        f"removed: mount {labroot.place()}/lab/share",
+        f"removed: mount {lab_root.place()}/lab/share",
         "removed: pin /sys/fs/bpf/scxlab-itest",
         "removed: control group /sys/fs/cgroup/scxlab-load-itest",
     ]

@@ -23,13 +23,14 @@ import pytest
 
 from experiments import paths
 from experiments.agent import staging
-from experiments.labroot import root as labroot
+from experiments.labroot import lab_root
 from experiments.labroot.kernel_image import Kernel
-from experiments.labroot.root import LabRoot
+from experiments.labroot.lab_root import LabRoot
 from experiments.model import CSV_COLUMNS, Outcome
 from experiments.paths import PROJECT
-from experiments.plan import config
-from experiments.run import runner
+from experiments.plan.blocks import build_plan
+from experiments.plan.config import load_config
+from experiments.run.prepare import build_all
 from experiments.store.experiment import Experiment
 from experiments.vm import accel
 from experiments.vm.guest import Guest, Shape
@@ -89,7 +90,7 @@ class Host:
         cache = self.share / "cache/scxlab"
         cache.mkdir(parents=True)
         # The machine is one that has a lab root, in that it is one
-        (cache / labroot.place().name).symlink_to("/")
+        (cache / lab_root.place().name).symlink_to("/")
         code = self.share / staging.CODE / "experiments"
         code.mkdir(parents=True)
         (code / "__init__.py").touch()
@@ -110,7 +111,7 @@ class Host:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(paths, "BUILD", where)
             patch.setattr(paths, "BIN", where / "bin")
-            runner.build_all(config.load(None, **SHORT), self._root, kernel)
+            build_all(build_plan(load_config(None, **SHORT)), self._root, kernel)
 
     def start(self, command: str, *arguments: Any) -> int:
         said = f"{IN_GUEST}/said"

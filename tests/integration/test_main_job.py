@@ -18,7 +18,7 @@ import pandas as pd
 import psutil
 import pytest
 
-from experiments.labroot.root import LabRoot
+from experiments.labroot.lab_root import LabRoot
 from experiments.model import Outcome
 from experiments.paths import RESULTS
 from experiments.store.experiment import Experiment

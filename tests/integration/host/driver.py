@@ -23,11 +23,10 @@ sys.path.insert(0, str(Path.cwd()))
 from experiments.commands import system
 from experiments.errors import ExperimentError
 from experiments.kernel import sched_ext
-from experiments.labroot import host_toolchain, kernel_image
-from experiments.labroot import root as labroot
+from experiments.labroot import host_toolchain, kernel_image, lab_root
 from experiments.machine import consent
-from experiments.plan import config
-from experiments.run import runner
+from experiments.plan.config import load_config
+from experiments.run.runner import run_experiment
 
 BINDS = {"/lab/src": Path.cwd()}
 
@@ -37,11 +36,11 @@ def interrupt(signum: int, frame: object) -> NoReturn:
 
 
 def run_(name: str, yes: bool, flags: dict[str, Any]) -> None:
-    """As cli.run, which also imports the analysis."""
-    settings = config.load(backend="host", **flags)
+    """As commands.run, which also imports the analysis."""
+    settings = load_config(backend="host", **flags)
     if yes:
         consent.obtain(yes)
-    done = runner.run(settings, name)
+    done = run_experiment(settings, name)
     print(f"outcomes: {done.manifest().outcomes}")
 
 
@@ -87,7 +86,7 @@ def kernel() -> list[str]:
 def own_tools() -> str:
     """What bpftool of the machine says of itself in the place of a lab root."""
     own = host_toolchain._own()
-    seen = labroot.run_inside(own.path, ["ls", "/lab/src"], timeout_s=30, binds=BINDS)
+    seen = lab_root.run_inside(own.path, ["ls", "/lab/src"], timeout_s=30, binds=BINDS)
     return own.packages["bpftool"] + seen.stdout
 
 
@@ -121,7 +120,7 @@ ACTIONS = {f.__name__: f for f in _ACTIONS}
 
 def main(device: str) -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    config.load()  # imports every workload and sampler
+    load_config()  # imports every workload and sampler
     with Path(device).open("r+b", buffering=0) as stream:
         tty.setraw(stream.fileno())
 

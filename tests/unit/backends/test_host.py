@@ -15,15 +15,14 @@ from experiments.backends import host
 from experiments.commands import system
 from experiments.errors import ConfigError, MissingRequirement
 from experiments.kernel import sched_ext
-from experiments.labroot import host_toolchain
-from experiments.labroot import root as labroot
+from experiments.labroot import host_toolchain, lab_root
 from experiments.machine import consent, stale_state
 from experiments.machine.settings import OF_RUNS
 from experiments.machine.tuning import OF_RUN, TUNED, Tuning
 from experiments.plan import config
 from tests.unit.machine.machine import ASLR, POLICIES, PRINTK, Machine
 
-SETTINGS = config.parse({"schema": 1, "backend": "host"}, "test")
+SETTINGS = config.parse_config({"schema": 1, "backend": "host"}, "test")
 
 
 class Terminal(io.StringIO):
@@ -142,7 +141,7 @@ def test_a_kernel_without_sched_ext(
 def test_the_kernel_cannot_be_chosen(kernel: Path) -> None:
     settings = {"schema": 1, "backend": "host", "vm": {"kernel": "/boot/x"}}
     with pytest.raises(ConfigError, match="--kernel"):
-        host.HostBackend.target(config.parse(settings, "test"))
+        host.HostBackend.target(config.parse_config(settings, "test"))
 
 
 def test_nothing_is_built_before_the_user_agrees(
@@ -161,9 +160,9 @@ def test_neither_lab_root_nor_tools(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_machines_own_root_is_made_up_in_memory(tmp_path: Path) -> None:
-    made_up = " ".join(labroot.enter(labroot.machine(), ["true"]))
+    made_up = " ".join(lab_root.enter(lab_root.machine(), ["true"]))
     assert "mount -t tmpfs" in made_up
-    assert "mount -t tmpfs" not in " ".join(labroot.enter(tmp_path, ["true"]))
+    assert "mount -t tmpfs" not in " ".join(lab_root.enter(tmp_path, ["true"]))
 
 
 def test_a_closed_terminal_is_an_interrupt() -> None:

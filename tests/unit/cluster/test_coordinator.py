@@ -24,13 +24,14 @@ from experiments.errors import (
     RunFailed,
 )
 from experiments.machine import facts
-from experiments.model import CSV_COLUMNS, Job, Outcome, RunResult, RunSpec
+from experiments.model import CSV_COLUMNS, Job, Outcome, Plan, RunResult, RunSpec
 from experiments.paths import PROJECT
 from experiments.plan import config
-from experiments.run import runner as run
-from experiments.run.runner import Prepared
+from experiments.run.lanes import LocalLanes
+from experiments.run.prepare import Prepared
+from experiments.run.runner import begun_by, run_experiment
 from experiments.store.experiment import Experiment
-from experiments.store.verify import verify
+from experiments.store.verify import verify_experiment
 from experiments.support import locks
 from tests.unit.run.test_runner import FakeBackend, always
 
@@ -42,7 +43,7 @@ FACTS: dict[str, Any] = {
     "labroot": {"key": "r", "packages": {"qemu": "10.1", "clang": "19"}},
     "objects": {"scx_simple/control": {"sha256": "aa"}},
 }
-CONFIG = config.parse({"schema": 1, "iterations": 4, "where": "dask"}, "test")
+CONFIG = config.parse_config({"schema": 1, "iterations": 4, "where": "dask"}, "test")
 
 
 class Died(BaseException):
@@ -101,9 +102,11 @@ class Cluster:
     ) -> Task:
         return self._add(lambda h: h.describe(config, source, revision), (host,))
 
-    def submit(self, key: str, hosts: Sequence[str], order: session.Order) -> Task:
-        self.blocks.append(tuple({spec.block for spec in order.specs}))
-        return self._add(lambda h: h.run_block(order, self._tell), tuple(hosts))
+    def submit(
+        self, key: str, hosts: Sequence[str], request: session.BlockRequest
+    ) -> Task:
+        self.blocks.append(tuple({spec.block for spec in request.specs}))
+        return self._add(lambda h: h.run_block(request, self._tell), tuple(hosts))
 
     def _add(self, do: Callable[[host.Host], Any], hosts: tuple[str, ...]) -> Task:
         self.tasks.append(Task(do, hosts))
@@ -172,15 +175,17 @@ def make(
 ) -> Iterator[Callable[..., Cluster]]:
     made: list[Cluster] = []
 
-    def prepare(asked: config.Config) -> Prepared:
+    def prepare(asked: config.Config, plan: Plan) -> Prepared:
         name = NOW[-1]._name
         known = made[-1].facts.get(name, FACTS)
         nothing = cast("Any", None)  # there is no lab root, and no kernel
         return Prepared(nothing, nothing, made[-1].backends[name], {}, known)
 
-    monkeypatch.setattr(run, "prepare", prepare)
+    monkeypatch.setattr(session, "prepare", prepare)
     # Each host has a cache, and so a lock, of its own
-    monkeypatch.setattr(run, "measuring", lambda: tmp_path / f"{NOW[-1]._name}.lock")
+    monkeypatch.setattr(
+        session, "measuring_lock", lambda: tmp_path / f"{NOW[-1]._name}.lock"
+    )
     monkeypatch.setattr(facts, "git_revision", lambda project: "1" * 40)
     monkeypatch.setattr(facts, "revision", lambda project: "commit 1, source 2")
     monkeypatch.setattr(hosts, "GRACE_S", 0.0)
@@ -199,7 +204,8 @@ def make(
 @pytest.fixture
 def go(tmp_path: Path) -> Callable[..., Experiment]:
     def go(cluster: Cluster, **more: Any) -> Experiment:
-        return coordinator.run(cluster, CONFIG, "e", tmp_path, **more)
+        place = coordinator.ClusterHosts(cluster, CONFIG)
+        return run_experiment(CONFIG, "e", tmp_path, place=place, **more)
 
     return go
 
@@ -232,7 +238,7 @@ def test_blocks_are_whole_and_files_are_what_they_were(
     assert set().union(*by_block.values()) == {"a", "b"}
     assert set(manifest.facts["hosts"]) == {"a", "b"}
     assert manifest.facts["host"]["cpu"] == "fast"
-    found = verify(experiment)
+    found = verify_experiment(experiment)
     assert (found.runs, found.wrong, found.unhashed) == (8, (), 0)
 
 
@@ -373,7 +379,7 @@ def test_half_a_block_is_for_the_host_that_began_it(
     experiment = go(make(a=skips))
     (left,) = experiment.pending(experiment.manifest().specs)
     with pytest.raises(ConfigError, match=f"{left.block} on a"):
-        run._refuse_halves(experiment, [left])
+        LocalLanes(CONFIG).owners(begun_by(experiment, [left]))
     with pytest.raises(RunFailed, match=f"block {left.block} by a"):
         go(make("b"))
     there = make("b", "a")
@@ -439,7 +445,7 @@ def test_what_a_bad_run_left_is_collected(
     left = [path.name for path in experiment.attempts(bad.spec)]
     assert left == [f"{bad.run_id}-1", f"{bad.run_id}-2"]
     assert (experiment.attempts(bad.spec)[1] / "dmesg.log").exists()
-    assert verify(experiment).wrong == ()
+    assert verify_experiment(experiment).wrong == ()
 
 
 def test_who_waits_for_the_machine_can_be_stopped(
@@ -448,8 +454,8 @@ def test_who_waits_for_the_machine_can_be_stopped(
     cluster = make("a")
     member = cluster.members["tcp://a"]
     NOW.append(member)
-    order = session.Order("token", "e", {"schema": 1}, FACTS, ())
-    with locks.locked(run.measuring(), "another experiment"):
+    order = session.BlockRequest("token", "e", {"schema": 1}, FACTS, ())
+    with locks.locked(session.measuring_lock(), "another experiment"):
         member.stop("token")
         with pytest.raises(session.Stopped):
             member.run_block(order, lambda said: None)
@@ -462,19 +468,21 @@ def test_a_guest_that_is_not_needed_ends_after_a_while(
     cluster = make("a")
     member = cluster.members["tcp://a"]
     NOW.append(member)
-    order = session.Order("token", "e", CONFIG.model_dump(by_alias=True), FACTS, ())
+    order = session.BlockRequest(
+        "token", "e", CONFIG.model_dump(by_alias=True), FACTS, ()
+    )
     member.run_block(order, lambda said: None)
     timer = member._timer
     assert timer is not None
     timer.join(10)
     assert cluster.backends["a"].closed == 1
-    assert locks.owner(run.measuring()) is None
+    assert locks.owner(session.measuring_lock()) is None
 
 
 @pytest.mark.parametrize("where", ["there", "", "10.0.0.1:8786"])
 def test_where_is_here_or_a_cluster(where: str) -> None:
     with pytest.raises(ConfigError, match="--on"):
-        config.load(where=where)
+        config.load_config(where=where)
 
 
 @pytest.mark.parametrize(
@@ -487,6 +495,6 @@ def test_where_is_here_or_a_cluster(where: str) -> None:
 def test_what_hosts_do_not_do_is_refused(
     make: Callable[..., Cluster], tmp_path: Path, asked: dict[str, Any], said: str
 ) -> None:
-    parsed = config.parse({"schema": 1, **asked}, "test")
+    parsed = config.parse_config({"schema": 1, **asked}, "test")
     with pytest.raises(ConfigError, match=said):
-        coordinator.run(make("a"), parsed, "e", tmp_path)
+        coordinator.ClusterHosts(make("a"), parsed)

@@ -21,7 +21,7 @@ from experiments.errors import ConfigError
 from experiments.model import Metric, Outcome
 from experiments.store.experiment import Experiment
 from tests.unit import analysis_fixtures as fx
-from tests.unit.commands.test_cli import invoke
+from tests.unit.commands.test_commands import invoke
 
 
 def experiment(

@@ -7,15 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from analysis.aggregate import aggregate
+from analysis.aggregate import aggregate_experiment
 from analysis.compare import stopping_rule
 from analysis.compare.noise import newest_noise
 from analysis.stats import power
 from experiments.commands import calibrate
 from experiments.errors import ConfigError
 from experiments.model import CONTROL, Metric, Outcome, Plan, RunResult
-from experiments.plan import blocks as plan
 from experiments.plan import config
+from experiments.plan.blocks import build_plan
 from experiments.store.experiment import Experiment
 
 FACTS = {
@@ -51,7 +51,7 @@ def finish(
 def made(
     path: Path, settings: dict[str, object], ratio: float, sd: float, blocks: int = 99
 ) -> Experiment:
-    planned = plan.build(config.parse({"schema": 1, **settings}, "test"))
+    planned = build_plan(config.parse_config({"schema": 1, **settings}, "test"))
     experiment = Experiment.create(path, planned, settings, FACTS)
     finish(experiment, planned, ratio, sd, blocks)
     return experiment
@@ -60,7 +60,7 @@ def made(
 def test_the_noise_is_that_of_the_ratios(tmp_path: Path) -> None:
     settings: dict[str, object] = {"treatment": "none", "iterations": 40}
     experiment = made(tmp_path / "aa-x", settings, 1.0, 0.02)
-    found = aggregate(experiment)
+    found = aggregate_experiment(experiment)
     assert found.verdicts == ()
     assert found.is_aa and found.noise is not None
     (row,) = found.noise.table.to_dict("records")
@@ -80,12 +80,14 @@ def test_other_experiments_of_the_machine_carry_it(tmp_path: Path) -> None:
     settings: dict[str, object] = {"treatment": "none", "iterations": 4}
     made(tmp_path / "aa-x", settings, 1.0, 0.02)
     other = made(tmp_path / "e", {"iterations": 3}, 1.0, 0.02)
-    assert "aa-x" in aggregate(other).report.read_text()
+    assert "aa-x" in aggregate_experiment(other).report.read_text()
     assert newest_noise(tmp_path, FACTS | {"accel": "kvm"}) is None
 
 
 def test_without_noise_the_report_says_what_to_type(tmp_path: Path) -> None:
-    page = aggregate(made(tmp_path / "e", {"iterations": 3}, 1.0, 0.02)).report
+    page = aggregate_experiment(
+        made(tmp_path / "e", {"iterations": 3}, 1.0, 0.02)
+    ).report
     assert "invoke noise" in page.read_text()
 
 
@@ -105,7 +107,11 @@ def test_a_cell_is_decided_when_its_effect_is_known(
     experiment = made(tmp_path / "e", settings, ratio, sd, blocks)
     spec = experiment.manifest().specs[0]
     assert stopping_rule.is_decided(experiment, spec) is known
-    (effect,) = [c for c in aggregate(experiment).comparisons if c.source == "workload"]
+    (effect,) = [
+        c
+        for c in aggregate_experiment(experiment).comparisons
+        if c.source == "workload"
+    ]
     assert (effect.direction != "unclear") is known
 
 
@@ -116,10 +122,10 @@ def test_a_plan_that_cannot_find_the_effect_is_refused(
     made(tmp_path / "aa-x", settings, 1.0, 0.03)
     noise = newest_noise(tmp_path, FACTS)
     monkeypatch.setattr(calibrate, "_noise", lambda config: noise)
-    few = config.parse({"schema": 1, "iterations": 3}, "test")
+    few = config.parse_config({"schema": 1, "iterations": 3}, "test")
     with pytest.raises(ConfigError, match="hackbench needs"):
         list(calibrate.check_power(few, "3%"))
-    many = config.parse({"schema": 1, "iterations": 200}, "test")
+    many = config.parse_config({"schema": 1, "iterations": 200}, "test")
     assert "blocks find 3% of round_time" in next(calibrate.check_power(many, "3%"))
     for wrong in ("3", "-3%", "0%", "three"):
         with pytest.raises(ConfigError, match="per cent"):
@@ -129,9 +135,9 @@ def test_a_plan_that_cannot_find_the_effect_is_refused(
 def test_blocks_that_were_not_needed_are_not_missed(tmp_path: Path) -> None:
     settings: dict[str, object] = {"until_decided": True, "iterations": 12}
     experiment = made(tmp_path / "e", settings, 1.3, 0.01, blocks=6)
-    pending = aggregate(experiment)
+    pending = aggregate_experiment(experiment)
     experiment.update(facts=FACTS | {"blocks_not_needed": list(range(7, 13))})
-    done = aggregate(experiment)
+    done = aggregate_experiment(experiment)
     claims = {v.criterion: v for v in pending.verdicts}
     assert claims["no crash or ejection"].status == "undecided"
     claims = {v.criterion: v for v in done.verdicts}

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from analysis.aggregate import aggregate
+from analysis.aggregate import aggregate_experiment
 from analysis.compare.overhead import COLUMNS, newest_ledger, read_ledger
 from analysis.report.overhead_table import view
 from experiments.model import Metric, Outcome
@@ -156,7 +156,7 @@ def test_ledgers_that_cannot_be_read_or_say_nothing_are_passed_over(
 
 
 def test_a_ledger_has_its_table_instead_of_verdicts(tmp_path: Path) -> None:
-    done = aggregate(fx.ledger(tmp_path))
+    done = aggregate_experiment(fx.ledger(tmp_path))
     assert done.verdicts == () and done.memory == () and done.ledger is not None
     folder = done.report.parent
     table = pd.read_csv(folder / "ledger.csv")
@@ -188,7 +188,7 @@ def test_control_that_sampled_nothing_but_time_is_enough(tmp_path: Path) -> None
         else:
             shape = fx.machine(fx.growing())  # whose last sample has 45 s
             lab.ok(spec, shape, metrics, facts={"load_cpu_s": 22.0})
-    done = aggregate(lab.experiment)
+    done = aggregate_experiment(lab.experiment)
     assert done.data.set_aside == () and done.ledger is not None
     cpu, rounds = done.ledger.table.to_dict("records")
     assert (rounds["metric"], rounds["n_blocks"]) == ("round", 3)
@@ -199,7 +199,7 @@ def test_control_that_sampled_nothing_but_time_is_enough(tmp_path: Path) -> None
 
 def test_a_ledger_without_results_says_so(tmp_path: Path) -> None:
     specs = fx.arms(1, ("control", "test-all"))
-    done = aggregate(fx.Lab(tmp_path / "ledger-1", specs).experiment)
+    done = aggregate_experiment(fx.Lab(tmp_path / "ledger-1", specs).experiment)
     assert "No sampler has a run to set against control yet." in done.report.read_text()
     assert printed(done)
 
@@ -207,7 +207,9 @@ def test_a_ledger_without_results_says_so(tmp_path: Path) -> None:
 def test_every_report_carries_the_machines_ledger(tmp_path: Path) -> None:
     fx.ledger(tmp_path, "ledger-7")
     lab = fx.Lab(tmp_path / "e", fx.arms(1), facts=fx.MACHINE)
-    done = aggregate(lab.all_ok({"control": fx.growing(), "test": fx.plateau()}))
+    done = aggregate_experiment(
+        lab.all_ok({"control": fx.growing(), "test": fx.plateau()})
+    )
     page = Page(done.report.read_text())
     check_self_contained(page)
     assert "ledger-7 , begun" in page.text and "round (s)" in page.text
@@ -217,6 +219,8 @@ def test_every_report_carries_the_machines_ledger(tmp_path: Path) -> None:
 
 def test_a_report_without_a_ledger_says_how_to_get_one(tmp_path: Path) -> None:
     fx.ledger(tmp_path, "ledger-7", runs=1)
-    text = Page(aggregate(fx.typical(tmp_path / "e")).report.read_text()).text
+    text = Page(
+        aggregate_experiment(fx.typical(tmp_path / "e")).report.read_text()
+    ).text
     assert "There is no ledger for this machine yet: invoke ledger" in text
     assert "No run recorded what its samplers cost." in text

@@ -23,8 +23,7 @@ from experiments.doctor import check_host, check_labroot, check_machine, check_p
 from experiments.doctor.check import Answer, Check, Status, broken, findings, found
 from experiments.errors import ConfigError, MissingRequirement
 from experiments.kernel import cgroup, clock, sched_ext
-from experiments.labroot import kernel_image
-from experiments.labroot import root as labroot
+from experiments.labroot import kernel_image, lab_root, make
 from experiments.labroot.kernel_image import Kernel
 from experiments.model import Completed
 from experiments.support import userns
@@ -62,14 +61,14 @@ def says(answer: Answer, status: Status, words: str, remedy: str = "") -> None:
 
 
 def make_root(**changes: object) -> Path:
-    place = labroot.place()
+    place = lab_root.place()
     files = ("usr/bin/clang", "usr/sbin/bpftool", "usr/bin/qemu-system-x86_64")
     for name in (*files, "usr/libexec/virtiofsd"):
         (place / name).parent.mkdir(parents=True, exist_ok=True)
         (place / name).touch(0o755)
     (place / "lab").mkdir()
     versions = {"qemu-system-x86": "1:11.1", "virtiofsd": "1.14"}
-    said = {"key": labroot.key(), "suite": labroot.SUITE, "packages": versions}
+    said = {"key": lab_root.key(), "suite": lab_root.SUITE, "packages": versions}
     (place / "lab/labroot.json").write_text(json.dumps(said | changes))
     return place
 
@@ -289,7 +288,7 @@ def test_time_of_day(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_no_lab_root(cache: Path) -> None:
-    says(check_labroot._lab_root(), Status.MISSING, labroot.place().name, "setup")
+    says(check_labroot._lab_root(), Status.MISSING, lab_root.place().name, "setup")
     (cache / "labroot-abc").mkdir(parents=True)
     words = "labroot-abc is of another version"
     says(check_labroot._lab_root(), Status.MISSING, words, "invoke setup")
@@ -376,7 +375,7 @@ def test_mmdebstrap_is_needed_until_there_is_a_lab_root(
     programs(monkeypatch)
     says(check_labroot._mmdebstrap(), Status.MISSING, "PATH", "install mmdebstrap")
     programs(monkeypatch, "mmdebstrap")
-    monkeypatch.setattr(labroot, "KEYRINGS", (tmp_path / "keys",))
+    monkeypatch.setattr(make, "KEYRINGS", (tmp_path / "keys",))
     says(check_labroot._mmdebstrap(), Status.MISSING, "no Debian archive", "keyring")
     (tmp_path / "keys").touch()
     says(check_labroot._mmdebstrap(), Status.FOUND, "/bin/mmdebstrap")

@@ -17,7 +17,7 @@ import pytest
 
 from experiments.doctor import stale_files, stale_processes
 from experiments.kernel import cgroup, procfs
-from experiments.labroot import root as labroot
+from experiments.labroot import lab_root
 from experiments.machine import stale_state, tuning
 from experiments.machine.tuning import Tuning
 
@@ -88,7 +88,7 @@ def there_are(monkeypatch: pytest.MonkeyPatch, *processes: Process) -> None:
 def entered(cache: Path, run_dir: str = "/r/.vm") -> list[str]:
     """The command line of virtiofsd as qemu.Guest starts it."""
     argv = ["/usr/libexec/virtiofsd", "--socket-path=/lab/run/share.sock"]
-    return labroot.enter(cache / "labroot-abc", argv, {"/lab/run": Path(run_dir)})
+    return lab_root.enter(cache / "labroot-abc", argv, {"/lab/run": Path(run_dir)})
 
 
 INIT = Process(1)

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from experiments.errors import ConfigError, MissingRequirement
 from experiments.labroot import kernel_image
-from experiments.labroot.root import LabRoot
+from experiments.labroot.lab_root import LabRoot
 
 FIT = "struct sched_ext_ops {\n};\nextern s32 scx_bpf_create_dsq(u64, s32)"
 ELF = b"\x7fELF" + b"a kernel " * 500

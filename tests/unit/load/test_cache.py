@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.aggregate import aggregate
+from analysis.aggregate import aggregate_experiment
 from analysis.load import cache, frames, records
 from analysis.load.samples_csv import read_many, read_samples
 from analysis.stats.estimators import MOST_POINTS, evenly, theil_sen
@@ -236,7 +236,7 @@ def test_of_many_blocks_some_are_drawn_and_the_figure_says_so(
 ) -> None:
     monkeypatch.setattr(frames, "DRAWN_BLOCKS", 3)
     monkeypatch.setattr("analysis.report.html.MOST_RUNS", 5)
-    done = aggregate(fx.typical(tmp_path / "e", fx.arms(6)))
+    done = aggregate_experiment(fx.typical(tmp_path / "e", fx.arms(6)))
     drawn = done.data.runs[done.data.runs["drawn"]]
     blocks = set(drawn["block"])
     assert len(blocks) == 3

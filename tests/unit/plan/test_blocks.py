@@ -7,13 +7,18 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.model import RunSpec
+from experiments.model import RunSpec, Variant
 from experiments.plan import blocks, config, knobs
+from experiments.plan.config import Config
 
 
 def make(seed: int = 1, iterations: int = 3, **raw: object) -> tuple[RunSpec, ...]:
     settings = {"schema": 1, "seed": seed, "iterations": iterations, **raw}
-    return blocks.build(config.parse(settings, "test")).specs
+    return blocks.build_plan(config.parse_config(settings, "test")).specs
+
+
+def variants(settings: Config) -> dict[str, Variant]:
+    return {variant.name: variant for variant in blocks.variants(settings)}
 
 
 def test_same_config_same_plan() -> None:
@@ -54,8 +59,8 @@ def test_run_ids_name_runs_apart_and_stay() -> None:
 
 
 def test_one_strategy_is_test() -> None:
-    settings = config.parse({"schema": 1}, "test")
-    arms = blocks.variants(settings)
+    settings = config.parse_config({"schema": 1}, "test")
+    arms = variants(settings)
     assert {name: arm.cleanup for name, arm in arms.items()} == {
         "control": "none",
         "test": "scan",
@@ -64,43 +69,48 @@ def test_one_strategy_is_test() -> None:
 
 def test_a_sweep_is_an_arm_for_every_combination_against_one_control() -> None:
     raw = {"schema": 1, "sweep": {"max_age_ms": [1000, 2000], "budget_us": [100, 500]}}
-    arms = blocks.variants(config.parse(raw, "test"))
+    arms = variants(config.parse_config(raw, "test"))
     assert len(arms) == 5
     arm = arms["test-max_age_ms1000-budget_us500"]
     assert (arm.knobs["max_age_ms"], arm.knobs["budget_us"]) == (1000, 500)
-    assert arms["control"].knobs == config.load().all_knobs()
+    assert arms["control"].knobs == config.load_config().all_knobs()
 
 
 def test_several_strategies_bear_their_names() -> None:
-    arms = blocks.variants(config.parse({"schema": 1, "cleanups": ["all"]}, "test"))
+    arms = variants(config.parse_config({"schema": 1, "cleanups": ["all"]}, "test"))
     assert set(arms) == {"control", *(f"test-{c}" for c in knobs.CLEANUPS)}
 
 
 def test_none_is_the_control_which_is_there_anyway() -> None:
-    alone = blocks.variants(config.parse({"schema": 1, "cleanups": ["none"]}, "test"))
+    alone = variants(config.parse_config({"schema": 1, "cleanups": ["none"]}, "test"))
     assert set(alone) == {"control"}
     beside = {"schema": 1, "cleanups": ["none", "exit"]}
-    assert set(blocks.variants(config.parse(beside, "test"))) == {"control", "test"}
+    assert set(variants(config.parse_config(beside, "test"))) == {
+        "control",
+        "test",
+    }
 
 
 def test_the_ledger_sets_samplers_against_none() -> None:
     raw = {"schema": 1, "treatment": "samplers", "samplers": ["cpu", "proc-events"]}
-    settings = config.parse(raw, "test")
-    arms = blocks.arms_of(settings, settings.sources()[0])
+    settings = config.parse_config(raw, "test")
+    arms = variants(settings)
     chosen = {name: arm.samplers for name, arm in arms.items()}
     assert chosen["control"] == ()
     assert chosen["test-cpu"] == ("cpu",)
     assert set(chosen["test-all"] or ()) > set(chosen["test-default"] or ())
     assert {arm.cleanup for arm in arms.values()} == {"none"}
-    assert blocks.build(settings).specs[0].samplers is not None
+    assert blocks.build_plan(settings).specs[0].samplers is not None
 
 
 def test_samplers_by_default_are_not_in_the_spec() -> None:
     """So that a result does not depend on how its samplers were asked for."""
-    plain = blocks.build(config.parse({"schema": 1}, "test"))
+    plain = blocks.build_plan(config.parse_config({"schema": 1}, "test"))
     names = list(config.default_samplers())
-    named = blocks.build(config.parse({"schema": 1, "samplers": names}, "test"))
+    named = blocks.build_plan(
+        config.parse_config({"schema": 1, "samplers": names}, "test")
+    )
     assert named == plain
     assert plain.specs[0].samplers is None
-    fewer = config.parse({"schema": 1, "samplers": names[1:]}, "test")
-    assert blocks.build(fewer).plan_id != plain.plan_id
+    fewer = config.parse_config({"schema": 1, "samplers": names[1:]}, "test")
+    assert blocks.build_plan(fewer).plan_id != plain.plan_id

@@ -15,7 +15,7 @@ from experiments.plan import config, knobs
 
 
 def parse(**raw: Any) -> config.Config:
-    return config.parse({"schema": 1, **raw}, "here.yaml")
+    return config.parse_config({"schema": 1, **raw}, "here.yaml")
 
 
 def refusal(**raw: Any) -> str:
@@ -25,23 +25,23 @@ def refusal(**raw: Any) -> str:
 
 
 def test_the_file_of_the_project_is_valid_and_says_what_the_readme_runs() -> None:
-    loaded = config.load()
+    loaded = config.load_config()
     assert loaded.schedulers == ("scx_simple",)
     assert loaded.workloads == ("hackbench",)
     assert loaded.backend == "vm"
 
 
 def test_flags_win() -> None:
-    loaded = config.load(duration_s="7", workloads=("stress-ng",), seed=None)
+    loaded = config.load_config(duration_s="7", workloads=("stress-ng",), seed=None)
     assert loaded.duration_s == 7
     assert loaded.workloads == ("stress-ng",)
-    assert loaded.seed == config.load().seed
+    assert loaded.seed == config.load_config().seed
 
 
 def test_kernel_flag_goes_into_the_vm_section(tmp_path: Path) -> None:
-    loaded = config.load(kernel=str(tmp_path))
+    loaded = config.load_config(kernel=str(tmp_path))
     assert loaded.vm.kernel == tmp_path
-    assert loaded.vm.cpus == config.load().vm.cpus
+    assert loaded.vm.cpus == config.load_config().vm.cpus
 
 
 def test_all_stands_for_every_name() -> None:
@@ -87,7 +87,7 @@ def test_what_is_wrong_is_named(raw: dict[str, Any], words: str) -> None:
 
 def test_a_wrong_flag_is_named_as_the_flag() -> None:
     with pytest.raises(ConfigError, match=r"^--duration: "):
-        config.load(duration_s="0")
+        config.load_config(duration_s="0")
 
 
 def test_sweeps_from_the_command_line() -> None:
@@ -105,18 +105,18 @@ def test_schedulers_on_the_command_line_win_over_programs_in_the_file(
 ) -> None:
     path = tmp_path / "c.yaml"
     path.write_text("schema: 1\ncommands: [scx_foo]\n")
-    assert config.load(path).commands == ("scx_foo",)
-    assert config.load(path, schedulers=("scx_simple",)).commands == ()
+    assert config.load_config(path).commands == ("scx_foo",)
+    assert config.load_config(path, schedulers=("scx_simple",)).commands == ()
 
 
 def test_more_files_without_settings(tmp_path: Path) -> None:
     path = tmp_path / "c.yaml"
     path.write_bytes(b"\xff\xfe\x00bad")
     with pytest.raises(ConfigError, match=r"c\.yaml"):
-        config.load(path)
+        config.load_config(path)
     path.write_text("schema: 1\nvm: 5\n")
     with pytest.raises(ConfigError, match="vm is not a section"):
-        config.load(path, kernel="/k")
+        config.load_config(path, kernel="/k")
 
 
 @pytest.mark.parametrize("text", ["", "- a\n", "a: [", "just words"])
@@ -124,12 +124,12 @@ def test_a_file_without_settings(tmp_path: Path, text: str) -> None:
     path = tmp_path / "c.yaml"
     path.write_text(text)
     with pytest.raises(ConfigError, match=r"c\.yaml"):
-        config.load(path)
+        config.load_config(path)
 
 
 def test_no_file(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="No such file"):
-        config.load(tmp_path / "absent.yaml")
+        config.load_config(tmp_path / "absent.yaml")
 
 
 JSON = st.recursive(
@@ -146,7 +146,7 @@ KEYS = st.sampled_from([*config.Config.model_fields, "schema", "knob"])
 @given(st.dictionaries(KEYS, JSON, max_size=4))
 def test_any_yaml_gives_a_config_or_a_config_error(raw: dict[str, Any]) -> None:
     try:
-        parsed = config.parse(raw, "here.yaml")
+        parsed = config.parse_config(raw, "here.yaml")
     except ConfigError as error:
         assert str(error)
         assert error.exit_code == 2
@@ -155,9 +155,9 @@ def test_any_yaml_gives_a_config_or_a_config_error(raw: dict[str, Any]) -> None:
 
 
 def test_yaml_round_trip() -> None:
-    loaded = config.load()
+    loaded = config.load_config()
     dumped = yaml.safe_dump(loaded.model_dump(mode="json", by_alias=True))
-    assert config.parse(yaml.safe_load(dumped), "again") == loaded
+    assert config.parse_config(yaml.safe_load(dumped), "again") == loaded
 
 
 def test_config_errors_are_usage_errors() -> None:

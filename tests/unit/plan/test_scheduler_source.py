@@ -17,35 +17,36 @@ def files(tmp_path: Path) -> Path:
 
 
 def test_ours() -> None:
-    assert scheduler_source.of("scx_simple").is_ours
+    assert scheduler_source.from_text("scx_simple").is_builtin
 
 
 def test_one_source_is_control_and_test_by_treatment(files: Path) -> None:
-    source = scheduler_source.of(f"{files}/a.bpf.c")
+    source = scheduler_source.from_text(f"{files}/a.bpf.c")
     assert source.name == "a"
-    knobs = {variant: arm.knobs for variant, arm in source.arms().items()}
+    knobs = {v.name: v.knobs for v, _ in source.own_variants()}
     assert knobs["control"]["treatment"] == 0
     assert knobs["test"]["treatment"] == 1
 
 
 def test_two_files_are_control_and_test(files: Path) -> None:
-    source = scheduler_source.of(f"{files}/a.bpf.c:{files}/c.bpf.o")
+    source = scheduler_source.from_text(f"{files}/a.bpf.c:{files}/c.bpf.o")
     assert source.name == "a-vs-c"
-    assert source.file("control") == files / "a.bpf.c"
-    assert source.file("test") == files / "c.bpf.o"
+    found = {variant.name: path for variant, path in source.own_variants()}
+    assert found == {"control": files / "a.bpf.c", "test": files / "c.bpf.o"}
 
 
 def test_an_object_alone_has_nothing_to_be_compared_with(files: Path) -> None:
-    assert set(scheduler_source.of(f"{files}/c.bpf.o").arms()) == {"control"}
+    source = scheduler_source.from_text(f"{files}/c.bpf.o")
+    assert [v.name for v, _ in source.own_variants()] == ["control"]
 
 
 def test_an_edited_file_is_another_experiment(files: Path) -> None:
     path = files / "a.bpf.c"
     raw = {"schema": 1, "schedulers": [str(path)]}
-    before = blocks.build(config.parse(raw, "test")).plan_id
-    assert blocks.build(config.parse(raw, "test")).plan_id == before
+    before = blocks.build_plan(config.parse_config(raw, "test")).plan_id
+    assert blocks.build_plan(config.parse_config(raw, "test")).plan_id == before
     path.write_text("changed")
-    assert blocks.build(config.parse(raw, "test")).plan_id != before
+    assert blocks.build_plan(config.parse_config(raw, "test")).plan_id != before
 
 
 @pytest.mark.parametrize(
@@ -59,16 +60,18 @@ def test_an_edited_file_is_another_experiment(files: Path) -> None:
 )
 def test_what_is_wrong_is_named(files: Path, text: str, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
-        config.parse({"schema": 1, "schedulers": [text.format(files)]}, "test")
+        config.parse_config({"schema": 1, "schedulers": [text.format(files)]}, "test")
 
 
 def test_programs() -> None:
-    source = scheduler_source.of_commands(["scx_a --flag 1", "/opt/scx_b"])
+    source = scheduler_source.from_commands(["scx_a --flag 1", "/opt/scx_b"])
     assert source.name == "scx_a-vs-scx_b"
-    assert source.arms()["control"].knobs == {"command": "scx_a --flag 1"}
+    (control, _), (test, _) = source.own_variants()
+    assert control.knobs == {"command": "scx_a --flag 1"}
+    assert test.knobs == {"command": "/opt/scx_b"}
     with pytest.raises(ConfigError, match="empty"):
-        scheduler_source.of_commands([" "])
+        scheduler_source.from_commands([" "])
     with pytest.raises(ConfigError, match="quotation"):
-        scheduler_source.of_commands(['scx_a "open'])
+        scheduler_source.from_commands(['scx_a "open'])
     with pytest.raises(ConfigError, match="or two"):
-        scheduler_source.of_commands(["a", "b", "c"])
+        scheduler_source.from_commands(["a", "b", "c"])

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from analysis.aggregate import aggregate
+from analysis.aggregate import aggregate_experiment
 from analysis.compare.within_experiment import Comparison
 from analysis.report import effect_figures
 from tests.unit import analysis_fixtures as fx
@@ -55,6 +55,6 @@ def test_places_in_the_grid_of_a_sweep(
 
 
 def test_an_experiment_gets_its_effects_drawn(tmp_path: Path) -> None:
-    aggregate(fx.typical(tmp_path / "e", fx.arms(4)))
+    aggregate_experiment(fx.typical(tmp_path / "e", fx.arms(4)))
     drawn = {p.name.rpartition("_")[2] for p in (tmp_path / "e/plots").iterdir()}
     assert "effects.svg" in drawn

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from analysis.aggregate import Aggregated, aggregate
+from analysis.aggregate import Aggregated, aggregate_experiment
 from analysis.compare.within_experiment import EQUIVALENT
 from analysis.report.html import LOG_HEAD, LOG_TAIL, read_log
 from analysis.verdicts.workload_pace import HOLDS
@@ -103,7 +103,7 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> Aggregated:
         else:
             shape = fx.growing() if spec.variant == "control" else fx.plateau()
             lab.ok(spec, shape, dmesg="\x1b[31mred\x00\n")
-    return aggregate(lab.experiment)
+    return aggregate_experiment(lab.experiment)
 
 
 @pytest.fixture(scope="module")
@@ -220,7 +220,7 @@ def test_the_terminal_shows_text_not_markup(tmp_path: Path) -> None:
     for spec in lab.specs:
         shape = fx.growing() if spec.variant == "control" else fx.plateau()
         lab.ok(spec, shape, [Metric("[bold]x", 3.0, "[/]s|", True)])
-    done = aggregate(lab.experiment)
+    done = aggregate_experiment(lab.experiment)
     shown = printed(done)
     assert "[bold]x" in shown and "[/]s|" in shown
     assert "holds" in shown and "control grows" in shown
@@ -240,7 +240,7 @@ def test_without_data_the_report_says_so(
     if outcome:
         for spec in lab.specs:
             lab.broken(spec, outcome, "a reason")
-    done = aggregate(lab.experiment)
+    done = aggregate_experiment(lab.experiment)
     page = Page(done.report.read_text())
     check_self_contained(page)
     assert "there is nothing to conclude from" in page.text
@@ -252,20 +252,22 @@ def test_without_data_the_report_says_so(
 
 def test_an_experiment_without_a_test_variant_has_no_verdict(tmp_path: Path) -> None:
     lab = fx.Lab(tmp_path / "e", fx.arms(2, ("control", "default")))
-    done = aggregate(lab.all_ok({"control": fx.growing(), "default": fx.plateau(0)}))
+    done = aggregate_experiment(
+        lab.all_ok({"control": fx.growing(), "default": fx.plateau(0)})
+    )
     assert done.verdicts == ()
     assert "there is no claim to judge" in done.report.read_text()
 
 
 def test_a_single_block_is_not_called_an_absent_effect(tmp_path: Path) -> None:
-    done = aggregate(fx.typical(tmp_path / "e", fx.arms(1)))
+    done = aggregate_experiment(fx.typical(tmp_path / "e", fx.arms(1)))
     text = done.report.read_text()
     assert "Too few blocks to tell an effect on forks" in text
     assert "No clear effect" not in text
 
 
 def test_an_empty_plan_gives_a_report(tmp_path: Path) -> None:
-    done = aggregate(fx.Lab(tmp_path / "e", []).experiment)
+    done = aggregate_experiment(fx.Lab(tmp_path / "e", []).experiment)
     check_self_contained(Page(done.report.read_text()))
     assert done.summary.empty and done.verdicts == ()
 
@@ -273,20 +275,20 @@ def test_an_empty_plan_gives_a_report(tmp_path: Path) -> None:
 def test_the_same_data_give_the_same_bytes(tmp_path: Path) -> None:
     experiment = fx.typical(tmp_path / "e", fx.arms(2))
     names = ("summary.csv", "comparisons.csv", "verdicts.csv", "summary.md")
-    aggregate(experiment)
+    aggregate_experiment(experiment)
     paths = [tmp_path / "e" / n for n in (*names, "report.html")]
     paths += sorted((tmp_path / "e" / "plots").iterdir())
     before = [p.read_bytes() for p in paths]
-    aggregate(experiment)
+    aggregate_experiment(experiment)
     assert [p.read_bytes() for p in paths] == before
 
 
 def test_plots_of_an_earlier_call_do_not_outlive_their_data(tmp_path: Path) -> None:
     experiment = fx.typical(tmp_path / "e", fx.arms(1))
-    aggregate(experiment)
+    aggregate_experiment(experiment)
     for spec in experiment.manifest().specs:
         experiment.files(spec).csv.write_text("")
-    aggregate(experiment)
+    aggregate_experiment(experiment)
     assert list((tmp_path / "e" / "plots").iterdir()) == []
 
 
@@ -295,7 +297,7 @@ def test_a_broken_manifest_is_an_error(tmp_path: Path) -> None:
     manifest = json.loads(experiment.manifest_path.read_text())
     experiment.manifest_path.write_text(json.dumps({**manifest, "schema": 99}))
     with pytest.raises(FormatError, match="schema 99"):
-        aggregate(Experiment(tmp_path / "e"))
+        aggregate_experiment(Experiment(tmp_path / "e"))
 
 
 def test_a_short_log_is_whole(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.aggregate import aggregate
+from analysis.aggregate import aggregate_experiment
 from analysis.load.frames import Data, load
 from analysis.load.run_facts import read
 from analysis.report import figures, latency_plot, plots
@@ -93,7 +93,7 @@ def test_the_figure_says_the_p99_of_each_variant(tmp_path: Path) -> None:
 
 
 def test_without_the_fact_nothing_is_drawn(tmp_path: Path) -> None:
-    done = aggregate(fx.typical(tmp_path / "e", fx.arms(2)))
+    done = aggregate_experiment(fx.typical(tmp_path / "e", fx.arms(2)))
     assert not list((done.report.parent / "plots").glob("*latenc*"))
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.aggregate import aggregate
+from analysis.aggregate import aggregate_experiment
 from analysis.load.frames import load
 from analysis.load.tidy import per_run
 from analysis.report.overhead_table import measuring
@@ -128,7 +128,7 @@ def test_all_of_it_is_in_the_report_and_on_the_terminal(tmp_path: Path) -> None:
         shape = fx.growing() if spec.variant == "control" else fx.plateau()
         facts = {**fx.MEASURING, **fx.latency(spec)}
         made.ok(spec, fx.machine(shape), fx.latency_metrics(spec), facts=facts)
-    done = aggregate(made.experiment)
+    done = aggregate_experiment(made.experiment)
     page = Page(done.report.read_text())
     check_self_contained(page)
     for said in (
@@ -150,7 +150,7 @@ def test_all_of_it_is_in_the_report_and_on_the_terminal(tmp_path: Path) -> None:
 
 
 def test_measures_that_no_run_has_are_no_columns_of_the_report(tmp_path: Path) -> None:
-    page = Page(aggregate(fx.typical(tmp_path / "e")).report.read_text())
+    page = Page(aggregate_experiment(fx.typical(tmp_path / "e")).report.read_text())
     assert "CPU time of the workload" not in page.text
     assert "growth per exited task" in page.text
     assert "growth per fork" not in page.text

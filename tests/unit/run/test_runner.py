@@ -9,17 +9,20 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from experiments.errors import BackendLost, ConfigError
-from experiments.model import ALONE, Job, Lane, Outcome, RunResult, RunSpec
-from experiments.plan import blocks as plan
+from experiments.model import ALONE, Job, Lane, Outcome, Plan, RunResult, RunSpec
 from experiments.plan import config
-from experiments.run import lanes as execute
-from experiments.run import runner
+from experiments.plan.blocks import build_plan
+from experiments.run import lanes, runner
+from experiments.run.attempts import MAX_ATTEMPTS
+from experiments.run.block_queue import BlockQueue, IsDecided, never
+from experiments.run.progress import RunProgress
 from experiments.store.experiment import Experiment
 
 Behaviour = Callable[[int, RunSpec], Outcome]
@@ -64,16 +67,57 @@ class FakeBackend:
         pass
 
 
+class FakeLanes:
+    """This machine as a place for runs, with backends that are fakes."""
+
+    config = config.parse_config({"schema": 1}, "test")
+    description = ""
+
+    def __init__(self, backends: Sequence[FakeBackend]) -> None:
+        self._backends = backends
+
+    def prepare(
+        self, plan: Plan, before: Mapping[str, Any] | None
+    ) -> Mapping[str, Any]:
+        return {}
+
+    def held_for(self, experiment: Experiment) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def owners(self, begun: Mapping[int, str]) -> Mapping[int, str]:
+        return begun
+
+    @property
+    def width(self) -> int:
+        return len(self._backends)
+
+    def run(
+        self, experiment: Experiment, blocks: BlockQueue, progress: RunProgress
+    ) -> None:
+        lanes.run_in_lanes(experiment, self._backends, {}, blocks, progress)
+
+
+def do(
+    experiment: Experiment,
+    backends: Sequence[FakeBackend],
+    specs: Sequence[RunSpec],
+    is_decided: IsDecided = never,
+) -> None:
+    """Do what is pending of `specs`, in a lane for each backend."""
+    plan = Plan(1, tuple(specs))
+    runner.do_pending(experiment, plan, FakeLanes(backends), is_decided)
+
+
 @pytest.fixture
 def experiment(tmp_path: Path) -> Experiment:
-    planned = plan.build(config.parse({"schema": 1, "iterations": 2}, "test"))
+    planned = build_plan(config.parse_config({"schema": 1, "iterations": 2}, "test"))
     return Experiment.create(tmp_path / "e", planned, {}, {})
 
 
 def go(experiment: Experiment, behaviour: Behaviour) -> FakeBackend:
     backend = FakeBackend(behaviour)
     pending = experiment.pending(experiment.manifest().specs)
-    execute.execute(experiment, [backend], {}, pending)
+    do(experiment, [backend], pending)
     return backend
 
 
@@ -103,11 +147,11 @@ def test_a_run_that_is_always_lost_ends_as_lost(experiment: Experiment) -> None:
         experiment,
         lambda n, s: Outcome.LOST if s.label == first.label else Outcome.OK,
     )
-    assert backend.done.count(first.label) == execute.MAX_ATTEMPTS
+    assert backend.done.count(first.label) == MAX_ATTEMPTS
     result = experiment.result(first)
     assert result is not None and "Kernel panic" in result.reason
     assert experiment.manifest().outcomes == {"LOST": 1, "OK": 3}
-    assert experiment.manifest().retries == execute.MAX_ATTEMPTS - 1
+    assert experiment.manifest().retries == MAX_ATTEMPTS - 1
     assert experiment.pending(experiment.manifest().specs) == [first]
 
 
@@ -156,18 +200,18 @@ def test_names_of_experiments_are_plain(name: str) -> None:
 
 def test_two_runners_on_one_experiment(experiment: Experiment) -> None:
     with (
-        runner._locked(experiment),
+        runner.owned(experiment),
         pytest.raises(ConfigError, match=f"e is being run by process {os.getpid()} "),
-        runner._locked(experiment),
+        runner.owned(experiment),
     ):
         pass
 
 
 def test_the_default_name_follows_the_plan_and_the_facts() -> None:
-    one = config.parse({"schema": 1}, "test")
-    two = config.parse({"schema": 1, "duration_s": 31}, "test")
+    one = config.parse_config({"schema": 1}, "test")
+    two = config.parse_config({"schema": 1, "duration_s": 31}, "test")
     names = {
-        runner.default_name(c, plan.build(c), {"kernel_sha256": kernel})
+        runner.default_name(c, build_plan(c), {"kernel_sha256": kernel})
         for c, kernel in ((one, "k"), (one, "k"), (two, "k"), (one, "other"))
     }
     assert len(names) == 3
@@ -186,9 +230,9 @@ def test_what_will_be_skipped_is_said_once_a_cell_before_the_first_run(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     settings = {"schema": 1, "cleanups": ["scan", "kfunc"], "iterations": 3}
-    planned = plan.build(config.parse(settings, "test"))
+    planned = build_plan(config.parse_config(settings, "test"))
     backend = FakeBackend(always(Outcome.OK))
-    execute.announce_missing(backend, {}, planned.specs)
+    lanes._announce_missing(backend, {}, planned.specs)
     said = capsys.readouterr().out
     assert said.count("scx_simple/test-kfunc/hackbench") == 1
     assert "no module" in said
@@ -203,7 +247,7 @@ def test_a_decided_cell_gets_no_further_block(experiment: Experiment) -> None:
     def after_one_block(found: Experiment, spec: RunSpec) -> bool:
         return len(found.pending(specs)) < len(specs)
 
-    execute.execute(experiment, [backend], {}, specs, after_one_block)
+    do(experiment, [backend], specs, after_one_block)
     assert len({spec.block for spec in specs}) == 2
     assert len(backend.done) == 2
     assert experiment.manifest().outcomes == {"OK": 2}
@@ -212,10 +256,10 @@ def test_a_decided_cell_gets_no_further_block(experiment: Experiment) -> None:
 
 def test_a_block_that_was_begun_is_done_to_its_end(experiment: Experiment) -> None:
     specs = experiment.manifest().specs
-    execute.execute(experiment, [FakeBackend(always(Outcome.OK))], {}, specs[:1])
+    do(experiment, [FakeBackend(always(Outcome.OK))], specs[:1])
     backend = FakeBackend(always(Outcome.OK))
     pending = experiment.pending(specs)
-    execute.execute(experiment, [backend], {}, pending, lambda found, spec: True)
+    do(experiment, [backend], pending, lambda found, spec: True)
     assert backend.done == [specs[1].label]
 
 
@@ -236,10 +280,10 @@ def test_a_guest_that_dies_before_the_first_run_is_followed_by_another(
     specs = experiment.manifest().specs
     if ends:
         with pytest.raises(BackendLost):
-            execute.execute(experiment, [backend], {}, specs)
+            do(experiment, [backend], specs)
         assert backend.done == []
         return
-    execute.execute(experiment, [backend], {}, specs)
+    do(experiment, [backend], specs)
     assert backend.renewed == deaths
     assert experiment.manifest().outcomes == {"OK": 4}
 
@@ -262,12 +306,12 @@ class LaneBackend(FakeBackend):
 
 def test_lanes_share_the_blocks_and_split_none(experiment: Experiment) -> None:
     together = threading.Barrier(2)
-    lanes = [LaneBackend(together, always(Outcome.OK)) for _ in range(2)]
+    backends = [LaneBackend(together, always(Outcome.OK)) for _ in range(2)]
     specs = experiment.manifest().specs
-    execute.execute(experiment, lanes, {}, specs)
+    do(experiment, backends, specs)
     block = {spec.label: spec.block for spec in specs}
-    of_lanes = [{block[label] for label in lane.done} for lane in lanes]
-    assert [len(lane.done) for lane in lanes] == [2, 2]
+    of_lanes = [{block[label] for label in lane.done} for lane in backends]
+    assert [len(lane.done) for lane in backends] == [2, 2]
     assert [len(blocks) for blocks in of_lanes] == [1, 1]
     assert of_lanes[0] != of_lanes[1]
     manifest = experiment.manifest()
@@ -295,12 +339,12 @@ def test_what_ends_a_lane_ends_them_all(experiment: Experiment) -> None:
             self._together.wait(10)
             raise ConfigError("built anew")
 
-    lanes = [
+    backends = [
         Waiting(together, always(Outcome.OK)),
         Broken(together, always(Outcome.OK)),
     ]
     with pytest.raises(ConfigError, match="built anew"):
-        execute.execute(experiment, lanes, {}, experiment.manifest().specs)
+        do(experiment, backends, experiment.manifest().specs)
     assert experiment.manifest().outcomes == {}
 
 
@@ -315,17 +359,21 @@ def test_every_lane_has_cpus_of_its_own(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {9, 4, 8, 6})
-    asked = config.parse({"schema": 1, "vm": {"jobs": jobs, "cpus": cpus}}, "test")
-    assert [lane.cpus for lane in runner.lanes(asked)] == expected
+    asked = config.parse_config(
+        {"schema": 1, "vm": {"jobs": jobs, "cpus": cpus}}, "test"
+    )
+    assert [lane.cpus for lane in lanes.lanes_of(asked)] == expected
 
 
 def test_lanes_that_would_share_cpus_are_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1, 2})
-    asked = config.parse({"schema": 1, "vm": {"jobs": 2, "cpus": 2}}, "test")
+    asked = config.parse_config({"schema": 1, "vm": {"jobs": 2, "cpus": 2}}, "test")
     with pytest.raises(ConfigError, match="measure each other; at most 1"):
-        runner.lanes(asked)
-    asked = config.parse({"schema": 1, "vm": {"jobs": 2}, "backend": "host"}, "test")
+        lanes.lanes_of(asked)
+    asked = config.parse_config(
+        {"schema": 1, "vm": {"jobs": 2}, "backend": "host"}, "test"
+    )
     with pytest.raises(ConfigError, match="host is one"):
-        runner.lanes(asked)
+        lanes.lanes_of(asked)

@@ -10,16 +10,18 @@ import pytest
 
 from experiments.model import Outcome
 from experiments.plan import blocks, config
-from experiments.run import lanes, status
+from experiments.run import status
 from experiments.store import event_log
 from experiments.store.experiment import LOCK, Experiment
 from experiments.support import locks
-from tests.unit.run.test_runner import FakeBackend, always
+from tests.unit.run.test_runner import FakeBackend, always, do
 
 
 @pytest.fixture
 def experiment(tmp_path: Path) -> Experiment:
-    planned = blocks.build(config.parse({"schema": 1, "iterations": 2}, "test"))
+    planned = blocks.build_plan(
+        config.parse_config({"schema": 1, "iterations": 2}, "test")
+    )
     return Experiment.create(tmp_path / "e", planned, {}, {})
 
 
@@ -55,7 +57,7 @@ def test_no_file_is_no_event(tmp_path: Path) -> None:
 def test_an_experiment_leaves_its_events(experiment: Experiment) -> None:
     specs = experiment.manifest().specs
     backend = FakeBackend(lambda n, s: Outcome.LOST if n == 2 else Outcome.OK)
-    lanes.execute(experiment, [backend], {}, specs)
+    do(experiment, [backend], specs)
     assert names(experiment) == [
         *("started", "run", "ended", "run", "lost", "run", "ended"),
         *("run", "ended", "run", "ended", "done"),
@@ -70,7 +72,7 @@ def test_an_interrupt_is_an_event(experiment: Experiment) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        lanes.execute(experiment, [FakeBackend(stop)], {}, experiment.manifest().specs)
+        do(experiment, [FakeBackend(stop)], experiment.manifest().specs)
     assert names(experiment) == ["started", "run", "interrupted"]
 
 
@@ -78,7 +80,7 @@ def test_an_interrupt_is_an_event(experiment: Experiment) -> None:
 
 
 def test_status_of_what_was_never_begun(experiment: Experiment) -> None:
-    found = status.status(experiment)
+    found = status.experiment_status(experiment)
     assert (found.planned, found.done, found.is_complete) == (4, 0, False)
     assert "invoke resume e" in "\n".join(status.lines(found))
 
@@ -87,12 +89,12 @@ def test_status_while_it_runs(experiment: Experiment) -> None:
     seen: list[status.Status] = []
 
     def look(n: int, spec: object) -> Outcome:
-        seen.append(status.status(experiment))
+        seen.append(status.experiment_status(experiment))
         return Outcome.OK
 
     specs = experiment.manifest().specs
     with locks.locked(experiment.path / LOCK):
-        lanes.execute(experiment, [FakeBackend(look)], {}, specs)
+        do(experiment, [FakeBackend(look)], specs)
     third = seen[2]
     assert third.done == 2
     assert third.outcomes == {"OK": 2}
@@ -105,8 +107,8 @@ def test_status_while_it_runs(experiment: Experiment) -> None:
 
 def test_status_afterwards(experiment: Experiment) -> None:
     backend = FakeBackend(always(Outcome.OK))
-    lanes.execute(experiment, [backend], {}, experiment.manifest().specs)
-    found = status.status(experiment)
+    do(experiment, [backend], experiment.manifest().specs)
+    found = status.experiment_status(experiment)
     assert found.is_complete
     assert found.owner is None and found.running == ()
     assert not any("resume" in line for line in status.lines(found))
@@ -117,7 +119,7 @@ def test_status_after_the_runner_was_killed(experiment: Experiment) -> None:
     log = event_log.EventLog(experiment.path)
     log.add("started", pending=4, planned=4, lanes=1)
     log.add("run", run=specs[0].label, run_id=specs[0].run_id, attempt=1)
-    found = status.status(experiment)
+    found = status.experiment_status(experiment)
     assert found.running == ()
     assert "died" in found.stopped
 
@@ -129,6 +131,6 @@ def test_runs_that_are_not_needed_are_not_left(experiment: Experiment) -> None:
         return bool(found.finished(specs))
 
     backend = FakeBackend(always(Outcome.OK))
-    lanes.execute(experiment, [backend], {}, specs, after_one)
-    found = status.status(experiment)
+    do(experiment, [backend], specs, after_one)
+    found = status.experiment_status(experiment)
     assert (found.done, found.not_needed, found.is_complete) == (2, 2, True)

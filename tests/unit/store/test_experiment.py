@@ -18,7 +18,7 @@ from experiments.support.files import atomic_write
 
 
 def planned(seed: int = 1) -> Plan:
-    return blocks.build(config.parse({"schema": 1, "seed": seed}, "test"))
+    return blocks.build_plan(config.parse_config({"schema": 1, "seed": seed}, "test"))
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from analysis.aggregate import aggregate
+from analysis.aggregate import aggregate_experiment
 from experiments.model import CSV_COLUMNS, Outcome
 from experiments.store.experiment import Experiment
 
@@ -34,7 +34,7 @@ def test_manifest_and_runs_are_read(path: Path) -> None:
 def test_aggregate_reads_them(path: Path, tmp_path: Path) -> None:
     copy = tmp_path / "experiment"
     shutil.copytree(path, copy)
-    done = aggregate(Experiment(copy))
+    done = aggregate_experiment(Experiment(copy))
     assert done.data.set_aside == ()
     assert len(done.summary) == 2
     by_variant = done.summary.set_index("variant")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from analysis.aggregate import aggregate
+from analysis.aggregate import aggregate_experiment
 from analysis.verdicts.criteria import HOLDS, NO_CRASH, NOT_PROVED, UNDECIDED
 from experiments.errors import ConfigError, FormatError
 from experiments.store import legacy_import
@@ -80,7 +80,7 @@ def test_runs_of_the_same_number_are_a_block(done: legacy_import.Imported) -> No
 
 
 def test_numbers_arrive_and_zeros_do_not(done: legacy_import.Imported) -> None:
-    data = aggregate(done.experiment).data
+    data = aggregate_experiment(done.experiment).data
     keys = ["scheduler", "variant", "run"]
     runs = {
         tuple(row[k] for k in keys): row for row in data.measured.to_dict("records")
@@ -98,7 +98,7 @@ def test_numbers_arrive_and_zeros_do_not(done: legacy_import.Imported) -> None:
 
 
 def test_no_sentence_claims_what_nobody_recorded(done: legacy_import.Imported) -> None:
-    found = aggregate(done.experiment)
+    found = aggregate_experiment(done.experiment)
     assert found.verdicts
     for verdict in found.verdicts:
         assert verdict.sentence.endswith(NOT_PROVED)

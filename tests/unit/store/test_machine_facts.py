@@ -10,9 +10,9 @@ import pytest
 
 from experiments.errors import FormatError
 from experiments.labroot.kernel_image import Kernel
-from experiments.labroot.root import LabRoot
+from experiments.labroot.lab_root import LabRoot
 from experiments.machine import facts
-from experiments.plan import config
+from experiments.plan.config import parse_config
 from experiments.registry import backend
 from experiments.store.experiment import Experiment
 from experiments.store.machine_facts import BY_NAME, SAME, Host, MachineFacts
@@ -75,7 +75,7 @@ def test_backends_write_the_facts_they_always_have(
 ) -> None:
     root = LabRoot(tmp_path, "key", "forky", {"apt": "3"})
     kernel = Kernel("7.2", "86a2", tmp_path, tmp_path)
-    made = backend(name)(config.parse({"schema": 1}, "test"), root, kernel)
+    made = backend(name)(parse_config({"schema": 1}, "test"), root, kernel)
     if name == "vm":
         monkeypatch.setattr(made, "_choose_accel", lambda: ("tcg", "no KVM"))
     written = made.facts()

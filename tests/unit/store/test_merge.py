@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from analysis.aggregate import aggregate
+from analysis.aggregate import aggregate_experiment
 from experiments.errors import ConfigError
 from experiments.model import Outcome
 from experiments.store.experiment import Experiment
@@ -39,7 +39,7 @@ def test_blocks_stay_pairs_and_are_told_apart(tmp_path: Path) -> None:
     assert [s.block for s in specs] == [1, 1, 2, 2, 3, 3, 4, 4, 5, 5]
     assert [s.run for s in specs] == [s.block for s in specs]
     assert [s.variant for s in specs] == ["control", "test"] * 5
-    done = aggregate(merged)
+    done = aggregate_experiment(merged)
     assert done.comparisons[0].n_blocks == 5
     assert done.data.set_aside == ()
     found = {r.facts["merged_from"] for r in merged.results()}
@@ -130,5 +130,5 @@ def test_the_parts_stay_as_they_are(tmp_path: Path) -> None:
         return {p: p.read_bytes() for p in part.path.rglob("*") if p.is_file()}
 
     before = [files(part) for part in parts]
-    aggregate(merge(parts, tmp_path))
+    aggregate_experiment(merge(parts, tmp_path))
     assert [files(part) for part in parts] == before

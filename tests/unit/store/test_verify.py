@@ -11,10 +11,9 @@ import pytest
 
 from experiments.model import CSV_COLUMNS, Job, Outcome, RunResult
 from experiments.plan import blocks, config
-from experiments.run import lanes as execute
 from experiments.store.experiment import Experiment
-from experiments.store.verify import verify
-from tests.unit.run.test_runner import FakeBackend, always
+from experiments.store.verify import verify_experiment
+from tests.unit.run.test_runner import FakeBackend, always, do
 
 
 class Recording(FakeBackend):
@@ -31,10 +30,12 @@ class Recording(FakeBackend):
 
 @pytest.fixture
 def experiment(tmp_path: Path) -> Experiment:
-    planned = blocks.build(config.parse({"schema": 1, "iterations": 2}, "test"))
+    planned = blocks.build_plan(
+        config.parse_config({"schema": 1, "iterations": 2}, "test")
+    )
     experiment = Experiment.create(tmp_path / "e", planned, {}, {})
     backend = Recording(always(Outcome.OK))
-    execute.execute(experiment, [backend], {}, planned.specs)
+    do(experiment, [backend], planned.specs)
     return experiment
 
 
@@ -43,7 +44,7 @@ def first(experiment: Experiment) -> Path:
 
 
 def test_nothing_is_wrong_with_what_was_just_finished(experiment: Experiment) -> None:
-    found = verify(experiment)
+    found = verify_experiment(experiment)
     assert found.wrong == ()
     assert (found.runs, found.unhashed) == (4, 0)
     assert found.files == 1 + 4 * 3
@@ -52,7 +53,7 @@ def test_nothing_is_wrong_with_what_was_just_finished(experiment: Experiment) ->
 def test_one_changed_digit_is_found(experiment: Experiment) -> None:
     csv = first(experiment)
     csv.write_text(csv.read_text()[:-2] + "2\n")
-    (wrong,) = verify(experiment).wrong
+    (wrong,) = verify_experiment(experiment).wrong
     assert wrong.file == str(csv.relative_to(experiment.path))
     assert "hash" in wrong.what
 
@@ -60,7 +61,7 @@ def test_one_changed_digit_is_found(experiment: Experiment) -> None:
 def test_a_lost_row_is_counted(experiment: Experiment) -> None:
     csv = first(experiment)
     csv.write_text("\n".join(csv.read_text().splitlines()[:-1]) + "\n")
-    (wrong,) = verify(experiment).wrong
+    (wrong,) = verify_experiment(experiment).wrong
     assert wrong.what == "has 1 rows, had 2"
 
 
@@ -69,7 +70,7 @@ def test_a_missing_file_is_named(experiment: Experiment, suffix: str) -> None:
     csv = first(experiment)
     path = csv.with_name(csv.stem + suffix)
     path.unlink()
-    found = verify(experiment).wrong
+    found = verify_experiment(experiment).wrong
     assert (str(path.relative_to(experiment.path)), "is missing") in [
         (w.file, w.what) for w in found
     ]
@@ -78,20 +79,20 @@ def test_a_missing_file_is_named(experiment: Experiment, suffix: str) -> None:
 def test_a_changed_metric_is_found(experiment: Experiment) -> None:
     path = first(experiment).with_suffix(".json")
     path.write_text(path.read_text().replace('"boot": 1', '"boot": 2'))
-    (wrong,) = verify(experiment).wrong
+    (wrong,) = verify_experiment(experiment).wrong
     assert "another hash" in wrong.what
 
 
 def test_a_result_of_another_run_is_found(experiment: Experiment) -> None:
     one, two = (experiment.files(s).json for s in experiment.manifest().specs[:2])
     two.write_bytes(one.read_bytes())
-    assert any("another run" in w.what for w in verify(experiment).wrong)
+    assert any("another run" in w.what for w in verify_experiment(experiment).wrong)
 
 
 def test_a_file_that_nobody_finished_is_named(experiment: Experiment) -> None:
     stranger = first(experiment).with_name("hackbench_run9.csv")
     stranger.write_text("")
-    (wrong,) = verify(experiment).wrong
+    (wrong,) = verify_experiment(experiment).wrong
     assert wrong.what == "belongs to no finished run"
 
 
@@ -109,7 +110,7 @@ def test_the_manifest_is_checked(
 ) -> None:
     raw = json.loads(experiment.manifest_path.read_text())
     experiment.manifest_path.write_text(json.dumps(change(raw)))
-    found = verify(experiment).wrong
+    found = verify_experiment(experiment).wrong
     assert [w.file for w in found] == ["manifest.json"]
     assert said in found[0].what
 
@@ -117,6 +118,6 @@ def test_the_manifest_is_checked(
 def test_what_is_older_than_hashes_is_counted_not_blamed() -> None:
     golden = Path(__file__).parents[2] / "golden"
     for path in golden.glob("results-schema*"):
-        found = verify(Experiment(path))
+        found = verify_experiment(Experiment(path))
         assert found.wrong == ()
         assert found.unhashed == found.runs == 2

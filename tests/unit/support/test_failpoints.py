@@ -23,17 +23,19 @@ import pytest
 from experiments import paths, registry
 from experiments.model import CSV_COLUMNS, Job, Outcome, RunResult
 from experiments.plan import config
+from experiments.plan.blocks import build_plan
 from experiments.plan.config import Config
-from experiments.run import runner
+from experiments.run import prepare
+from experiments.run.runner import run_experiment
 from experiments.store.experiment import Experiment
-from experiments.store.verify import verify
+from experiments.store.verify import verify_experiment
 from experiments.support import failpoints
 from tests.unit.run.test_runner import FakeBackend, always
 
 #: Steps of the backend that boots guests: a test on a real kernel comes to them.
 OF_THE_GUEST = {"booted", "warmed up", "job handed over"}
 STEPS = [step for step in failpoints.STEPS if step not in OF_THE_GUEST]
-SETTINGS = config.parse({"schema": 1, "iterations": 3}, "test")
+SETTINGS = config.parse_config({"schema": 1, "iterations": 3}, "test")
 
 
 class Recording(FakeBackend):
@@ -64,8 +66,8 @@ def tools(
     """Return a directory with one tool, which stands in for all that is built."""
     directory = tmp_path_factory.mktemp("bin")
     (directory / "custom-churn").write_text("a program")
-    monkeypatch.setattr(runner, "build_all", lambda *made_from: {})
-    monkeypatch.setattr(runner.facts, "machine", lambda project: {})
+    monkeypatch.setattr(prepare, "build_all", lambda *made_from: {})
+    monkeypatch.setattr(prepare.facts, "machine", lambda project: {})
     monkeypatch.setattr(paths, "BIN", directory)
     monkeypatch.setattr(registry, "backend", lambda name: Recording)
     return directory
@@ -78,7 +80,7 @@ def forked(where: Path, settings: Config = SETTINGS) -> int:
         status = 1
         try:
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-            runner.run(settings, "e", where)
+            run_experiment(settings, "e", where)
             status = 0
         finally:
             os._exit(status)
@@ -112,7 +114,7 @@ def check(where: Path, before: Mapping[Path, bytes]) -> None:
 
 def check_done(where: Path) -> None:
     experiment = Experiment(where / "e")
-    assert verify(experiment).wrong == ()
+    assert verify_experiment(experiment).wrong == ()
     assert experiment.manifest().outcomes == {"OK": 6}
     assert outline(experiment) == [
         (spec.run_id, Outcome.OK, 1) for spec in experiment.manifest().specs
@@ -122,7 +124,7 @@ def check_done(where: Path) -> None:
 def test_tools_are_files_and_no_directories(tools: Path) -> None:
     (tools / "__pycache__").mkdir()
     (tools / ".hidden").touch()
-    known = runner.prepare(SETTINGS).facts
+    known = prepare.prepare(SETTINGS, build_plan(SETTINGS)).facts
     assert known["tools"] == {"custom-churn": hashlib.sha256(b"a program").hexdigest()}
 
 
@@ -182,7 +184,7 @@ def test_where_there_is_no_room_no_run_is_begun(
 
     monkeypatch.setattr("experiments.store.experiment.LEAST_FREE_MB", 1 << 40)
     with pytest.raises(MissingRequirement, match="make room"):
-        runner.run(SETTINGS, "e", tmp_path)
+        run_experiment(SETTINGS, "e", tmp_path)
     monkeypatch.undo()
     experiment = Experiment(tmp_path / "e")
     assert experiment.finished(experiment.manifest().specs) == []

@@ -14,11 +14,10 @@ from typing import cast
 
 import pytest
 
-from experiments.agent import staging
 from experiments.backends._handing import stage_object
 from experiments.errors import BackendLost, ConfigError
 from experiments.labroot.kernel_image import Kernel
-from experiments.labroot.root import LabRoot
+from experiments.labroot.lab_root import LabRoot
 from experiments.model import BuiltObject
 from experiments.vm import accel
 from experiments.vm.guest import Guest, Shape, qemu_argv
@@ -97,13 +96,6 @@ def test_who_ended_by_itself_is_told_in_its_words(tmp_path: Path) -> None:
     assert dead(tmp_path, 1, "qemu: no such device\n")("guest").endswith("such device")
     assert dead(tmp_path, 0, console="a\nb\n")("guest") == "a\nb"
     assert dead(tmp_path, 0)("guest") == "qemu left no message"
-
-
-def test_the_guest_gets_the_agent_and_nothing_else(tmp_path: Path) -> None:
-    staging.stage(tmp_path)
-    staged = {p.name for p in (tmp_path / staging.CODE).iterdir()}
-    assert staged == {"experiments", "workloads"}
-    assert (tmp_path / staging.CODE / "experiments/agent/run_job.py").exists()
 
 
 @pytest.fixture

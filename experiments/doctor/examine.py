@@ -34,7 +34,7 @@ from experiments.doctor.check import (
 from experiments.errors import ConfigError, MissingRequirement, RunFailed
 from experiments.machine.stale_state import Leftover
 from experiments.model import Outcome
-from experiments.plan import config as configs
+from experiments.plan.config import load_config
 from experiments.support.console import console, say
 
 FIX = "invoke doctor --fix"
@@ -56,7 +56,7 @@ FINDERS: tuple[Finder, ...] = (
 )
 
 
-def doctor(
+def examine(
     sched: Sequence[str] | None,
     cleanup: Sequence[str] | None,
     include: Sequence[str],
@@ -86,7 +86,7 @@ def _try_schedulers(
     include: Sequence[str],
     kernel: str | None,
 ) -> None:
-    config = configs.load(
+    config = load_config(
         schedulers=sched, cleanups=cleanup, include=[*include] or None, kernel=kernel
     )
     ill = 0

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from experiments.errors import LabRootError, MissingRequirement
-from experiments.labroot import root as labroot
+from experiments.labroot import lab_root, make
 from experiments.support import userns
 
 
@@ -27,39 +27,39 @@ def fill(path: Path) -> None:
         (path / name).parent.mkdir(parents=True, exist_ok=True)
         (path / name).touch()
     (path / "lab").mkdir()
-    said = {"key": labroot.key(), "suite": labroot.SUITE, "packages": {"clang": "1"}}
+    said = {"key": lab_root.key(), "suite": lab_root.SUITE, "packages": {"clang": "1"}}
     (path / "lab/labroot.json").write_text(json.dumps(said))
 
 
 def test_it_lies_in_the_users_cache(cache: Path) -> None:
-    assert labroot.place().parent == cache
+    assert lab_root.place().parent == cache
 
 
 def test_no_root_yet_says_how_to_make_it_and_what_it_takes() -> None:
     with pytest.raises(MissingRequirement, match=r"invoke setup \(downloads"):
-        labroot.open_root()
+        lab_root.open_root()
 
 
 def test_a_finished_root_opens() -> None:
-    fill(labroot.place())
-    assert labroot.open_root().packages == {"clang": "1"}
+    fill(lab_root.place())
+    assert lab_root.open_root().packages == {"clang": "1"}
 
 
 def test_a_root_without_its_stamp_is_not_there() -> None:
-    fill(labroot.place())
-    (labroot.place() / "lab/labroot.json").unlink()
+    fill(lab_root.place())
+    (lab_root.place() / "lab/labroot.json").unlink()
     with pytest.raises(MissingRequirement):
-        labroot.open_root()
+        lab_root.open_root()
 
 
 def test_a_damaged_root_is_named() -> None:
-    fill(labroot.place())
-    (labroot.place() / "usr/bin/clang").unlink()
+    fill(lab_root.place())
+    (lab_root.place() / "usr/bin/clang").unlink()
     with pytest.raises(LabRootError, match=r"clang is gone: invoke setup --refresh"):
-        labroot.open_root()
-    (labroot.place() / "lab/labroot.json").write_text("{")
+        lab_root.open_root()
+    (lab_root.place() / "lab/labroot.json").write_text("{")
     with pytest.raises(LabRootError, match="damaged"):
-        labroot.open_root()
+        lab_root.open_root()
 
 
 def test_without_root_it_takes_a_user_namespace(
@@ -67,7 +67,7 @@ def test_without_root_it_takes_a_user_namespace(
 ) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     monkeypatch.setattr(getpass, "getuser", lambda: "somebody")
-    uses = (labroot.open_root, lambda: labroot.make(print))
+    uses = (lab_root.open_root, lambda: make.make(print))
     for found, words in ((None, "install uidmap"), ("x", "usermod .* somebody")):
         monkeypatch.setattr(shutil, "which", lambda name, found=found: found)
         monkeypatch.setattr(userns, "SUBIDS", (tmp_path / "absent",))
@@ -95,14 +95,14 @@ def test_a_full_disk_is_said_before_anything_is_made(
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(9, 9, 10**9))
     with pytest.raises(MissingRequirement, match=r"1\.0 GB free.*needs 4 GB"):
-        labroot.make(print)
+        make.make(print)
     assert [p.name for p in cache.iterdir()] == [".lock"]
 
 
 def test_no_mmdebstrap_and_no_apt(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "which", lambda name: None)
     with pytest.raises(MissingRequirement, match="no mmdebstrap, and no apt-get"):
-        labroot.make(print)
+        make.make(print)
 
 
 @pytest.mark.parametrize(
@@ -120,16 +120,16 @@ def test_no_mmdebstrap_and_no_apt(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_apt_settings_that_go_inside(line: str, passed: str | None) -> None:
-    assert labroot._apt_setting(line) == passed
+    assert make._apt_setting(line) == passed
 
 
 def test_entering_binds_and_changes_root_in_namespaces_of_its_own() -> None:
-    argv = labroot.enter(Path("/r"), ["clang", "-v"], {"/lab/src": Path("/src")})
+    argv = lab_root.enter(Path("/r"), ["clang", "-v"], {"/lab/src": Path("/src")})
     assert argv[:5] == ["unshare", "--mount", "--pid", "--fork", "--kill-child"]
     assert argv[-6:] == ["/r", "/src", "/lab/src", "--", "clang", "-v"]
 
 
 def test_the_key_follows_the_packages(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = labroot.key()
-    monkeypatch.setattr(labroot, "PACKAGES", (*labroot.PACKAGES, "more"))
-    assert labroot.key() != before
+    before = lab_root.key()
+    monkeypatch.setattr(lab_root, "PACKAGES", (*lab_root.PACKAGES, "more"))
+    assert lab_root.key() != before

@@ -11,9 +11,9 @@ import pytest
 from invoke.program import Program
 
 from experiments import paths
-from experiments.commands import cli
+from experiments.commands import dev, results, run, setup
 from experiments.errors import MissingRequirement
-from experiments.labroot import root as labroot
+from experiments.labroot import lab_root
 from tests.unit import analysis_fixtures as fx
 
 PROJECT = Path(__file__).parents[3]
@@ -110,10 +110,10 @@ def test_no_experiment_yet(
 
 
 OF_AN_EXPERIMENT = {
-    "aggregate": (cli.analyses, "aggregate"),
-    "status": (cli.analyses, "status"),
-    "verify": (cli.analyses, "verify"),
-    "resume": (cli, "resume"),
+    "aggregate": (results, "aggregate"),
+    "status": (results, "status"),
+    "verify": (results, "verify"),
+    "resume": (run, "resume"),
 }
 
 
@@ -143,7 +143,7 @@ def test_every_task_has_its_help(
 
 def test_flags_go_with_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
-    monkeypatch.setattr(cli.analyses, "status", lambda *with_: asked.append(with_))
+    monkeypatch.setattr(results, "status", lambda *with_: asked.append(with_))
     for line in ("status --json this", "status this --json", "status --json"):
         assert invoke(monkeypatch, line) == 0
     assert asked == [("this", True), ("this", True), (None, True)]
@@ -186,7 +186,7 @@ def test_a_missing_requirement_is_4(
     def absent() -> None:
         raise MissingRequirement("no such thing: get it")
 
-    monkeypatch.setattr(labroot, "open_root", absent)
+    monkeypatch.setattr(lab_root, "open_root", absent)
     assert invoke(monkeypatch, "build") == 4
     assert "error: no such thing: get it" in capsys.readouterr().err
 
@@ -201,7 +201,7 @@ def test_all_parts_of_the_tests_are_run_and_all_must_pass(
         ran.append(argv[-1])
         return int(argv[-1] == failing)
 
-    monkeypatch.setattr(cli, "foreground", pytest_)
+    monkeypatch.setattr(dev, "foreground", pytest_)
     assert invoke(monkeypatch, "test") == 1
     assert ran == ["tests/unit", "tests"]
     assert "tests failed" in capsys.readouterr().err
@@ -216,7 +216,7 @@ def test_a_full_disk_is_named_with_the_remedy(
     def full() -> None:
         raise OSError(number, os.strerror(number), "/results/e/manifest.json")
 
-    monkeypatch.setattr(cli, "show_list", full)
+    monkeypatch.setattr(setup, "show_list", full)
     assert invoke(monkeypatch, "list") == 4
     said = capsys.readouterr().err
     assert "/results/e/manifest.json" in said
@@ -227,5 +227,5 @@ def test_an_interrupt_is_130(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*args: object, **flags: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "run", interrupted)
+    monkeypatch.setattr(run, "run", interrupted)
     assert invoke(monkeypatch, "run") == 130

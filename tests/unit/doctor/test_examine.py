@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import experiments
-from experiments.doctor import doctor
+from experiments.doctor import examine
 from experiments.doctor.check import (
     Answer,
     Check,
@@ -24,7 +24,7 @@ from experiments.doctor.check import (
 from experiments.doctor.diagnose import Diagnosis
 from experiments.machine.stale_state import Leftover
 from experiments.plan.config import Config
-from tests.unit.commands.test_cli import invoke
+from tests.unit.commands.test_commands import invoke
 
 REMEDY = "apt-get install " + "a-very-long-name-of-a-package" * 4
 
@@ -35,13 +35,13 @@ def check(name: str, answer: Answer, required: bool = True) -> Check:
 
 @pytest.fixture(autouse=True)
 def nothing_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "FINDERS", ())
+    monkeypatch.setattr(examine, "FINDERS", ())
 
 
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     def has(*checks: Check) -> None:
-        monkeypatch.setattr(doctor, "all_checks", lambda kernel: [*checks])
+        monkeypatch.setattr(examine, "all_checks", lambda kernel: [*checks])
 
     return has
 
@@ -82,7 +82,7 @@ def test_80_columns_are_enough_and_remedies_are_not_folded(
         for a in answers
         for r in (True, False)
     ]
-    doctor.show(seen, 80)
+    examine.show(seen, 80)
     lines = capsys.readouterr().out.splitlines()
     table = lines[: lines.index("What to type:")]
     assert max(map(len, table)) <= 80
@@ -134,7 +134,7 @@ def left(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     def breaks() -> list[Leftover]:
         raise ValueError("no such file system")
 
-    monkeypatch.setattr(doctor, "FINDERS", (breaks, find))
+    monkeypatch.setattr(examine, "FINDERS", (breaks, find))
     return there
 
 
@@ -144,15 +144,15 @@ def test_leftovers_are_listed_and_stay_without_fix(
     machine: Callable[..., None],
 ) -> None:
     there = left(monkeypatch)
-    machine(Check("leftovers", "", doctor._leftovers, required=False))
+    machine(Check("leftovers", "", examine._leftovers, required=False))
     assert invoke(monkeypatch, "doctor") == 0
     said = capsys.readouterr().out
     assert "  invoke doctor --fix  # leftovers\n" in said
     assert "removed" not in said
     assert there == ["one", "two"]
-    answer = doctor._leftovers()
+    answer = examine._leftovers()
     failed = "the check failed: ValueError: no such file system"
-    assert answer == broken(f"one\ntwo\n{failed}", doctor.FIX)
+    assert answer == broken(f"one\ntwo\n{failed}", examine.FIX)
 
 
 def test_fix_says_what_became_of_each(
@@ -171,15 +171,15 @@ def test_fix_says_what_became_of_each(
 
 
 def test_nothing_left() -> None:
-    assert doctor._leftovers() == found("none of ours")
+    assert examine._leftovers() == found("none of ours")
 
 
 def test_every_line_of_the_doctor_has_a_name_of_its_own() -> None:
-    checks = doctor.all_checks()
+    checks = examine.all_checks()
     names = [c.name for c in checks]
     assert len(set(names)) == len(names) > 20
     assert all(c.needed_for for c in checks)
-    assert max(map(len, names)) <= doctor._NAME_WIDTH
+    assert max(map(len, names)) <= examine._NAME_WIDTH
 
 
 @pytest.mark.parametrize(
@@ -212,7 +212,7 @@ def test_a_scheduler_is_tried_with_headers_from_several_directories(
         tried.append(config)
         return [Diagnosis("x/control", "OK", "", "")]
 
-    monkeypatch.setattr(doctor.diagnose, "diagnose", diagnose)
+    monkeypatch.setattr(examine.diagnose, "diagnose", diagnose)
     (tmp_path / "more").mkdir()
     flags = f"--include {tmp_path} --include {tmp_path / 'more'}"
     assert invoke(monkeypatch, f"doctor --sched scx_simple {flags}") == 0
@@ -226,7 +226,7 @@ def test_a_scheduler_is_tried_as_before(
         Diagnosis("x/control", "OK", "", ""),
         Diagnosis("x/test", "FAILED", "w", "m"),
     ]
-    monkeypatch.setattr(doctor.diagnose, "diagnose", lambda config: iter(tried))
+    monkeypatch.setattr(examine.diagnose, "diagnose", lambda config: iter(tried))
     assert invoke(monkeypatch, "doctor --sched scx_simple") == 1
     said = capsys.readouterr()
     assert "OK       x/control\n" in said.out
@@ -237,11 +237,11 @@ def test_a_scheduler_is_tried_as_before(
 def test_a_package_that_is_missing_is_named_by_every_command(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setitem(sys.modules, "experiments.commands.calibrate", None)
-    monkeypatch.delattr(experiments, "studies")
+    monkeypatch.setitem(sys.modules, "experiments.commands", None)
+    monkeypatch.delattr(experiments, "commands")
     assert invoke(monkeypatch, "list") == 4
     said = capsys.readouterr().err
-    assert "error: there is no Python package experiments.studies: pip install" in said
+    assert "error: there is no Python package experiments.commands: pip install" in said
 
 
 def test_statuses_are_these() -> None:

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""One run: tried again while the place dies under it, to its one outcome."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Protocol
+
+from experiments import paths
+from experiments.errors import BackendLost
+from experiments.model import Backend, BuiltObject, Job, Outcome, RunResult, RunSpec
+from experiments.store.experiment import Experiment
+from experiments.support import failpoints
+
+#: A run is tried at most this often before it counts as LOST.
+MAX_ATTEMPTS = 3
+
+#: (scheduler, variant) -> its object
+BuiltObjects = Mapping[tuple[str, str], BuiltObject]
+
+
+class RunListener(Protocol):
+    """Hears of the steps of a run; `RunProgress` is one."""
+
+    def begins(self, spec: RunSpec, attempt: int) -> None: ...
+
+    def tick(self, spec: RunSpec, text: str) -> None: ...
+
+    def lost(self, spec: RunSpec, attempt: int, reason: str) -> None: ...
+
+    def ended(self, result: RunResult, wall_s: float) -> None: ...
+
+
+class Stopped(Exception):
+    """Another lane has failed, or the user has had enough."""
+
+
+def job(spec: RunSpec, built: BuiltObjects, out_dir: Path) -> Job:
+    """Return what the agent is handed for `spec`."""
+    made = built.get((spec.scheduler, spec.variant))
+    return Job(spec=spec, built=made, bin_dir=paths.BIN, out_dir=out_dir)
+
+
+def run_one(
+    experiment: Experiment,
+    backend: Backend,
+    built: BuiltObjects,
+    spec: RunSpec,
+    listener: RunListener,
+    is_stopped: Callable[[], bool],
+) -> None:
+    """Do one run, again if it is lost, to its outcome among the results.
+
+    Raises Stopped as soon as `is_stopped` says so.
+    """
+    began = time.monotonic()
+    for attempt in range(1, MAX_ATTEMPTS + 1):
+        if is_stopped():
+            raise Stopped
+        listener.begins(spec, attempt)
+        since = time.monotonic()
+        out_dir = experiment.new_attempt(spec)
+        failpoints.step("attempt made")
+        result = _attempt(backend, job(spec, built, out_dir), listener)
+        failpoints.step("job done")
+        if is_stopped():
+            raise Stopped
+        if result.outcome not in (Outcome.OK, Outcome.SKIPPED):
+            backend.renew()
+        if result.outcome is not Outcome.LOST or attempt == MAX_ATTEMPTS:
+            break
+        listener.lost(spec, attempt, result.reason)
+        experiment.add_retry()
+    turnaround = {"turnaround_s": round(time.monotonic() - since, 3)}
+    result = dataclasses.replace(result, facts={**result.facts, **turnaround})
+    experiment.finish(result, out_dir)
+    listener.ended(result, time.monotonic() - began)
+
+
+def _attempt(backend: Backend, asked: Job, listener: RunListener) -> RunResult:
+    spec = asked.spec
+    try:
+        return backend.execute(asked, lambda text: listener.tick(spec, text))
+    except BackendLost as error:
+        return RunResult(spec, spec.run_id, Outcome.LOST, str(error))
