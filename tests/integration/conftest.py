@@ -187,5 +187,5 @@ def control_run(lab: Lab) -> Ran:
     The kernel brings the memory of a cgroup up to date every 2 s, so it takes some time
     until that can be seen to follow the map.
     """
-    churn = {"rate": 150, "burst": 10, "lifetime_ms": 50}
+    churn: dict[str, Any] = {"rate": 150, "burst": 10, "lifetime_ms": 50}
     return lab.run("custom-churn", lab.scheduler(), 8, 0.5, **churn)

@@ -117,11 +117,13 @@ def imports(source: str) -> Iterator[str]:
                 whole = f"{node.module}.{alias.name}"
                 yield whole if whole in SOURCES else str(node.module)
         elif isinstance(node, ast.Call) and _imports_by_name(node):
-            yield from (a.value for a in node.args if _is_text(a))
+            yield from (text for arg in node.args if (text := _text(arg)))
 
 
-def _is_text(node: ast.expr) -> bool:
-    return isinstance(node, ast.Constant) and isinstance(node.value, str)
+def _text(node: ast.expr) -> str:
+    """Return a literal text; that of anything else is empty."""
+    is_text = isinstance(node, ast.Constant) and isinstance(node.value, str)
+    return str(ast.literal_eval(node)) if is_text else ""
 
 
 def _imports_by_name(node: ast.Call) -> bool:
@@ -146,7 +148,7 @@ def offences(module: str, source: str) -> list[str]:
     if module not in BY_NAME and any(
         isinstance(node, ast.Call)
         and _imports_by_name(node)
-        and not (node.args and _is_text(node.args[0]))
+        and not (node.args and _text(node.args[0]))
         for node in ast.walk(ast.parse(source))
     ):
         found.append(f"{module} imports by a name that nobody can know beforehand")

@@ -230,7 +230,7 @@ def test_mounts(monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
     monkeypatch.setattr(
         psutil, "disk_partitions", lambda all: [_Mount(p) for p in points]
     )
-    unmounted = []
+    unmounted: list[str] = []
     monkeypatch.setattr(stale_processes, "_umount", unmounted.append)
     left = stale_processes.mounts()
     assert [m.what for m in left] == [f"mount {p}" for p in reversed(points[2:])]

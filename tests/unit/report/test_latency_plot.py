@@ -71,7 +71,9 @@ def test_histograms_are_of_the_runs_that_have_them(tmp_path: Path) -> None:
     first, second, third = lab.specs[:3]
     lab.ok(first, fx.growing(), facts=fx.latency(first))
     lab.ok(second, fx.growing())
-    nobody = {"run_queue_latency": {"from_us": [], "to_us": [], "count": []}}
+    nobody: dict[str, object] = {
+        "run_queue_latency": {"from_us": [], "to_us": [], "count": []}
+    }
     lab.ok(third, fx.growing(), facts=nobody)
     found = latency_plot.histograms(load(lab.experiment))
     assert list(found.columns) == latency_plot.COLUMNS

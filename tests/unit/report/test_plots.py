@@ -30,9 +30,19 @@ def frame(variants: list[str], runs: int, samples: int = 16) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def check(svg: bytes) -> str:
-    assert ET.fromstring(svg).tag.endswith("svg")
-    return svg.decode()
+def words(svg: bytes) -> list[str]:
+    """Every text of a figure; it is drawn as outlines, and stands in a comment."""
+    parser = ET.XMLParser(target=ET.TreeBuilder(insert_comments=True))
+    root = ET.fromstring(svg, parser)
+    assert root.tag.endswith("svg")
+    return [str(n.text).strip() for n in root.iter() if not isinstance(n.tag, str)]
+
+
+def lines(svg: bytes, variants: list[str]) -> list[int]:
+    """How many lines have the colour of each variant; those of the axes have others."""
+    inside = re.findall(r'clip-path="[^"]+" style="([^"]*)"', svg.decode())
+    colours = plots.colours(variants)
+    return [sum(f"stroke: {colours[v]}" in style for style in inside) for v in variants]
 
 
 @pytest.mark.parametrize(
@@ -42,19 +52,26 @@ def check(svg: bytes) -> str:
 def test_few_samples_and_few_arms_are_drawn(
     variants: list[str], runs: int, samples: int
 ) -> None:
-    check(plots.over_time(frame(variants, runs, samples), ENTRIES, WORDS))
+    svg = plots.over_time(frame(variants, runs, samples), ENTRIES, WORDS)
+    assert {*variants, WORDS.finding, "map entries"} <= {*words(svg)}
+    # Each run and the median
+    assert lines(svg, variants) == [runs + 1] * len(variants)
 
 
 def test_all_zeros_are_drawn() -> None:
-    data = frame(["control", "test"], 2).assign(map_entries=0.0)
-    check(plots.over_time(data, ENTRIES, WORDS))
+    variants = ["control", "test"]
+    data = frame(variants, 2).assign(map_entries=0.0)
+    svg = plots.over_time(data, ENTRIES, WORDS)
+    assert lines(svg, variants) == [3, 3]
+    assert "0" in words(svg)
 
 
 def test_many_runs_do_not_make_a_huge_file() -> None:
     one = frame(["control", "test"], 1)
     many = pd.concat([one.assign(run=i, block=i) for i in range(80)])
-    svg = check(plots.over_time(many, ENTRIES, WORDS))
-    assert "<image" in svg
+    svg = plots.over_time(many, ENTRIES, WORDS)
+    assert {"control", "test"} <= {*words(svg)}
+    assert b"<image" in svg
     assert len(svg) < 400_000
 
 
@@ -95,7 +112,10 @@ def test_workload_metrics_of_any_size_and_sign_are_drawn() -> None:
         rows("minus", -5, 3, 1e9, 4),
         rows("tiny", 1e-9, 2e-9),
     ]
-    check(plots.metrics(pd.concat(values), WORDS))
+    said = words(plots.metrics(pd.concat(values), WORDS))
+    titles = [f"{name} ($u_$), lower is better" for name in ("zero", "minus", "tiny")]
+    assert [text for text in said if text in titles] == titles
+    assert WORDS.finding in said and said.count("test") == 3
 
 
 def test_colours_tell_variants_apart_and_stay_the_same() -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import itertools
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -26,7 +27,7 @@ def array(*values: float) -> estimators.Array:
     return np.array(values, dtype=float)
 
 
-def samples(shape: fx.Shape, **spec: int) -> pd.DataFrame:
+def samples(shape: fx.Shape, **spec: Any) -> pd.DataFrame:
     return read_samples(fx.csv_text(fx.rows(shape, fx.spec(**spec))))
 
 

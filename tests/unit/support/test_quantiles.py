@@ -24,7 +24,7 @@ def test_percentiles_are_those_of_numpy(
     # In hundredths NumPy's rank is not exact, and one that is whole may be passed by
     ranks = np.array([percent * (len(values) - 1) / 100])
     if method == "inverted_cdf" or not ranks[0].is_integer():
-        wanted = np.percentile(values, percent, method=method)
+        wanted = float(np.percentile(values, percent, method=method))
     else:
         wanted = sorted(values)[int(ranks[0])]
     assert percentile(values, percent, method) == pytest.approx(wanted, rel=1e-12)
