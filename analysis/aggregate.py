@@ -9,21 +9,19 @@ and report.html; of a ledger also ledger.csv, of an A/A experiment noise.csv.
 from __future__ import annotations
 
 import gc
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
 from rich.table import Table
 from rich.text import Text
 
-from analysis.compare.within_experiment import EQUIVALENT
 from analysis.load.frames import load
 from analysis.report import figures, junit, tables
 from analysis.report.html import render
 from analysis.report.sketch import Drawn
 from analysis.verdicts import findings
 from analysis.verdicts.findings import Findings
-from analysis.verdicts.workload_pace import HOLDS
 from experiments.store.experiment import Experiment
 from experiments.support.files import atomic_write
 
@@ -32,13 +30,7 @@ from experiments.support.files import atomic_write
 class Aggregated(Findings):
     """What an experiment says, and where that is written: the path of report.html."""
 
-    report: Path
-
-    @property
-    def all_hold(self) -> bool:
-        """Whether there are verdicts and every one of them holds, or is equivalent."""
-        passes = (HOLDS, EQUIVALENT)
-        return bool(self.verdicts) and all(v.status in passes for v in self.verdicts)
+    report: Path = field(kw_only=True)
 
     def summary_table(self) -> Table:
         """The medians over runs; of a ledger, what each sampler costs; or the noise."""

@@ -24,6 +24,7 @@ from analysis.compare.within_experiment import (
     UNCLEAR,
     WORSE,
 )
+from analysis.load.flat_facts import flat
 from analysis.load.frames import load
 from analysis.load.measures import TIMES
 from analysis.load.tidy import per_run, tidy
@@ -116,18 +117,14 @@ def _arms(frame: pd.DataFrame) -> list[tuple[str, ...]]:
 
 def differing_facts(a: Manifest, b: Manifest) -> dict[str, tuple[str, str]]:
     """What the manifests know of machine, kernel and settings, where that differs."""
-    of_a, of_b = (dict(_flat({**m.facts, "config": m.config})) for m in (a, b))
+    of_a, of_b = (_in_words({**m.facts, "config": m.config}) for m in (a, b))
     names = [*of_a, *(name for name in of_b if name not in of_a)]
     both = {n: (of_a.get(n, "absent"), of_b.get(n, "absent")) for n in names}
     return {n: v for n, v in both.items() if v[0] != v[1] and n not in _FLEETING}
 
 
-def _flat(facts: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    for name, value in facts.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", str(value)
+def _in_words(facts: Mapping[str, Any]) -> dict[str, str]:
+    return {name: str(value) for name, value in flat(facts)}
 
 
 # --- changes --------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from typing import Any
 
 from experiments.errors import FormatError
 from experiments.store.experiment import Experiment, experiments
+from experiments.store.machine_facts import Host, MachineFacts
 from experiments.store.schema import Manifest
 
 
@@ -49,13 +50,13 @@ def _manifest(experiment: Experiment, treatment: str) -> Manifest | None:
 
 
 def _machine(facts: Mapping[str, Any]) -> tuple[object, ...] | None:
-    """What has to be equal."""
-
-    def part(name: str, *keys: str) -> list[object]:
-        of = facts.get(name)
-        return [of.get(k) if isinstance(of, Mapping) else None for k in keys]
-
-    if not facts.get("kernel_sha256"):
+    """Return what has to be equal; None where it is not known or not understood."""
+    try:
+        known = MachineFacts.of(facts)
+    except FormatError:
         return None
-    here = [facts["kernel_sha256"], facts.get("accel")]
-    return (*here, *part("vm", "cpus", "memory_mb"), *part("host", "cpu", "cpus"))
+    if not known.kernel_sha256:
+        return None
+    vm, host = known.vm or {}, known.host or Host()
+    guest = (vm.get("cpus"), vm.get("memory_mb"))
+    return (known.kernel_sha256, known.accel, *guest, host.cpu, host.cpus)

@@ -21,6 +21,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from analysis.compare.within_experiment import BETTER, WORSE, Comparison, Group, costs
+from analysis.load.flat_facts import flat
 from analysis.load.frames import Data
 from analysis.load.measures import MEASURES, Measure, column, number
 from analysis.report import runs_table
@@ -116,7 +117,7 @@ def render(found: Findings, drawn: Sequence[Drawn]) -> str:
         summary_rows=list(_summary_rows(data, found.summary, measures)),
         run_head=runs_table.HEADING,
         run_rows=list(runs_table.rows(data, found.runs.head(MOST_RUNS))),
-        facts=_flat(data.manifest.facts),
+        facts=_in_words(data.manifest.facts),
         config=json.dumps(data.manifest.config, indent=1, default=str),
         boots=[json.dumps(b, default=str) for b in data.manifest.boots],
         runs=runs,
@@ -199,16 +200,11 @@ def _summary_rows(
         yield [*arm, f"{row['n_used']}/{row['n_planned']}", *values]
 
 
-def _flat(facts: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    """Nested facts as dotted names and their values as text."""
-    flat: list[tuple[str, str]] = []
-    for key, value in facts.items():
-        if isinstance(value, Mapping):
-            flat += _flat(value, f"{prefix}{key}.")
-        else:
-            text = value if isinstance(value, str) else json.dumps(value, default=str)
-            flat.append((f"{prefix}{key}", text))
-    return flat
+def _in_words(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
+    def text(value: object) -> str:
+        return value if isinstance(value, str) else json.dumps(value, default=str)
+
+    return [(name, text(value)) for name, value in flat(facts)]
 
 
 def _listed(data: Data) -> pd.DataFrame:

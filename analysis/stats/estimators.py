@@ -181,19 +181,6 @@ def summarise(values: Array) -> Summary:
     return Summary(len(values), middle, low, high, mean, ci)
 
 
-def paired_ratio(control: Array, test: Array, level: float = 0.95) -> Interval:
-    """test/control: the geometric mean over blocks, its t interval on the log scale.
-
-    Both arrays have one positive value per block, in the same order.
-    """
-    return Interval(*np.exp(t_interval(np.log(test / control), level)).tolist())
-
-
-def paired_difference(control: Array, test: Array, level: float = 0.95) -> Interval:
-    """test - control: the mean over blocks with its t interval."""
-    return t_interval(test - control, level)
-
-
 def time_mean(time_s: Array, values: Array) -> float:
     """The mean over time of `values`, so that late samples do not weigh less."""
     time_s, values = present(time_s, values)

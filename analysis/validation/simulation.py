@@ -22,7 +22,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import stats as scipy_stats
 
-from analysis.compare.within_experiment import BETTER, EQUIVALENT, WORSE, compare
+from analysis.compare.within_experiment import BETTER, WORSE, compare
 from analysis.load import run_measures
 from analysis.load.frames import RUN_COLUMNS, Data
 from analysis.load.measures import KEYS, TIDY
@@ -215,10 +215,6 @@ def ever_differs(arms: Arms, config: Mapping[str, Any] | None) -> Wrong:
 def differs(said: Claims) -> Wrong:
     """Experiments in which any metric is said to be better or worse."""
     return np.asarray(np.isin(said, (BETTER, WORSE)).any(axis=1))
-
-
-def equivalent(said: Claims) -> Wrong:
-    return np.asarray((said == EQUIVALENT).any(axis=1))
 
 
 def welch_differs(arms: Arms) -> Wrong:

@@ -32,6 +32,7 @@ _MODULES = (
     "experiments/registry.py",
     "experiments/support/__init__.py",
     "experiments/support/proc.py",
+    "experiments/support/quantiles.py",
 )
 
 

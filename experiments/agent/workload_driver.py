@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import math
 import os
 import select
 import tempfile
@@ -23,6 +22,7 @@ from typing import Any
 from experiments.kernel import cgroup
 from experiments.model import Job, Metric, Outcome, Round, RunSpec, Sample, Workload
 from experiments.support.proc import end, last_lines, start
+from experiments.support.quantiles import percentile
 
 #: How long a sustained workload may take to end after its time is up.
 END_GRACE_S = 10.0
@@ -154,14 +154,17 @@ class Deadlines:
 
     def facts(self) -> dict[str, Any]:
         """Deadlines that were missed, and how late the others were (us)."""
-        late_us = sorted(s * 1e6 for s in self._late_s)
+        late_us = [s * 1e6 for s in self._late_s]
         if not late_us:
             return {"missed_deadlines": self.missed}
-        last = len(late_us) - 1
-        ranks = {"p50": last // 2, "p99": math.ceil(0.99 * last), "max": last}
+        lateness = {
+            "p50": percentile(late_us, 50, "lower"),
+            "p99": percentile(late_us, 99, "higher"),
+            "max": max(late_us),
+        }
         return {
             "missed_deadlines": self.missed,
-            "lateness_us": {k: round(late_us[rank], 1) for k, rank in ranks.items()},
+            "lateness_us": {name: round(us, 1) for name, us in lateness.items()},
         }
 
     def over(self) -> bool:

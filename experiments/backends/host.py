@@ -30,6 +30,7 @@ from experiments.machine import consent, settings, stale_state, tuning
 from experiments.model import ALONE, Job, Lane, RunResult
 from experiments.plan.config import Config
 from experiments.store.experiment import Experiment
+from experiments.store.machine_facts import LabRootFacts, MachineFacts
 from experiments.support.console import say
 from experiments.support.proc import end, killed_by, last_lines, start
 
@@ -104,18 +105,15 @@ class HostBackend:
             say(f"  {words}")
 
     def facts(self) -> Mapping[str, Any]:
-        return {
-            "backend": self.name,
-            "kernel": self._kernel.version,
-            "kernel_sha256": self._kernel.sha256,
-            "accel": "none",
-            "accel_because": "runs on the machine itself",
-            "labroot": {
-                "key": self._root.key,
-                "suite": self._root.suite,
-                "packages": dict(self._root.packages),
-            },
-        }
+        root = self._root
+        return MachineFacts(
+            backend=self.name,
+            kernel=self._kernel.version,
+            kernel_sha256=self._kernel.sha256,
+            accel="none",
+            accel_because="runs on the machine itself",
+            labroot=LabRootFacts(root.key, root.suite, dict(root.packages)),
+        ).written()
 
     def _ready(self) -> tuple[Share, _Agent]:
         assert self._share is not None

@@ -19,6 +19,7 @@ from experiments.labroot.lab_root import LabRoot
 from experiments.model import ALONE, Job, Lane, Outcome, RunResult
 from experiments.plan.config import Config
 from experiments.store.experiment import Experiment
+from experiments.store.machine_facts import LabRootFacts, MachineFacts
 from experiments.support import failpoints
 from experiments.vm import accel
 from experiments.vm.guest import Guest, Shape
@@ -54,19 +55,16 @@ class VmBackend:
 
     def facts(self) -> Mapping[str, Any]:
         accel_name, why = self._choose_accel()
-        return {
-            "backend": self.name,
-            "kernel": self._kernel.version,
-            "kernel_sha256": self._kernel.sha256,
-            "accel": accel_name,
-            "accel_because": why,
-            "vm": self._shape(),
-            "labroot": {
-                "key": self._root.key,
-                "suite": self._root.suite,
-                "packages": dict(self._root.packages),
-            },
-        }
+        root = self._root
+        return MachineFacts(
+            backend=self.name,
+            kernel=self._kernel.version,
+            kernel_sha256=self._kernel.sha256,
+            accel=accel_name,
+            accel_because=why,
+            vm=self._shape(),
+            labroot=LabRootFacts(root.key, root.suite, dict(root.packages)),
+        ).written()
 
     def _shape(self) -> Mapping[str, Any]:
         """As before there were several guests at once, where there is one."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import statistics
 import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -28,6 +27,7 @@ from experiments.model import NO_CLEANUP, BuildRequest, Variant
 from experiments.plan import knobs
 from experiments.support.console import Report, say, steps
 from experiments.support.proc import end, last_lines, start
+from experiments.support.quantiles import percentile
 
 _SCHEDULER = "scx_simple"
 _INSIDE = """\
@@ -129,7 +129,7 @@ def costs(said: Iterable[Mapping[str, Any]]) -> list[Row]:
 
 
 def _spread(name: str, values: Sequence[float]) -> Row:
-    low, middle, high = statistics.quantiles(values, n=4, method="inclusive")
+    low, middle, high = (percentile(values, p, "linear") for p in (25, 50, 75))
     found = {name: middle, f"{name}_low": low, f"{name}_high": high}
     return {key: round(value, 1) for key, value in found.items()}
 
@@ -152,25 +152,20 @@ def latenesses(said: Iterable[Mapping[str, Any]]) -> list[Row]:
     for line in said:
         if "late_us" not in line:
             continue
-        late = sorted(line["late_us"])
+        late = line["late_us"]
         rows.append(
             {
                 "method": f"lateness at {line['policy']}",
                 "entries": None,
                 "n": len(late),
-                "late_p50_us": round(_percentile(late, 50), 1),
-                "late_p99_us": round(_percentile(late, 99), 1),
-                "late_max_us": round(late[-1], 1),
+                "late_p50_us": round(percentile(late, 50, "inverted_cdf"), 1),
+                "late_p99_us": round(percentile(late, 99, "inverted_cdf"), 1),
+                "late_max_us": round(max(late), 1),
                 "missed_deadlines": line["missed"],
                 "cpu_percent": round(line["cpu_percent"], 3),
             }
         )
     return rows
-
-
-def _percentile(ordered: Sequence[float], percent: int) -> float:
-    """The smallest value that so many percent of all are not above."""
-    return ordered[-(-len(ordered) * percent // 100) - 1]
 
 
 def ratios(rows: Sequence[Row]) -> list[Row]:

@@ -23,10 +23,11 @@ from experiments.plan.config import (
 )
 from experiments.run.block_queue import IsDecided, never
 from experiments.run.lanes import lanes_of
-from experiments.run.progress import duration, estimate_s
+from experiments.run.progress import estimate_s
 from experiments.run.runner import checked_name, run_experiment
 from experiments.store.experiment import Experiment
 from experiments.support.console import say
+from experiments.support.timespan import duration
 
 #: Flags that are lists, separated by commas.
 _LISTS = ("schedulers", "workloads", "cleanups", "samplers")

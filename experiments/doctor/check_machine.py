@@ -21,7 +21,7 @@ from experiments.doctor.check import Answer, Check, broken, found, missing
 from experiments.kernel import clock
 from experiments.labroot import lab_root, make
 from experiments.plan.config import load_config
-from experiments.support import proc, userns
+from experiments.support import userns
 
 _GB = 10**9
 #: What the cache needs beyond a lab root that is there: vmlinux and vmlinux.h of two
@@ -32,7 +32,6 @@ _MB = 1 << 20
 
 #: Of util-linux and coreutils: labroot.enter and proc.start call them.
 _TOOLS = ("unshare", "setpriv", "mount", "chroot", "sh")
-_PROBE_TIMEOUT_S = 20.0
 _SUBIDS = 65536
 #: Reading them takes a microsecond and more, and each sample and switch does.
 _SLOW_CLOCKS = ("hpet", "acpi_pm", "jiffies", "refined-jiffies", "pit")
@@ -133,26 +132,16 @@ def user_namespaces() -> Answer:
         return missing(f"no {', '.join(absent)}", "apt-get install uidmap")
     if os.geteuid() != 0:
         name = getpass.getuser()
-        for file in ("/etc/subuid", "/etc/subgid"):
-            if not _has_subids(Path(file), name):
+        for file in userns.SUBIDS:
+            if userns.most_ids(file) < _SUBIDS:
                 return missing(
                     f"{file} has no {_SUBIDS} ids for {name}",
                     f"sudo usermod --add-subuids 100000-165535 "
                     f"--add-subgids 100000-165535 {name}",
                 )
-    probe = ["unshare", "--user", "--map-root-user", "--mount", "--pid", "--fork"]
-    done = proc.run([*probe, "true"], timeout_s=_PROBE_TIMEOUT_S, check=False)
-    if done.returncode:
-        return broken(f"unshare: {proc.last_lines(done.stderr, 1)}", _userns_remedy())
+    if said := userns.denial():
+        return broken(said, _userns_remedy())
     return found("they work (tried)")
-
-
-def _has_subids(file: Path, name: str) -> bool:
-    lines = file.read_text().splitlines() if file.exists() else []
-    rows = (line.split(":") for line in lines)
-    uid = str(os.geteuid())
-    counts = [int(r[2]) for r in rows if len(r) == 3 and r[0] in (name, uid)]
-    return max(counts, default=0) >= _SUBIDS
 
 
 #: Switches that forbid user namespaces: file below /proc/sys, value that does, what to

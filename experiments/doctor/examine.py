@@ -31,8 +31,8 @@ from experiments.doctor.check import (
     found,
     words_of,
 )
-from experiments.doctor.stale_files import Leftover
 from experiments.errors import ConfigError, MissingRequirement, RunFailed
+from experiments.machine.stale_state import Leftover
 from experiments.model import Outcome
 from experiments.plan.config import load_config
 from experiments.support.console import console, say

@@ -13,15 +13,15 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import psutil
 
 from experiments import paths
 from experiments.errors import ExperimentError
-from experiments.support import tempdirs
+from experiments.machine.stale_state import Leftover
+from experiments.support import locks, tempdirs
 
 #: What an atomic write leaves when it is cut off (results.atomic_write). One that goes
 #: on takes milliseconds.
@@ -38,14 +38,6 @@ _STAGE = "attempts/.stage"
 
 class InUse(ExperimentError):
     """Somebody has begun to use it since it was found."""
-
-
-@dataclass(frozen=True)
-class Leftover:
-    """``remove`` raises OSError, psutil.Error or ExperimentError when it cannot."""
-
-    what: str
-    remove: Callable[[], None]
 
 
 def clean(leftovers: Iterable[Leftover]) -> Iterator[str]:
@@ -78,7 +70,7 @@ def files() -> list[Leftover]:
 def of_experiments(results: Path) -> Iterator[Leftover]:
     """Run directories, stages and cut-off writes of experiments that nobody runs."""
     for experiment in sorted(results.glob("*/")):
-        lock = experiment / tempdirs.LOCK
+        lock = experiment / locks.LOCK
         places = [experiment / name for name in (_RUN_DIR, _STAGE)]
         there = [p for p in places if p.is_dir() and not p.is_symlink()]
         left = [_directory(p, lock) for p in there]
@@ -88,7 +80,7 @@ def of_experiments(results: Path) -> Iterator[Leftover]:
 
 
 def _is_unused(lock: Path) -> bool:
-    with tempdirs.unused(lock) as is_unused:
+    with locks.unused(lock) as is_unused:
         return is_unused
 
 
@@ -101,7 +93,7 @@ def _remove(path: Path, lock: Path | None) -> None:
     if lock is None:
         _delete(path)
         return
-    with tempdirs.unused(lock) as is_unused:
+    with locks.unused(lock) as is_unused:
         if not is_unused:
             raise InUse("somebody uses it now")
         _delete(path)
@@ -151,7 +143,7 @@ def of_scratch(folder: Path) -> Iterator[Leftover]:
     for path in sorted(folder.glob("scxlab-*")):
         if not _SCRATCH.fullmatch(path.name) or path.is_symlink():
             continue
-        lock = path / tempdirs.LOCK
+        lock = path / locks.LOCK
         if path.lstat().st_uid != os.geteuid():
             continue
         if not lock.exists() and _age_s(path, now) < _NO_LOCK_S:
@@ -162,7 +154,7 @@ def of_scratch(folder: Path) -> Iterator[Leftover]:
 
 def half_made_roots(cache: Path) -> Sequence[Leftover]:
     """What `invoke setup` was making, or replacing, when it was killed."""
-    lock = cache / tempdirs.LOCK
+    lock = cache / locks.LOCK
     stale = sorted(cache.glob(".labroot-*/"))
     if stale and _is_unused(lock):
         return [_directory(path, lock) for path in stale]

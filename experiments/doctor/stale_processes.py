@@ -11,17 +11,18 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import psutil
 
 from experiments import paths
-from experiments.doctor.stale_files import InUse, Leftover
+from experiments.doctor.stale_files import InUse
 from experiments.errors import ExperimentError
-from experiments.kernel import cgroup, procfs
-from experiments.kernel.bpf import BPFFS
-from experiments.support import tempdirs
+from experiments.kernel import procfs
+from experiments.machine import stale_state, tuning
+from experiments.machine.stale_state import Leftover
+from experiments.support import locks
 from experiments.support.proc import run
 
 _ATTRS = ["pid", "cmdline", "exe"]
@@ -90,8 +91,8 @@ def _invokes(cache: Path) -> set[int]:
     Where this process is not, the kernel does not tell the truth of this file system,
     or setup is at work.
     """
-    lock = cache / tempdirs.LOCK
-    with tempdirs.unused(lock):
+    lock = cache / locks.LOCK
+    with locks.unused(lock):
         return procfs.lock_holders(lock)
 
 
@@ -116,8 +117,13 @@ def _end(process: psutil.Process, cache: Path) -> None:
 
 
 def running() -> list[int]:
-    """Processes other than this one that hold the lock of a lab root, in any cache."""
-    found = []
+    """Processes other than this one that use a lab root, in any cache, or the host.
+
+    An experiment on the machine's own kernel may do without a lab root, but not without
+    the lock of the settings.
+    """
+    on_host = locks.owner(tuning.RUN_DIR / tuning.LOCK)
+    found = [on_host.pid] if on_host else []
     for process in psutil.process_iter():
         try:
             if process.pid != os.getpid() and _holds_lock(process):
@@ -128,7 +134,7 @@ def running() -> list[int]:
 
 
 def _holds_lock(process: psutil.Process) -> bool:
-    lock = f"/{paths.cache_dir().name}/{tempdirs.LOCK}"
+    lock = f"/{paths.cache_dir().name}/{locks.LOCK}"
     return any(file.path.endswith(lock) for file in process.open_files())
 
 
@@ -153,41 +159,13 @@ def _umount(point: str) -> None:
 
 def kernel_objects() -> list[Leftover]:
     """Pins and control groups of the host backend, as long as no invoke runs."""
-    found = [*pins(BPFFS), *groups(cgroup.ROOT)]
-    return found if found and not running() else []
+    found = list(stale_state.kernel_objects())
+    if not found or running():
+        return []
+    return [Leftover(x.what, functools.partial(_remove_unused, x)) for x in found]
 
 
-def pins(bpffs: Path) -> Iterator[Leftover]:
-    """A pin keeps a scheduler loaded: removing it gives the kernel's own back."""
-    for path in _named(bpffs, ("scxlab-*", "scxlab_timer")):
-        yield Leftover(f"pin {path}", functools.partial(_unpin, path))
-
-
-def groups(root: Path) -> Iterator[Leftover]:
-    for path in _named(root, ("scxlab-*/",)):
-        yield Leftover(f"control group {path}", functools.partial(_ungroup, path))
-
-
-def _named(folder: Path, patterns: Iterable[str]) -> list[Path]:
-    return sorted(path for pattern in patterns for path in folder.glob(pattern))
-
-
-def _check_nobody_runs() -> None:
+def _remove_unused(left: Leftover) -> None:
     if pids := running():
         raise InUse(f"an invoke runs now (pid {pids[0]})")
-
-
-def _unpin(path: Path) -> None:
-    _check_nobody_runs()
-    for link in path.iterdir() if path.is_dir() else ():
-        link.unlink()
-    if path.is_dir():
-        path.rmdir()
-    else:
-        path.unlink()
-
-
-def _ungroup(path: Path) -> None:
-    _check_nobody_runs()
-    cgroup.kill(path)
-    path.rmdir()
+    left.remove()

@@ -27,8 +27,6 @@ from experiments.support.proc import CommandFailed, run
 
 _MAPS_OBJECT = "mapcount.bpf.o"
 _ELEMENTS_OBJECT = "elemcount.bpf.o"
-#: What the iterators need in `bin_dir`.
-OBJECTS = (_MAPS_OBJECT, _ELEMENTS_OBJECT)
 
 _MAPS_PIN = "scxlab-mapcount"
 _ELEMENTS_PIN = "scxlab-elemcount"

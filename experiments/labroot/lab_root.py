@@ -12,9 +12,7 @@ they end, or we do, nothing of them stays mounted or running.
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +22,7 @@ from experiments import paths
 from experiments.errors import LabRootError, MissingRequirement
 from experiments.model import Completed, digest
 from experiments.support import proc, userns
+from experiments.support.locks import LOCK, Held, Mode, hold
 from experiments.support.proc import run
 
 #: Suites rotate: this one has a kernel with sched_ext whose BTF is whole.
@@ -112,19 +111,12 @@ def is_made() -> bool:
     return (place() / STAMP).exists()
 
 
-def take_lock(how: int) -> int:
-    """Take the lock of the cache; it is held until the descriptor is closed, or we end.
+def lock() -> Path:
+    """Return the lock of the cache: shared while its root is used, else for its maker.
 
-    Shared while a root is in use, exclusive while one is made. Raises BlockingIOError.
+    Nobody signs it: a name that a dead maker left would be taken for that of a user.
     """
-    paths.cache_dir().mkdir(parents=True, exist_ok=True)
-    fd = os.open(paths.cache_dir() / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(fd, how | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(fd)
-        raise
-    return fd
+    return paths.cache_dir() / LOCK
 
 
 def open_root() -> LabRoot:
@@ -134,8 +126,8 @@ def open_root() -> LabRoot:
     """
     userns.require()
     try:
-        take_lock(fcntl.LOCK_SH)
-    except BlockingIOError:
+        hold(lock(), Mode.SHARED)
+    except Held:
         raise LabRootError(
             "another invoke is making the lab root: wait for it"
         ) from None

@@ -7,7 +7,6 @@ It is made beside its place and renamed into it, so a half-made one is never use
 from __future__ import annotations
 
 import dataclasses
-import fcntl
 import json
 import os
 import re
@@ -26,13 +25,14 @@ from experiments.labroot.lab_root import (
     SUITE,
     LabRoot,
     key,
+    lock,
     place,
     read_root,
     run_inside,
-    take_lock,
 )
 from experiments.support import userns
 from experiments.support.console import Report
+from experiments.support.locks import Held, Mode, hold
 from experiments.support.proc import CommandFailed, end, last_lines, run, start
 
 NEEDED_BYTES = 4 * 10**9
@@ -51,15 +51,15 @@ def make(report: Report, refresh: bool = False) -> LabRoot:
     """
     userns.require()
     try:
-        lock = take_lock(fcntl.LOCK_EX)
-    except BlockingIOError:
+        handle = hold(lock(), Mode.EXCLUSIVE)
+    except Held:
         raise LabRootError(
             "another invoke is using or making the lab root: wait for it to end"
         ) from None
     try:
         return _make(report, refresh)
     finally:
-        os.close(lock)
+        os.close(handle)
 
 
 def _make(report: Report, refresh: bool) -> LabRoot:

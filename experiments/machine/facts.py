@@ -13,6 +13,7 @@ from typing import Any
 import psutil
 
 from experiments import __version__
+from experiments.store.machine_facts import Host, MachineFacts
 from experiments.support.proc import CommandFailed, run
 
 
@@ -66,15 +67,13 @@ def revision(project: Path) -> str:
 
 
 def machine(project: Path) -> Mapping[str, Any]:
-    return {
-        "scxlab": __version__,
-        "git": git_revision(project),
-        "host": {
-            "kernel": platform.release(),
-            "cpu": cpu_model(),
-            "cpus": os.cpu_count(),
-            "mem_total_kb": psutil.virtual_memory().total // 1024,
-            "load_1min": os.getloadavg()[0],
-            "python": platform.python_version(),
-        },
-    }
+    host = Host(
+        kernel=platform.release(),
+        cpu=cpu_model(),
+        cpus=os.cpu_count(),
+        mem_total_kb=psutil.virtual_memory().total // 1024,
+        load_1min=os.getloadavg()[0],
+        python=platform.python_version(),
+    )
+    found = MachineFacts(scxlab=__version__, git=git_revision(project), host=host)
+    return found.written("git")

@@ -1,15 +1,19 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What an agent that was killed leaves on a machine that goes on: found and taken away.
+"""Find and take away what an agent that was killed leaves on a machine that goes on.
 
-Its scheduler goes with it. Workloads may have forked on, and programs of samplers stay
-pinned.
+Its scheduler goes with its pins. Workloads may have forked on, and programs of samplers
+stay pinned. Whoever asks has to know that no experiment runs here: the host backend
+holds the lock of the settings, the doctor looks for other invokes.
 """
 
 from __future__ import annotations
 
+import functools
 import json
 import shutil
 import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -21,14 +25,23 @@ from experiments.machine.tuning import RUN_DIR
 from experiments.support.files import atomic_write
 from experiments.support.proc import run
 
-#: What all names of ours in /sys begin with.
-_PREFIX = "scxlab"
+#: Names of ours in /sys: of a run, and that of the timer of a clean-up strategy.
+_PINS = ("scxlab-*", "scxlab_timer")
+_GROUPS = "scxlab-*/"
 _MODULE = "scx_map_scan"
 _AGENT = RUN_DIR / "agent.json"
 #: An agent that was asked to end unloads its scheduler first.
 END_S = 15.0
 _RMMOD_TIMEOUT_S = 30.0
 _POLL_S = 0.1
+
+
+@dataclass(frozen=True)
+class Leftover:
+    """``remove`` raises OSError, psutil.Error or ExperimentError when it cannot."""
+
+    what: str
+    remove: Callable[[], None]
 
 
 def remember(pid: int) -> None:
@@ -40,14 +53,33 @@ def remember(pid: int) -> None:
 def clean() -> list[str]:
     """Take away what is left; what that was. Only while no experiment runs here."""
     said = _end_agent()
-    for group in sorted(cgroup.ROOT.glob(f"{_PREFIX}-*/")):
-        cgroup.kill(group)
-        group.rmdir()
-        said.append(f"killed what was left in {group}")
-    for pin in sorted(BPFFS.glob(f"{_PREFIX}*")):
-        shutil.rmtree(pin) if pin.is_dir() else pin.unlink()
+    for left in kernel_objects():
+        left.remove()
+        said.append(f"removed {left.what}")
     said += _remove_module()
     return said
+
+
+def kernel_objects() -> Iterator[Leftover]:
+    """Pins, which keep a scheduler loaded, and control groups with tasks in them."""
+    for pin in sorted(path for pattern in _PINS for path in BPFFS.glob(pattern)):
+        yield Leftover(f"pin {pin}", functools.partial(_unpin, pin))
+    for group in sorted(cgroup.ROOT.glob(_GROUPS)):
+        what = f"control group {group}"
+        yield Leftover(what, functools.partial(_remove_group, group))
+
+
+def _unpin(pin: Path) -> None:
+    if pin.is_dir():
+        shutil.rmtree(pin)
+    else:
+        pin.unlink()
+
+
+def _remove_group(group: Path) -> None:
+    """With the tasks that are in it."""
+    cgroup.kill(group)
+    group.rmdir()
 
 
 def _end_agent() -> list[str]:

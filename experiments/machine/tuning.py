@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import fcntl
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -23,9 +22,12 @@ from typing import Any
 from experiments.errors import ConfigError, MissingRequirement
 from experiments.machine.settings import Place, Setting, first_word
 from experiments.support.files import atomic_write
+from experiments.support.locks import Held, locked
 
 #: What is known of this machine while it is up.
 RUN_DIR = Path("/run/scxlab")
+#: In it: held by whoever changes settings, so by an experiment on this kernel.
+LOCK = "lock"
 #: The layers, the lowest first: they are restored from the top.
 TUNED, OF_RUN = "tuned", "run"
 _LAYERS = (TUNED, OF_RUN)
@@ -81,28 +83,26 @@ class Tuning:
     def __init__(self, root: Path = Path("/"), folder: Path = RUN_DIR) -> None:
         self._root = root
         self._file = folder / "settings.json"
-        self._lock = folder / "lock"
+        self._lock = folder / LOCK
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
-        """Nobody else changes settings meanwhile; ConfigError when somebody does.
+        """Nobody else changes settings meanwhile; ConfigError names who does.
 
         The kernel drops the lock of one that died.
         """
-        try:
-            self._lock.parent.mkdir(parents=True, exist_ok=True)
-            file = self._lock.open("w")
-        except OSError as error:
-            raise MissingRequirement(
-                f"{self._lock} cannot be written ({error.strerror}): this needs root"
-            ) from None
-        with file:
+        with contextlib.ExitStack() as stack:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+                stack.enter_context(locked(self._lock))
+            except Held as held:
                 raise ConfigError(
-                    "another experiment is running on this machine's own kernel: "
-                    "wait for it, or stop it"
+                    "another experiment is running on this machine's own kernel, by "
+                    f"{held}: wait for it, or stop it"
+                ) from None
+            except OSError as error:
+                raise MissingRequirement(
+                    f"{self._lock} cannot be written ({error.strerror}): this needs "
+                    "root"
                 ) from None
             yield
 

@@ -16,6 +16,7 @@ from experiments.machine import facts
 from experiments.model import Backend, Plan
 from experiments.plan.config import Config
 from experiments.run.attempts import BuiltObjects
+from experiments.store.machine_facts import MachineFacts
 from experiments.support import failpoints
 
 
@@ -70,5 +71,5 @@ def _facts(config: Config, backend: Backend, built: BuiltObjects) -> Mapping[str
         for path in sorted(paths.BIN.iterdir())
         if path.is_file() and not path.name.startswith(".")
     }
-    used = {"objects": objects, "tools": tools, "map": config.map}
+    used = MachineFacts(objects=objects, tools=tools, map=config.map).written("map")
     return {**facts.machine(paths.PROJECT), **backend.facts(), **used}

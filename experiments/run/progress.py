@@ -21,6 +21,7 @@ from experiments.model import Outcome, RunResult, RunSpec
 from experiments.store.event_log import EventLog
 from experiments.store.experiment import Experiment
 from experiments.support.console import console, say
+from experiments.support.timespan import duration
 
 #: What a run takes beyond its workload, until runs have shown it.
 HARNESS_ESTIMATE_S = 2.0
@@ -38,14 +39,6 @@ def estimate_s(
 ) -> float:
     """How long `specs` take one after another."""
     return sum(spec.duration_s + harness_s for spec in specs)
-
-
-def duration(seconds: float) -> str:
-    """For a person: `45 s`, `12 min`, `3 h 20 min`."""
-    minutes = round(seconds / 60)
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
 
 
 class RunProgress:

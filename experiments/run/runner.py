@@ -21,12 +21,13 @@ from experiments.plan.config import Config
 from experiments.run.block_queue import Block, BlockQueue, IsDecided, never
 from experiments.run.lanes import LocalLanes
 from experiments.run.place import Place
-from experiments.run.progress import RunProgress, duration, estimate_s
-from experiments.store.comparable import SAME
+from experiments.run.progress import RunProgress, estimate_s
 from experiments.store.experiment import LOCK, Experiment
+from experiments.store.machine_facts import SAME
 from experiments.store.schema import NOT_NEEDED
 from experiments.support import failpoints, locks
 from experiments.support.console import say
+from experiments.support.timespan import duration
 
 #: In the facts of a run: the host of a cluster that has done it.
 HOST = "host"

@@ -7,12 +7,12 @@ import datetime
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from experiments.run.progress import duration
 from experiments.store import event_log
 from experiments.store.experiment import LOCK, Experiment
 from experiments.store.schema import NOT_NEEDED
 from experiments.support import locks
 from experiments.support.locks import Owner
+from experiments.support.timespan import duration
 
 
 @dataclass(frozen=True)

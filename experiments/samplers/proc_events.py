@@ -7,13 +7,13 @@ messages are kept as they come and read after the workload has ended.
 
 from __future__ import annotations
 
-import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from experiments.kernel.proc_connector import Kind, ProcConnector, ProcEvent, parse
 from experiments.model import Job, Loaded, Sampler
+from experiments.support.quantiles import percentile
 
 _PERCENTILES = {"p50": 50, "p90": 90, "p99": 99}
 
@@ -45,8 +45,7 @@ def summary_ms(times: Sequence[float]) -> dict[str, float]:
     """Percentiles and the longest; empty for less than two."""
     if len(times) < 2:
         return {}
-    cuts = statistics.quantiles(times, n=100, method="inclusive")
-    found = {name: cuts[percent - 1] for name, percent in _PERCENTILES.items()}
+    found = {name: percentile(times, p, "linear") for name, p in _PERCENTILES.items()}
     return {k: round(v, 3) for k, v in (found | {"max": max(times)}).items()}
 
 

@@ -51,12 +51,6 @@ class Waits:
         ]
 
 
-def possible_cpus(text: str) -> int:
-    """How many CPUs /sys/devices/system/cpu/possible names, as in `0-3,8`."""
-    spans = [part.split("-") for part in text.strip().split(",")]
-    return sum(int(span[-1]) - int(span[0]) + 1 for span in spans)
-
-
 def added_up(raw: bytes) -> Waits:
     """The histograms of all CPUs as one."""
     rows = list(_HISTOGRAM.iter_unpack(raw))
@@ -91,8 +85,7 @@ class SchedLatencySampler(Sampler):
         self._hist = self._open("schedlat_hist")
         self._target = self._open("schedlat_cgroup")
         self._stack.callback(self._measure, _NOBODY)
-        possible = Path("/sys/devices/system/cpu/possible").read_text()
-        self._size = _HISTOGRAM.size * possible_cpus(possible)
+        self._size = _HISTOGRAM.size * bpf.possible_cpus()
         self._measure(_NOBODY)
         bpf.update(self._hist, _FIRST_KEY, bytes(self._size))
 

@@ -6,10 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-#: Facts that all runs of an experiment share. Only a new experiment may have others.
-SAME = ("kernel_sha256", "accel", "vm", "labroot", "objects", "tools", "map")
-#: Facts with a value for each name: names that only one of two has do not differ.
-BY_NAME = ("objects", "tools")
+from experiments.store.machine_facts import BY_NAME, SAME
 
 #: What differs, and its value in the one and in the other.
 Difference = tuple[str, Any, Any]

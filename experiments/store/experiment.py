@@ -40,14 +40,14 @@ from experiments.store.schema import (
     read,
     result_json,
 )
-from experiments.support import failpoints
+from experiments.support import failpoints, locks
 from experiments.support.files import atomic_write, move
 
 #: Outcomes that say nothing about the scheduler: such a run is repeated.
 REPEATED = frozenset({Outcome.LOST, Outcome.SKIPPED})
 
 #: Beside the manifest: held by whoever works on the experiment.
-LOCK = ".lock"
+LOCK = locks.LOCK
 
 #: An experiment is not begun, or gone on with, where there is less room than this.
 LEAST_FREE_MB = 64

@@ -17,8 +17,9 @@ from typing import Any
 
 from experiments.errors import ConfigError
 from experiments.model import Plan, RunSpec
-from experiments.store.comparable import BY_NAME, unlike
+from experiments.store.comparable import unlike
 from experiments.store.experiment import Experiment
+from experiments.store.machine_facts import BY_NAME, MachineFacts
 from experiments.store.schema import Manifest, result_json
 from experiments.support.files import atomic_write
 
@@ -60,7 +61,7 @@ def _unlike_facts(one: Manifest, other: Manifest) -> Iterator[tuple[str, Any, An
     if one.treatment != other.treatment:
         yield "treatment", one.treatment, other.treatment
     yield from unlike(one.facts, other.facts)
-    if not one.facts.get("kernel_sha256") and not other.facts.get("kernel_sha256"):
+    if not any(MachineFacts.of(m.facts).kernel_sha256 for m in (one, other)):
         yield "kernel_sha256, which is not known", None, None
 
 

@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Locks that say who holds them, since when, and that die with their holder.
+"""Lock files: who holds one, since when, shared or alone; a holder's death frees it.
+
+Own code on flock(2), as filelock has neither a shared mode nor an owner to name.
 
 One runner at a time works on an experiment: another is refused. One experiment at a
 time is measured with a cache directory: another waits, for two at once would measure
-each other.
+each other. A lab root in use is held shared, so that it is not replaced.
 """
 
 from __future__ import annotations
 
 import contextlib
+import enum
 import fcntl
 import json
 import os
@@ -18,11 +21,21 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO
 
+from experiments.support.timespan import duration
+
+#: What a lock file is called in the directory that it is about.
+LOCK = ".lock"
 _POLL_S = 0.5
-#: So long a lock whose owner is not known is asked for again: somebody looks at it.
+#: Whoever only looks whether a lock is free holds it for less than this.
 _LOOK_S = 0.3
+
+
+class Mode(enum.Enum):
+    """Many may hold a lock SHARED, and then nobody EXCLUSIVE."""
+
+    SHARED = fcntl.LOCK_SH
+    EXCLUSIVE = fcntl.LOCK_EX
 
 
 @dataclass(frozen=True)
@@ -40,11 +53,7 @@ class Owner:
         return f"process {self.pid} on {self.host}, {self.age()}: {self.command}{what}"
 
     def age(self) -> str:
-        seconds = max(0.0, time.time() - self.since)
-        for length_s, unit in ((86_400, "d"), (3600, "h"), (60, "min")):
-            if seconds >= length_s:
-                return f"since {seconds / length_s:.0f} {unit}"
-        return f"since {seconds:.0f} s"
+        return f"for {duration(max(0.0, time.time() - self.since))}"
 
 
 class Held(Exception):
@@ -55,35 +64,39 @@ class Held(Exception):
         self.owner = owner
 
 
-@contextlib.contextmanager
-def locked(path: Path, what: str = "") -> Iterator[None]:
-    """Hold the lock `path`; raises Held when another has it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+") as file:
-        _take(file, path)
-        _sign(file, what)
-        try:
-            yield
-        finally:
-            file.truncate(0)
-
-
-def _take(file: IO[str], path: Path) -> None:
-    deadline = time.monotonic() + _LOOK_S
-    while True:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = _owner(path)
-            if holder is not None or time.monotonic() > deadline:
-                raise Held(holder) from None
-            time.sleep(_LOOK_S / 10)
-        else:
-            return
-
-
 class GaveUp(Exception):
     """Whoever waited for a lock does not want it any more."""
+
+
+def hold(path: Path, mode: Mode) -> int:
+    """Take the lock `path` without signing it; return its descriptor.
+
+    It is held until the descriptor is closed, or we end. Raises Held.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    deadline = time.monotonic() + _LOOK_S
+    try:
+        while not _take(handle, mode):
+            if time.monotonic() > deadline:
+                raise Held(_signed(path))
+            time.sleep(_LOOK_S / 10)
+    except BaseException:
+        os.close(handle)
+        raise
+    return handle
+
+
+@contextlib.contextmanager
+def locked(path: Path, what: str = "") -> Iterator[None]:
+    """Hold the lock `path` alone, signed; raises Held when another has it."""
+    handle = hold(path, Mode.EXCLUSIVE)
+    try:
+        _sign(handle, what)
+        yield
+    finally:
+        os.ftruncate(handle, 0)
+        os.close(handle)
 
 
 @contextlib.contextmanager
@@ -113,33 +126,55 @@ def queued(
         time.sleep(_POLL_S)
 
 
+@contextlib.contextmanager
+def unused(path: Path) -> Iterator[bool]:
+    """Whether nobody holds the lock `path` alone; nobody can while the block runs.
+
+    A lock file that is not there was never taken. One that may not be opened is taken
+    for held.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        yield True
+        return
+    except PermissionError:
+        yield False
+        return
+    try:
+        yield _take(handle, Mode.SHARED)
+    finally:
+        os.close(handle)
+
+
 def owner(path: Path) -> Owner | None:
-    """Who holds the lock `path` now; None when nobody does.
+    """Return who holds the lock `path` alone; None when nobody does.
 
     What a holder that died has left in the file says nothing.
     """
+    with unused(path) as is_unused:
+        if is_unused:
+            return None
+    return _signed(path) or Owner(0, "", "unknown", path.stat().st_mtime)
+
+
+def _take(handle: int, mode: Mode) -> bool:
     try:
-        file = path.open("r")
-    except FileNotFoundError:
-        return None
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return _owner(path) or Owner(0, "", "unknown", path.stat().st_mtime)
-    return None
+        fcntl.flock(handle, mode.value | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
-def _sign(file: IO[str], what: str) -> None:
+def _sign(handle: int, what: str) -> None:
     command = " ".join(["invoke", *sys.argv[1:]])
     mine = Owner(os.getpid(), platform.node(), command, time.time(), what)
-    file.truncate(0)
-    file.write(json.dumps(asdict(mine)))
-    file.flush()
+    os.ftruncate(handle, 0)
+    os.pwrite(handle, json.dumps(asdict(mine)).encode(), 0)
 
 
-def _owner(path: Path) -> Owner | None:
+def _signed(path: Path) -> Owner | None:
     try:
         return Owner(**json.loads(path.read_text()))
-    except (FileNotFoundError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError):
         return None

@@ -17,7 +17,7 @@ from experiments.errors import MissingRequirement
 from experiments.support.proc import last_lines, run
 
 _AS_ROOT = ("--user", "--map-root-user", "--map-auto")
-_SUBUID = (Path("/etc/subuid"), Path("/etc/subgid"))
+SUBIDS = (Path("/etc/subuid"), Path("/etc/subgid"))
 _TIMEOUT_S = 20.0
 _REMOVE_TIMEOUT_S = 300.0
 
@@ -46,26 +46,43 @@ def refusal() -> str:
     if shutil.which("newuidmap") is None:
         return "there is no newuidmap: as root, apt-get install uidmap"
     user = getpass.getuser()
-    for path in _SUBUID:
-        if not path.exists() or not _has_ids(path.read_text(), user):
+    for path in SUBIDS:
+        if not most_ids(path):
             return (
                 f"{user} has no ids in {path}: as root, usermod --add-subuids "
                 f"100000-165535 --add-subgids 100000-165535 {user}"
             )
-    done = run([*unshare(), "true"], timeout_s=_TIMEOUT_S, check=False)
-    if not done.returncode:
+    if not (said := denial()):
         return ""
     return (
-        f"the kernel or its policy forbids it ({last_lines(done.stderr, 1)}): see the "
+        f"the kernel or its policy forbids it ({said}): see the "
         "sysctl kernel.unprivileged_userns_clone, user.max_user_namespaces and "
         "kernel.apparmor_restrict_unprivileged_userns"
     )
 
 
-def _has_ids(text: str, user: str) -> bool:
-    """Whether /etc/subuid gives the user any, by name or number."""
-    owners = {line.split(":")[0] for line in text.splitlines()}
-    return bool(owners & {user, str(os.getuid())})
+def most_ids(file: Path) -> int:
+    """Return how many ids the longest range has that `file` gives the user.
+
+    A file like /etc/subuid knows users by name or number; 0 where it gives none.
+    """
+    lines = file.read_text().splitlines() if file.exists() else []
+    rows = (line.split(":") for line in lines)
+    mine = (getpass.getuser(), str(os.geteuid()))
+    return max((int(r[2]) for r in rows if len(r) == 3 and r[0] in mine), default=0)
+
+
+def denial() -> str:
+    """Return what the kernel says when it refuses a user namespace, or nothing.
+
+    Root needs no ids of /etc/subuid for one.
+    """
+    maps = _AS_ROOT if os.geteuid() else _AS_ROOT[:-1]
+    argv = ["unshare", *maps, "--mount", "--pid", "--fork", "--kill-child", "true"]
+    done = run(argv, timeout_s=_TIMEOUT_S, check=False)
+    if not done.returncode:
+        return ""
+    return last_lines(done.stderr, 1) or f"unshare ended with status {done.returncode}"
 
 
 def remove(path: Path) -> None:

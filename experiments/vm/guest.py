@@ -12,7 +12,7 @@ import contextlib
 import re
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -190,12 +190,6 @@ class Guest:
         """What ended a program: a signal, or what it said itself."""
         said = last_lines(self._text(f"{program}.log"), 3)
         return self._signal_to(program) or said or f"{program} left no message"
-
-    def serve(
-        self, job: str, silence_s: float, word: str = "run"
-    ) -> Iterator[dict[str, Any]]:
-        """As Line.serve; the job file is a path in the guest."""
-        return self.line.serve(job, silence_s, word)
 
     def last_words(self, who: str = _GUEST) -> str:
         """Why it died, or one of its file servers, as far as anybody says."""

@@ -150,7 +150,7 @@ class Lab:
         job = Job(spec, built, inside / "bin", inside / out_dir.name)
         raw = json.dumps(dataclasses.asdict(job), default=os.fspath)
         (out_dir / "job.json").write_text(raw)
-        for _ in guest.serve(f"{inside}/{out_dir.name}/job.json", 90):
+        for _ in guest.line.serve(f"{inside}/{out_dir.name}/job.json", 90):
             pass
         return json.loads((out_dir / "result.json").read_text()), out_dir
 
@@ -187,5 +187,5 @@ def control_run(lab: Lab) -> Ran:
     The kernel brings the memory of a cgroup up to date every 2 s, so it takes some time
     until that can be seen to follow the map.
     """
-    churn = {"rate": 150, "burst": 10, "lifetime_ms": 50}
+    churn: dict[str, Any] = {"rate": 150, "burst": 10, "lifetime_ms": 50}
     return lab.run("custom-churn", lab.scheduler(), 8, 0.5, **churn)

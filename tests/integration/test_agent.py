@@ -8,7 +8,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import pytest
@@ -97,7 +97,7 @@ def test_columns_and_counts_of_control(control_run: Ran) -> None:
     assert 75 < spawns["value"] < 225
 
 
-CHURN = {"rate": 200, "burst": 10, "lifetime_ms": 20}
+CHURN: dict[str, Any] = {"rate": 200, "burst": 10, "lifetime_ms": 20}
 
 
 @pytest.fixture(scope="module")
@@ -163,7 +163,7 @@ def test_every_strategy_evicts_balances_and_leaves_nothing(
 
 def test_sleepers_are_evicted_by_age_and_that_is_counted(lab: Lab) -> None:
     """Processes that sleep for 0.5 to 1.5 s, with a max_age of 0.2 s."""
-    sleepers = {"rate": 40, "burst": 1, "lifetime_ms": 1000}
+    sleepers: dict[str, Any] = {"rate": 40, "burst": 1, "lifetime_ms": 1000}
     by_age = lab.scheduler("scan", max_age_ms=200)
     _, out_dir = lab.run("custom-churn", by_age, 3, 1.0, **sleepers)
     assert samples(out_dir)["false_evictions"].iloc[-1] > 30
@@ -235,7 +235,12 @@ def test_a_program_that_loads_nothing_is_told_in_its_words(
     program = tmp_path / "scx_program"
     program.write_text("#!/bin/sh\necho no such flag >&2\nexit 2\n")
     program.chmod(0o755)
-    known = {"counters_map": "", "counters": {}, "record": {}, "is_program": True}
+    known: dict[str, Any] = {
+        "counters_map": "",
+        "counters": {},
+        "record": {},
+        "is_program": True,
+    }
     built = BuiltObject(program, "", "", "own", "", **known)
     result, _ = lab.run("misbehave", built, 1, 1.0, how="well")
     assert result["outcome"] == "FAILED"

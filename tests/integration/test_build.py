@@ -42,7 +42,8 @@ def maps(types: list[dict[str, Any]]) -> dict[str, Any]:
         found = by_id.get(type_id)
         if found is None or depth == 0:
             return type_id and "deep"
-        kept = {k: found[k] for k in ("kind", "name", "nr_elems", "size") if k in found}
+        names = ("kind", "name", "nr_elems", "size")
+        kept: dict[str, Any] = {k: found[k] for k in names if k in found}
         if "type_id" in found:
             kept["of"] = resolve(found["type_id"], depth - 1)
         members = found.get("members", [])

@@ -17,6 +17,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -124,6 +125,10 @@ def checkout(folder: Path) -> Path:
     return copy
 
 
+def _has_joined(worker: Worker) -> bool:
+    return "a host of" in worker.log.read_text()
+
+
 @contextlib.contextmanager
 def host(folder: Path, number: int, dies_at: str = "") -> Iterator[Worker]:
     name = f"host{number}"
@@ -188,7 +193,7 @@ def test_a_host_that_dies_in_a_block_costs_nothing_but_time(
     # The first run of its block is done, the second has begun
     with host(folder, 1, "attempt made:2") as one, host(folder, 2) as two:
         for worker in (one, two):
-            wait_for(lambda w=worker: "a host of" in w.log.read_text(), worker.log)
+            wait_for(partial(_has_joined, worker), worker.log)
         log = folder / "run.log"
         with ending(start(argv, PROJECT, {}, log)) as process:
             guest: set[psutil.Process] = set()

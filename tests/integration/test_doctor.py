@@ -34,17 +34,17 @@ RUN = [
 _ORPHAN = """
 import subprocess, sys
 from pathlib import Path
-from experiments import labroot
+from experiments.labroot import lab_root
 argv = ["/usr/libexec/virtiofsd", "--socket-path=/lab/run/orphan.sock"]
 argv += ["--shared-dir=/lab/run", "--sandbox=none", "--log-level=error"]
-command = labroot.enter(labroot.place(), argv, {"/lab/run": Path(sys.argv[1])})
+command = lab_root.enter(lab_root.place(), argv, {"/lab/run": Path(sys.argv[1])})
 null = subprocess.DEVNULL
 print(subprocess.Popen(command, start_new_session=True, stdout=null, stderr=null).pid)
 """
 _SCRATCH = """
 import time
-from experiments import scratch
-with scratch.directory("probe") as path:
+from experiments.support import tempdirs
+with tempdirs.directory("probe") as path:
     print(path, flush=True)
     time.sleep(600)
 """
@@ -52,12 +52,13 @@ with scratch.directory("probe") as path:
 _IN_KERNEL = """
 import ctypes, os, struct, subprocess, sys
 from pathlib import Path
-from experiments import doctor, labroot
+from experiments.doctor import stale_processes
+from experiments.doctor.stale_files import clean
 from experiments.kernel import bpf, cgroup, scratch_map
-from experiments.leftovers import clean
+from experiments.labroot import lab_root
 for kind, place in (("bpf", bpf.BPFFS), ("cgroup2", cgroup.ROOT)):
     subprocess.run(["mount", "-t", kind, kind, place], check=True)
-point = labroot.place() / "lab/share"
+point = lab_root.place() / "lab/share"
 subprocess.run(["mount", "--bind", sys.argv[1], point], check=True)
 pin, group = bpf.BPFFS / "scxlab-itest", cgroup.ROOT / "scxlab-load-itest"
 pin.mkdir()
@@ -67,7 +68,7 @@ with scratch_map.created(scratch_map.HASH, 8, 4) as fd:
     bpf.call(6, struct.pack("=QI", ctypes.addressof(name), fd))  # BPF_OBJ_PIN
 sleeper = subprocess.Popen(["sleep", "600"])
 (group / "cgroup.procs").write_text(str(sleeper.pid))
-for find in (doctor.orphans.mounts, doctor.orphans.kernel_objects):
+for find in (stale_processes.mounts, stale_processes.kernel_objects):
     print(*clean(find()), sep="\\n")
 assert not os.path.ismount(point) and not pin.exists() and not group.exists()
 assert sleeper.wait(10) == -9

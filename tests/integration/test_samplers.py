@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import pytest
@@ -14,7 +14,7 @@ from experiments.plan.config import default_samplers
 if TYPE_CHECKING:
     from tests.integration.conftest import Lab, Ran
 
-CHURN = {"rate": 100, "burst": 5, "lifetime_ms": 100}
+CHURN: dict[str, Any] = {"rate": 100, "burst": 5, "lifetime_ms": 100}
 
 
 def samples(out_dir: Path) -> pd.DataFrame:

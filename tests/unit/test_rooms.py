@@ -32,7 +32,7 @@ MAY_KNOW: Mapping[str, frozenset[str]] = {
             "analysis analysis.compare analysis.report analysis.validation"
         ),
         "bench": "agent build kernel labroot plan run store support",
-        "doctor": "kernel labroot plan run support vm",
+        "doctor": "kernel labroot machine plan run support vm",
         "cluster": "labroot machine plan run store support",
         "run": "build labroot machine plan store support",
         "backends": "agent kernel labroot machine plan store support vm",
@@ -40,7 +40,7 @@ MAY_KNOW: Mapping[str, frozenset[str]] = {
         "build": "labroot plan support",
         "plan": "",
         "labroot": "support",
-        "machine": "kernel support",
+        "machine": "kernel store support",
         "store": "support",
         "agent": "kernel samplers support",
         "samplers": "kernel support",
@@ -49,10 +49,7 @@ MAY_KNOW: Mapping[str, frozenset[str]] = {
         "kernel": "support",
         "support": "",
         GROUND: "",
-        "analysis": (
-            "analysis.compare analysis.load analysis.report analysis.verdicts "
-            "store support"
-        ),
+        "analysis": ("analysis.load analysis.report analysis.verdicts store support"),
         "analysis.validation": (
             "analysis.compare analysis.load analysis.stats analysis.verdicts store"
         ),
@@ -117,11 +114,13 @@ def imports(source: str) -> Iterator[str]:
                 whole = f"{node.module}.{alias.name}"
                 yield whole if whole in SOURCES else str(node.module)
         elif isinstance(node, ast.Call) and _imports_by_name(node):
-            yield from (a.value for a in node.args if _is_text(a))
+            yield from (text for arg in node.args if (text := _text(arg)))
 
 
-def _is_text(node: ast.expr) -> bool:
-    return isinstance(node, ast.Constant) and isinstance(node.value, str)
+def _text(node: ast.expr) -> str:
+    """Return a literal text; that of anything else is empty."""
+    is_text = isinstance(node, ast.Constant) and isinstance(node.value, str)
+    return str(ast.literal_eval(node)) if is_text else ""
 
 
 def _imports_by_name(node: ast.Call) -> bool:
@@ -146,7 +145,7 @@ def offences(module: str, source: str) -> list[str]:
     if module not in BY_NAME and any(
         isinstance(node, ast.Call)
         and _imports_by_name(node)
-        and not (node.args and _is_text(node.args[0]))
+        and not (node.args and _text(node.args[0]))
         for node in ast.walk(ast.parse(source))
     ):
         found.append(f"{module} imports by a name that nobody can know beforehand")

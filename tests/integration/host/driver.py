@@ -15,6 +15,7 @@ import sys
 import time
 import traceback
 import tty
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -44,7 +45,7 @@ def run_(name: str, yes: bool, flags: dict[str, Any]) -> None:
     print(f"outcomes: {done.manifest().outcomes}")
 
 
-COMMANDS = {"run": run_, "system": system.act}
+COMMANDS: dict[str, Callable[..., None]] = {"run": run_, "system": system.act}
 
 
 def become(command: str, arguments: list[Any], output: Path) -> NoReturn:

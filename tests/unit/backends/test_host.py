@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -153,7 +154,7 @@ def test_nothing_is_built_before_the_user_agrees(
 
 
 def test_neither_lab_root_nor_tools(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(host_toolchain.shutil, "which", lambda name: None)
+    monkeypatch.setattr(shutil, "which", lambda name: None)
     monkeypatch.setattr("os.geteuid", lambda: 0)
     with pytest.raises(MissingRequirement, match=r"invoke setup.*install clang llvm"):
         host_toolchain.open_tools()

@@ -24,9 +24,19 @@ from experiments.errors import (
     RunFailed,
 )
 from experiments.machine import facts
-from experiments.model import CSV_COLUMNS, Job, Outcome, Plan, RunResult, RunSpec
+from experiments.model import (
+    ALONE,
+    CSV_COLUMNS,
+    Job,
+    Lane,
+    Outcome,
+    Plan,
+    RunResult,
+    RunSpec,
+)
 from experiments.paths import PROJECT
 from experiments.plan import config
+from experiments.run.attempts import Stopped
 from experiments.run.lanes import LocalLanes
 from experiments.run.prepare import Prepared
 from experiments.run.runner import begun_by, run_experiment
@@ -53,7 +63,7 @@ class Died(BaseException):
 class Backend(FakeBackend):
     """One that boots, and writes what `verify` looks at."""
 
-    def begin(self, experiment: Experiment) -> None:
+    def begin(self, experiment: Experiment, lane: Lane = ALONE) -> None:
         self._experiment = experiment
         self._boot = 0
         self.closed = 0
@@ -81,7 +91,7 @@ class Task:
 class Cluster:
     """Does one task in each `wait`, by the hosts in turn."""
 
-    def __init__(self, folder: Path, backends: Mapping[str, FakeBackend]) -> None:
+    def __init__(self, folder: Path, backends: Mapping[str, Backend]) -> None:
         self.backends = dict(backends)
         self.members = {f"tcp://{n}": host.Host(n, folder / n) for n in backends}
         self.facts: dict[str, Mapping[str, Any]] = {}
@@ -169,6 +179,10 @@ class Cluster:
 NOW: list[host.Host] = []
 
 
+def lock_of_host(folder: Path) -> Path:
+    return folder / f"{NOW[-1]._name}.lock"
+
+
 @pytest.fixture
 def make(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -183,14 +197,12 @@ def make(
 
     monkeypatch.setattr(session, "prepare", prepare)
     # Each host has a cache, and so a lock, of its own
-    monkeypatch.setattr(
-        session, "measuring_lock", lambda: tmp_path / f"{NOW[-1]._name}.lock"
-    )
+    monkeypatch.setattr(session, "measuring_lock", lambda: lock_of_host(tmp_path))
     monkeypatch.setattr(facts, "git_revision", lambda project: "1" * 40)
     monkeypatch.setattr(facts, "revision", lambda project: "commit 1, source 2")
     monkeypatch.setattr(hosts, "GRACE_S", 0.0)
 
-    def cluster(*names: str, **backends: FakeBackend) -> Cluster:
+    def cluster(*names: str, **backends: Backend) -> Cluster:
         every = {name: Backend(always(Outcome.OK)) for name in names} | backends
         made.append(Cluster(tmp_path / "hosts", every))
         return made[-1]
@@ -455,14 +467,14 @@ def test_who_waits_for_the_machine_can_be_stopped(
     member = cluster.members["tcp://a"]
     NOW.append(member)
     order = session.BlockRequest("token", "e", {"schema": 1}, FACTS, ())
-    with locks.locked(session.measuring_lock(), "another experiment"):
+    with locks.locked(lock_of_host(tmp_path), "another experiment"):
         member.stop("token")
-        with pytest.raises(session.Stopped):
+        with pytest.raises(Stopped):
             member.run_block(order, lambda said: None)
 
 
 def test_a_guest_that_is_not_needed_ends_after_a_while(
-    make: Callable[..., Cluster], monkeypatch: pytest.MonkeyPatch
+    make: Callable[..., Cluster], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(host, "IDLE_S", 0.1)
     cluster = make("a")
@@ -476,7 +488,7 @@ def test_a_guest_that_is_not_needed_ends_after_a_while(
     assert timer is not None
     timer.join(10)
     assert cluster.backends["a"].closed == 1
-    assert locks.owner(session.measuring_lock()) is None
+    assert locks.owner(lock_of_host(tmp_path)) is None
 
 
 @pytest.mark.parametrize("where", ["there", "", "10.0.0.1:8786"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shlex
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,7 @@ PROJECT = Path(__file__).parents[3]
 def invoke(monkeypatch: pytest.MonkeyPatch, line: str) -> int:
     monkeypatch.chdir(PROJECT)
     with pytest.raises(SystemExit) as ended:
-        Program().run(f"invoke {line}")
+        Program().run(["invoke", *shlex.split(line)])
         raise SystemExit(0)
     code = ended.value.code
     assert isinstance(code, int)

@@ -56,6 +56,7 @@ def test_a_ratio_is_b_to_a(tmp_path: Path) -> None:
     c = rounds(between(tmp_path, 2.0, 2.2))
     assert (c.kind, c.n_a, c.n_b, c.direction) == ("ratio", 5, 5, WORSE)
     assert c.estimate == pytest.approx(1.1, rel=0.01)
+    assert c.estimate is not None
     assert c.ci_low is not None and c.ci_high is not None
     assert 1.05 < c.ci_low < c.estimate < c.ci_high < 1.15
     assert c.method == BOTH and c.family_size == 3

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -26,11 +27,11 @@ def begun(experiment: Experiment, created: str) -> Experiment:
     return experiment
 
 
-def of(table: pd.DataFrame, **keys: str) -> pd.Series:
+def of(table: pd.DataFrame, **keys: str) -> dict[Any, Any]:
     for name, value in keys.items():
         table = table[table[name] == value]
     (row,) = (row for _, row in table.iterrows())
-    return row
+    return row.to_dict()
 
 
 def test_the_cost_of_each_sampler_is_found(tmp_path: Path) -> None:

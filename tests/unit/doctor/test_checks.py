@@ -26,7 +26,7 @@ from experiments.kernel import cgroup, clock, sched_ext
 from experiments.labroot import kernel_image, lab_root, make
 from experiments.labroot.kernel_image import Kernel
 from experiments.model import Completed
-from experiments.support import proc, userns
+from experiments.support import userns
 from experiments.vm import accel
 
 _Usage = namedtuple("_Usage", "total used free")
@@ -229,7 +229,7 @@ def test_disk_that_may_not_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def unshare_ends(monkeypatch: pytest.MonkeyPatch, status: int, words: str = "") -> None:
     done = Completed(("unshare",), status, "", words, 0.1)
-    monkeypatch.setattr(proc, "run", lambda *args, **kwargs: done)
+    monkeypatch.setattr(userns, "run", lambda *args, **kwargs: done)
 
 
 def test_user_namespaces(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -253,21 +253,10 @@ def test_a_user_needs_ids_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     programs(monkeypatch, "newuidmap", "newgidmap")
     unshare_ends(monkeypatch, 0)
     as_user(monkeypatch, 1000)
-    monkeypatch.setattr(check_machine, "_has_subids", lambda file, name: False)
+    monkeypatch.setattr(userns, "most_ids", lambda file: 65535)
     says(check_machine.user_namespaces(), Status.MISSING, "/etc/subuid", "usermod")
-    monkeypatch.setattr(check_machine, "_has_subids", lambda file, name: True)
+    monkeypatch.setattr(userns, "most_ids", lambda file: 65536)
     says(check_machine.user_namespaces(), Status.FOUND, "they work")
-
-
-def test_ids_of_users(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    as_user(monkeypatch, 1000)
-    file = tmp_path / "subuid"
-    assert not check_machine._has_subids(file, "ann")
-    file.write_text("bob:100000:65536\nann:165536:1000\n")
-    assert not check_machine._has_subids(file, "ann")
-    assert check_machine._has_subids(file, "bob")
-    file.write_text("1000:100000:65536\n")
-    assert check_machine._has_subids(file, "ann")
 
 
 def test_clock(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import experiments
-from experiments.doctor import examine
+from experiments.doctor import diagnose, examine
 from experiments.doctor.check import (
     Answer,
     Check,
@@ -22,7 +22,7 @@ from experiments.doctor.check import (
     missing,
 )
 from experiments.doctor.diagnose import Diagnosis
-from experiments.doctor.stale_files import Leftover
+from experiments.machine.stale_state import Leftover
 from experiments.plan.config import Config
 from tests.unit.commands.test_commands import invoke
 
@@ -208,11 +208,11 @@ def test_a_scheduler_is_tried_with_headers_from_several_directories(
 ) -> None:
     tried: list[Config] = []
 
-    def diagnose(config: Config) -> list[Diagnosis]:
+    def note(config: Config) -> list[Diagnosis]:
         tried.append(config)
         return [Diagnosis("x/control", "OK", "", "")]
 
-    monkeypatch.setattr(examine.diagnose, "diagnose", diagnose)
+    monkeypatch.setattr(diagnose, "diagnose", note)
     (tmp_path / "more").mkdir()
     flags = f"--include {tmp_path} --include {tmp_path / 'more'}"
     assert invoke(monkeypatch, f"doctor --sched scx_simple {flags}") == 0
@@ -226,7 +226,7 @@ def test_a_scheduler_is_tried_as_before(
         Diagnosis("x/control", "OK", "", ""),
         Diagnosis("x/test", "FAILED", "w", "m"),
     ]
-    monkeypatch.setattr(examine.diagnose, "diagnose", lambda config: iter(tried))
+    monkeypatch.setattr(diagnose, "diagnose", lambda config: iter(tried))
     assert invoke(monkeypatch, "doctor --sched scx_simple") == 1
     said = capsys.readouterr()
     assert "OK       x/control\n" in said.out

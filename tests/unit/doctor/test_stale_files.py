@@ -3,27 +3,19 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import os
 import shutil
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
 from experiments import paths
 from experiments.doctor import stale_files
-from experiments.doctor.stale_files import Leftover
+from experiments.machine.stale_state import Leftover
 from experiments.support import tempdirs
-
-
-@contextlib.contextmanager
-def held(lock: Path) -> Iterator[None]:
-    with lock.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+from experiments.support.locks import locked
 
 
 def grow_old(path: Path, seconds: float) -> None:
@@ -69,14 +61,14 @@ def test_of_an_experiment_that_nobody_runs(results: Path) -> None:
 
 
 def test_an_experiment_that_runs_is_left_alone(results: Path) -> None:
-    with held(results / "exp/.lock"):
+    with locked(results / "exp/.lock"):
         assert [*stale_files.of_experiments(results)] == []
     assert len([*stale_files.of_experiments(results)]) == 4
 
 
 def test_one_that_was_begun_meanwhile_is_left_alone(results: Path) -> None:
     found = [*stale_files.of_experiments(results)]
-    with held(results / "exp/.lock"):
+    with locked(results / "exp/.lock"):
         lines = [*stale_files.clean(found)]
     assert all(line.startswith("NOT removed: ") for line in lines)
     assert all(line.endswith("somebody uses it now") for line in lines)
@@ -84,9 +76,11 @@ def test_one_that_was_begun_meanwhile_is_left_alone(results: Path) -> None:
 
 
 def test_a_runner_is_refused_only_while_something_is_removed(results: Path) -> None:
+    begun = 0
     for _ in stale_files.of_experiments(results):
-        with held(results / "exp/.lock"):
-            pass
+        with locked(results / "exp/.lock"):
+            begun += 1
+    assert begun == 4
 
 
 def test_without_a_lock_nobody_ever_ran_it(results: Path) -> None:
@@ -168,7 +162,7 @@ def test_one_without_a_lock_has_a_day(tmp_path: Path) -> None:
 def test_half_made_lab_roots(tmp_path: Path) -> None:
     (tmp_path / ".labroot-abc.123/usr").mkdir(parents=True)
     (tmp_path / "labroot-abc").mkdir()
-    with held(tmp_path / ".lock"):
+    with locked(tmp_path / ".lock"):
         assert stale_files.half_made_roots(tmp_path) == []
     found = stale_files.half_made_roots(tmp_path)
     assert names(found, tmp_path) == [".labroot-abc.123/"]

@@ -18,6 +18,8 @@ import pytest
 from experiments.doctor import stale_files, stale_processes
 from experiments.kernel import cgroup, procfs
 from experiments.labroot import lab_root
+from experiments.machine import stale_state, tuning
+from experiments.machine.tuning import Tuning
 
 _File = namedtuple("_File", "path")
 _Mount = namedtuple("_Mount", "mountpoint")
@@ -63,6 +65,7 @@ class Process:
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The cache; every process is in the PID namespace of the tests."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(tuning, "RUN_DIR", tmp_path / "run")
     monkeypatch.setattr(stale_processes, "_namespace", lambda pid: "pid:[1]")
     monkeypatch.setattr(procfs, "lock_holders", lambda lock: {os.getpid()})
     return tmp_path / "scxlab"
@@ -212,13 +215,22 @@ def test_who_runs(monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
     assert stale_processes.running() == [40, 41]
 
 
+def test_who_runs_on_the_host_without_a_lab_root(
+    monkeypatch: pytest.MonkeyPatch, cache: Path
+) -> None:
+    there_are(monkeypatch, INIT)
+    with Tuning(cache.parent, tuning.RUN_DIR).held():
+        assert stale_processes.running() == [os.getpid()]
+    assert stale_processes.running() == []
+
+
 def test_mounts(monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
     inside = f"{cache}/labroot-abc/proc"
     points = ["/", "/proc", f"{cache}/labroot-abc/dev", inside, f"{inside}/x"]
     monkeypatch.setattr(
         psutil, "disk_partitions", lambda all: [_Mount(p) for p in points]
     )
-    unmounted = []
+    unmounted: list[str] = []
     monkeypatch.setattr(stale_processes, "_umount", unmounted.append)
     left = stale_processes.mounts()
     assert [m.what for m in left] == [f"mount {p}" for p in reversed(points[2:])]
@@ -233,7 +245,7 @@ def kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (tmp_path / name).mkdir(parents=True)
     for name in ("bpf/scxlab-abc/link", "bpf/scxlab_timer", "bpf/other/link"):
         (tmp_path / name).touch()
-    monkeypatch.setattr(stale_processes, "BPFFS", tmp_path / "bpf")
+    monkeypatch.setattr(stale_state, "BPFFS", tmp_path / "bpf")
     monkeypatch.setattr(cgroup, "ROOT", tmp_path / "cg")
     monkeypatch.setattr(cgroup, "kill", lambda path: None)
     monkeypatch.setattr(stale_processes, "running", list)

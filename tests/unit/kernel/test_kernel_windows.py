@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from hypothesis import strategies as st
 
 from experiments.kernel import kmsg, procfs, sched_ext
 from experiments.kernel.kmsg import Kmsg, Record
+from experiments.support.locks import Mode, hold
 
 MEMINFO = "MemTotal:        2017620 kB\nMemFree:         1895924 kB\n"
 STAT = "cpu  1 2 3\nctxt 44\nprocesses 5120\nprocs_running 2\n"
@@ -177,7 +177,9 @@ def test_who_holds_a_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_the_kernel_says_that_we_hold_a_lock(tmp_path: Path) -> None:
-    with (tmp_path / "lock").open("w") as file:
-        assert procfs.lock_holders(tmp_path / "lock") == set()
-        fcntl.flock(file, fcntl.LOCK_SH)
-        assert procfs.lock_holders(tmp_path / "lock") == {os.getpid()}
+    lock = tmp_path / "lock"
+    lock.touch()
+    assert procfs.lock_holders(lock) == set()
+    handle = hold(lock, Mode.SHARED)
+    assert procfs.lock_holders(lock) == {os.getpid()}
+    os.close(handle)

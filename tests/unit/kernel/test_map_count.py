@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import struct
@@ -14,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.kernel import bpf, map_count
+from experiments.kernel import bpf, map_count, procfs
 from experiments.kernel.bpf import MapInfo
 from experiments.kernel.map_count import MapState
 from experiments.model import Completed, Job, Loaded
@@ -64,7 +65,7 @@ class FakeMap:
 
     def __call__(self, command: int, attr: Any) -> int:
         start, out, _, _, room, *_ = struct.unpack_from("=4Q2I", attr.raw)
-        at = bpf.ctypes.c_uint64.from_address(start).value if start else 0
+        at = ctypes.c_uint64.from_address(start).value if start else 0
         self.rooms.append(room)
         total = code = 0
         while at < len(self.buckets) and not code:
@@ -77,7 +78,7 @@ class FakeMap:
                 total += self.buckets[at]
                 at += 1
         struct.pack_into("=I", attr, 32, total)
-        bpf.ctypes.c_uint64.from_address(out).value = at
+        ctypes.c_uint64.from_address(out).value = at
         if at == len(self.buckets):
             code = errno.ENOENT
         if code:
@@ -309,9 +310,9 @@ class FakeKernel:
         self.maps = maps
         monkeypatch.setattr(bpf, "open_map", self.open_map)
         monkeypatch.setattr(bpf, "map_info", lambda fd: self.maps[fd - 1000][0])
-        monkeypatch.setattr(map_count.procfs, "read", lambda path: "memlock:\t4096\n")
+        monkeypatch.setattr(procfs, "read", lambda path: "memlock:\t4096\n")
         monkeypatch.setattr(bpf_map, "KeptFile", FakeFdinfo)
-        monkeypatch.setattr(bpf_map.os, "close", lambda fd: None)
+        monkeypatch.setattr(os, "close", lambda fd: None)
         monkeypatch.setattr(map_count, "choose", self.choose)
         monkeypatch.setattr(map_count, "METHODS", (object, FakeWay))
 

@@ -70,19 +70,13 @@ def test_without_root_it_takes_a_user_namespace(
     uses = (lab_root.open_root, lambda: make.make(print))
     for found, words in ((None, "install uidmap"), ("x", "usermod .* somebody")):
         monkeypatch.setattr(shutil, "which", lambda name, found=found: found)
-        monkeypatch.setattr(userns, "_SUBUID", (tmp_path / "absent",))
+        monkeypatch.setattr(userns, "SUBIDS", (tmp_path / "absent",))
         for use in uses:
             userns.refusal.cache_clear()
             with pytest.raises(MissingRequirement, match=f"{words}.*sudo") as caught:
                 use()
             assert caught.value.exit_code == 4
     userns.refusal.cache_clear()
-
-
-def test_a_users_ids_are_found_by_name_and_number() -> None:
-    assert userns._has_ids("root:1:2\nme:100000:65536\n", "me")
-    assert userns._has_ids(f"{os.getuid()}:100000:65536\n", "me")
-    assert not userns._has_ids("meg:100000:65536\n", "me")
 
 
 def test_a_user_is_root_in_a_namespace(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -150,12 +150,14 @@ def test_a_changed_figure_in_the_cache_is_noticed(lab: fx.Lab) -> None:
     assert written(lab.experiment) == first
 
 
+FRAME = pd.DataFrame({"variant": ["test", "test"], "timestamp": [0.0, 1.0]})
+
+
 def figure(**changed: object) -> sketch.Sketch:
-    frame = pd.DataFrame({"variant": ["test", "test"], "timestamp": [0.0, 1.0]})
     parts: dict[str, object] = {
         "text": sketch.Text("finding", "basis"),
         "painter": "over_time",
-        "shown": (frame, sketch.Series("a", "b")),
+        "shown": (FRAME, sketch.Series("a", "b")),
     }
     return sketch.Sketch("name", "s", "w", **{**parts, **changed})  # type: ignore[arg-type]
 
@@ -165,11 +167,11 @@ def figure(**changed: object) -> sketch.Sketch:
     [
         {"text": sketch.Text("another finding", "basis")},
         {"painter": "metrics"},
-        {"shown": (figure().shown[0], sketch.Series("a", "c"))},
-        {"shown": (figure().shown[0].assign(timestamp=[0.0, 1.0000000001]),)},
-        {"shown": (figure().shown[0].assign(timestamp=[0, 1]),)},
-        {"shown": (figure().shown[0].assign(variant=["test", "control"]),)},
-        {"shown": (figure().shown[0].rename(columns={"timestamp": "t"}),)},
+        {"shown": (FRAME, sketch.Series("a", "c"))},
+        {"shown": (FRAME.assign(timestamp=[0.0, 1.0000000001]),)},
+        {"shown": (FRAME.assign(timestamp=[0, 1]),)},
+        {"shown": (FRAME.assign(variant=["test", "control"]),)},
+        {"shown": (FRAME.rename(columns={"timestamp": "t"}),)},
     ],
 )
 def test_whatever_a_figure_shows_is_in_its_key(changed: dict[str, object]) -> None:

@@ -9,7 +9,8 @@ import pytest
 
 from analysis.load.frames import load
 from analysis.report import junit
-from analysis.verdicts.criteria import FAILS, HOLDS, UNDECIDED, Verdict
+from analysis.verdicts.criteria import Verdict
+from analysis.verdicts.workload_pace import FAILS, HOLDS, UNDECIDED
 from experiments.commands import results as analyses
 from experiments.model import Outcome
 from tests.unit import analysis_fixtures as fx

@@ -15,10 +15,11 @@ from analysis.aggregate import aggregate_experiment
 from analysis.load import waits
 from analysis.load.frames import Data, load
 from analysis.load.run_facts import read
-from analysis.report import figures, latency_plot, plots
+from analysis.report import figures, latency_plot
+from analysis.report.sketch import Text
 from tests.unit import analysis_fixtures as fx
 
-WORDS = plots.Text("p99: control 3 us", "1 run")
+WORDS = Text("p99: control 3 us", "1 run")
 
 
 def buckets(*rows: tuple[float, float, int]) -> pd.DataFrame:
@@ -72,7 +73,9 @@ def test_histograms_are_of_the_runs_that_have_them(tmp_path: Path) -> None:
     first, second, third = lab.specs[:3]
     lab.ok(first, fx.growing(), facts=fx.latency(first))
     lab.ok(second, fx.growing())
-    nobody = {"run_queue_latency": {"from_us": [], "to_us": [], "count": []}}
+    nobody: dict[str, object] = {
+        "run_queue_latency": {"from_us": [], "to_us": [], "count": []}
+    }
     lab.ok(third, fx.growing(), facts=nobody)
     found = waits.histograms(load(lab.experiment))
     assert list(found.columns) == waits.COLUMNS

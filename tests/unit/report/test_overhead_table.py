@@ -33,8 +33,9 @@ def lab(path: Path, *facts: dict[str, object]) -> fx.Lab:
 
 
 def test_samplers_are_medians_over_runs_and_the_slowest_sample(tmp_path: Path) -> None:
-    runs = sampling(100), sampling(140), sampling(990, wall_us_max=5000), {}
-    (row,) = measuring(load(lab(tmp_path, *runs).experiment), None).samplers
+    slowest = sampling(990, wall_us_max=5000)
+    made = lab(tmp_path, sampling(100), sampling(140), slowest, {})
+    (row,) = measuring(load(made.experiment), None).samplers
     assert (row.sampler, row.n_runs) == ("slab", 3)
     assert (row.cpu_us, row.wall_us, row.wall_us_max) == (140, 300, 5000)
 

@@ -16,7 +16,16 @@ from typing import Any
 import pytest
 
 from experiments.errors import BackendLost, ConfigError
-from experiments.model import ALONE, Job, Lane, Outcome, Plan, RunResult, RunSpec
+from experiments.model import (
+    ALONE,
+    Backend,
+    Job,
+    Lane,
+    Outcome,
+    Plan,
+    RunResult,
+    RunSpec,
+)
 from experiments.plan import config
 from experiments.plan.blocks import build_plan
 from experiments.run import lanes, runner
@@ -24,14 +33,19 @@ from experiments.run.attempts import MAX_ATTEMPTS
 from experiments.run.block_queue import BlockQueue, IsDecided, never
 from experiments.run.progress import RunProgress
 from experiments.store.experiment import Experiment
+from experiments.store.machine_facts import SAME
 
 Behaviour = Callable[[int, RunSpec], Outcome]
 
 
-class FakeBackend:
+class FakeBackend(Backend):
     """Ends the n-th run as `behaviour` says; LOST means that it dies under it."""
 
     name = "fake"
+
+    @classmethod
+    def target(cls, config: Any) -> tuple[Any, Any]:
+        return None, None
 
     def __init__(self, behaviour: Behaviour) -> None:
         self.behaviour = behaviour
@@ -182,9 +196,9 @@ def test_stopped_and_started_again_goes_on(experiment: Experiment) -> None:
             assert experiment.result(spec) == before[spec.label]
 
 
-@pytest.mark.parametrize("name", runner.SAME)
+@pytest.mark.parametrize("name", SAME)
 def test_an_experiment_keeps_its_facts(experiment: Experiment, name: str) -> None:
-    known = {fact: "as before" for fact in runner.SAME}
+    known = {fact: "as before" for fact in SAME}
     experiment.update(facts=known)
     runner.check_facts(experiment, known)
     with pytest.raises(ConfigError, match=f"another {name}.*--experiment"):

@@ -4,7 +4,6 @@ from __future__ import annotations
 import itertools
 import math
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -65,8 +64,3 @@ def test_the_cpus_are_added_up_and_the_longest_is_of_any() -> None:
     assert sum(waits.buckets) == 6
     before = sched_latency.added_up(cpu_histogram(100, b20=2))
     assert sum(waits.since(before)) == 4
-
-
-@pytest.mark.parametrize(("text", "count"), [("0\n", 1), ("0-3\n", 4), ("0-3,8", 5)])
-def test_possible_cpus(text: str, count: int) -> None:
-    assert sched_latency.possible_cpus(text) == count

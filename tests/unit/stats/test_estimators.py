@@ -6,6 +6,7 @@ from __future__ import annotations
 import itertools
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -26,7 +27,7 @@ def array(*values: float) -> estimators.Array:
     return np.array(values, dtype=float)
 
 
-def samples(shape: fx.Shape, **spec: int) -> pd.DataFrame:
+def samples(shape: fx.Shape, **spec: Any) -> pd.DataFrame:
     return read_samples(fx.csv_text(fx.rows(shape, fx.spec(**spec))))
 
 
@@ -95,22 +96,6 @@ def test_summary_over_runs() -> None:
     assert got.ci is not None and got.ci[0] < 4 < got.ci[1]
     assert estimators.summarise(array(5)).ci is None
     assert estimators.summarise(array()).n == 0
-
-
-def test_paired_ratio_is_a_geometric_mean() -> None:
-    control, test = array(100, 200, 400), array(50, 200, 100)
-    got = estimators.paired_ratio(control, test)
-    assert got.estimate == pytest.approx((0.5 * 1 * 0.25) ** (1 / 3))
-    swapped = estimators.paired_ratio(test, control)
-    assert swapped.estimate == pytest.approx(1 / got.estimate)
-    assert swapped.low == pytest.approx(1 / got.high)
-
-
-def test_paired_difference_cancels_what_blocks_share() -> None:
-    block = array(1000, 20, 500, 7)
-    got = estimators.paired_difference(block, block + array(3, 3.1, 2.9, 3))
-    assert got.estimate == pytest.approx(3)
-    assert got.high - got.low < 0.3
 
 
 def test_time_mean_does_not_weigh_a_late_sample_less() -> None:

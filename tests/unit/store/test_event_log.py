@@ -3,9 +3,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import threading
 from pathlib import Path
 
 import pytest
@@ -76,66 +74,6 @@ def test_an_interrupt_is_an_event(experiment: Experiment) -> None:
     with pytest.raises(KeyboardInterrupt):
         do(experiment, [FakeBackend(stop)], experiment.manifest().specs)
     assert names(experiment) == ["started", "run", "interrupted"]
-
-
-# --- locks ----------------------------------------------------------------------------
-
-
-def test_a_lock_names_its_owner_and_dies_with_it(tmp_path: Path) -> None:
-    path = tmp_path / "lock"
-    assert locks.owner(path) is None
-    with locks.locked(path, "what"):
-        owner = locks.owner(path)
-        assert owner is not None
-        assert (owner.pid, owner.what) == (os.getpid(), "what")
-        with pytest.raises(locks.Held, match=f"process {os.getpid()} .*what"):
-            locks.locked(path).__enter__()
-    assert locks.owner(path) is None
-
-
-def test_what_a_dead_owner_left_is_no_lock(tmp_path: Path) -> None:
-    path = tmp_path / "lock"
-    dead = {"pid": 1, "host": "h", "command": "c", "since": 0.0, "what": ""}
-    path.write_text(json.dumps(dead))
-    assert locks.owner(path) is None
-    with locks.locked(path):
-        owner = locks.owner(path)
-        assert owner is not None and owner.pid == os.getpid()
-
-
-def test_a_queue_waits_for_its_turn_and_says_for_whom(tmp_path: Path) -> None:
-    path = tmp_path / "lock"
-    said: list[str] = []
-    order: list[str] = []
-    waiting = threading.Event()
-
-    def told(owner: str) -> None:
-        said.append(owner)
-        waiting.set()
-
-    def second() -> None:
-        with locks.queued(path, "second", told):
-            order.append("second")
-
-    thread = threading.Thread(target=second)
-    with locks.locked(path, "first"):
-        thread.start()
-        assert waiting.wait(10)
-        order.append("first")
-    thread.join(10)
-    assert order == ["first", "second"]
-    assert len(said) == 1 and "first" in said[0]
-
-
-@pytest.mark.parametrize(
-    ("age_s", "said"),
-    [(3, "3 s"), (119, "2 min"), (7000, "2 h"), (3 * 86_400, "3 d")],
-)
-def test_an_owner_says_since_when(
-    age_s: float, said: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(locks.time, "time", lambda: 1e9)
-    assert locks.Owner(1, "h", "c", 1e9 - age_s).age() == f"since {said}"
 
 
 # --- status ---------------------------------------------------------------------------

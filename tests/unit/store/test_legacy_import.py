@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from analysis.aggregate import aggregate_experiment
-from analysis.verdicts.criteria import HOLDS, NO_CRASH, NOT_PROVED, UNDECIDED
+from analysis.verdicts.criteria import NO_CRASH, NOT_PROVED
+from analysis.verdicts.workload_pace import HOLDS, UNDECIDED
 from experiments.errors import ConfigError, FormatError
 from experiments.store import legacy_import
 from experiments.store.experiment import Experiment

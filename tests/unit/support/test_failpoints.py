@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 
 from experiments import paths, registry
+from experiments.machine import facts
 from experiments.model import CSV_COLUMNS, Job, Outcome, RunResult
 from experiments.plan import config
 from experiments.plan.blocks import build_plan
@@ -44,10 +45,6 @@ class Recording(FakeBackend):
     def __init__(self, *made_from: object) -> None:
         super().__init__(always(Outcome.OK))
 
-    @staticmethod
-    def target(config: Config) -> tuple[None, None]:
-        return None, None
-
     def facts(self) -> Mapping[str, Any]:
         return {"kernel_sha256": "k", "accel": "none", "vm": {}, "labroot": {}}
 
@@ -67,7 +64,7 @@ def tools(
     directory = tmp_path_factory.mktemp("bin")
     (directory / "custom-churn").write_text("a program")
     monkeypatch.setattr(prepare, "build_all", lambda *made_from: {})
-    monkeypatch.setattr(prepare.facts, "machine", lambda project: {})
+    monkeypatch.setattr(facts, "machine", lambda project: {})
     monkeypatch.setattr(paths, "BIN", directory)
     monkeypatch.setattr(registry, "backend", lambda name: Recording)
     return directory

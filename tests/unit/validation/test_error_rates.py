@@ -6,10 +6,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from analysis.compare.within_experiment import MARGIN
 from analysis.stats import significance
 from analysis.validation import error_rates, simulation
 from analysis.validation.error_rates import Row, exceeding
-from analysis.validation.scenarios import ALPHA, CONTRAST, LIMIT, MARGIN, Case, cases
+from analysis.validation.scenarios import ALPHA, CONTRAST, LIMIT, Case, cases
 from analysis.validation.simulation import World
 
 EXPERIMENTS = 60

@@ -15,18 +15,16 @@ from analysis.load.tidy import per_run, tidy
 from analysis.stats import estimators
 from analysis.verdicts.criteria import (
     EVICTS,
-    FAILS,
     GROWS,
-    HOLDS,
     LEVELS_OFF,
     NO_CRASH,
     PACE,
     SMALLER,
-    UNDECIDED,
     Verdict,
     judge,
     within_margin,
 )
+from analysis.verdicts.workload_pace import FAILS, HOLDS, UNDECIDED
 from experiments.model import Outcome
 from experiments.store.experiment import Experiment
 from tests.unit import analysis_fixtures as fx

@@ -9,8 +9,23 @@ from analysis.compare.within_experiment import Comparison
 from analysis.verdicts.workload_pace import judge_pace
 
 FORKS = Comparison(
-    *("scx_simple", "stress-ng", "test", "forks", "1/s", "workload", False),
-    *(8, 8, 8, 400.0, 380.0, "ratio", 0.95, 0.93, 0.97, "worse"),
+    scheduler="scx_simple",
+    workload="stress-ng",
+    variant="test",
+    metric="forks",
+    unit="1/s",
+    source="workload",
+    lower_is_better=False,
+    n_control=8,
+    n_test=8,
+    n_blocks=8,
+    control=400.0,
+    test=380.0,
+    kind="ratio",
+    estimate=0.95,
+    ci_low=0.93,
+    ci_high=0.97,
+    direction="worse",
 )
 
 
