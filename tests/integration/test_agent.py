@@ -91,7 +91,7 @@ def test_columns_and_counts_of_control(control_run: Ran) -> None:
     assert not table.loc[waited, waits].isna().any(axis=None)
     assert waited.mean() > 0.5
     assert table["map_entries"].is_monotonic_increasing
-    assert table["map_entries"].iloc[-1] > 300
+    assert table["map_entries"].iloc[-1] > 50
     assert (table["evictions"] == 0).all()
     grown = table["forks"].iloc[-1]
     assert abs(table["map_entries"].iloc[-1] - grown) < 0.1 * grown
@@ -128,7 +128,7 @@ def test_scan_evicts_and_its_books_balance(
     assert result["outcome"] == "OK", result["reason"]
     table = samples(out_dir)
     last = table.iloc[-1]
-    assert last["evictions"] > 100
+    assert last["evictions"] > 30
     assert last["inserted"] - last["evictions"] == pytest.approx(
         last["map_entries"], abs=5
     )
@@ -152,7 +152,7 @@ def test_every_strategy_evicts_balances_and_leaves_nothing(
     ways = facts["evictions_three_ways"]
     known = [way for way in ways.values() if way is not None]
     assert len(known) == {"lru": 1, "storage": 1, "kfunc": 3}.get(cleanup, 2)
-    assert min(known) > 100
+    assert min(known) > 20
     assert len(set(known)) == 1
     last = samples(out_dir).iloc[-1]
     assert last["map_entries"] < 0.7 * last["inserted"]
@@ -217,7 +217,7 @@ def test_a_program_as_scheduler(
     result, out_dir = lab.run("custom-churn", built, 3, 1.0, **CHURN)
     assert result["outcome"] == "OK", result["reason"]
     assert result["facts"]["map"] == "tasks"
-    assert samples(out_dir)["map_entries"].iloc[-1] > 100
+    assert samples(out_dir)["map_entries"].iloc[-1] > 50
     assert lab.residue() == residue_of_control
 
 
@@ -267,7 +267,7 @@ def test_preallocated_memory_does_not_follow_the_entries(lab: Lab) -> None:
     built = lab.scheduler(prealloc=True)
     _, out_dir = lab.run("custom-churn", built, 3, 1.0, **CHURN)
     table = samples(out_dir)
-    assert table["map_entries"].iloc[-1] > 100
+    assert table["map_entries"].iloc[-1] > 50
     assert table["map_memlock_kb"].nunique() == 1
 
 
