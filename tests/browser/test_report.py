@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The report in a real browser: from disk, alone, on a phone, in the dark, on paper.
 
-Skipped, with the reason, where there is no Chromium; in CI that is a failure.
+Skipped, with the reason, where there is no Chromium or no library for Playwright; in
+CI that is a failure.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from ctypes.util import find_library
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -27,10 +29,12 @@ PHONE, DESK = 390, 1300
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     program = shutil.which("chromium") or shutil.which("google-chrome")
-    if program is None:
+    # What Playwright's own driver is linked against
+    needed = {"chromium": program, "libatomic1": find_library("atomic")}
+    if absent := " ".join(name for name, found in needed.items() if found is None):
         if os.environ.get("CI"):
-            pytest.fail("the report must be tested in CI: apt-get install chromium")
-        pytest.skip("no chromium: apt-get install chromium")
+            pytest.fail(f"the report must be tested in CI: apt-get install {absent}")
+        pytest.skip(f"no {absent}: apt-get install {absent}")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=program, args=["--no-sandbox", "--disable-gpu"]

@@ -69,7 +69,7 @@ class UsersMachine(Guest):
 
     def do(self, action: str, *arguments: Any) -> Any:
         asked = json.dumps({"do": action, "with": arguments})
-        return [*self.line.serve(asked, 120)][-1]["value"]
+        return [*self.line.serve(asked, 300)][-1]["value"]
 
 
 class Host:

@@ -37,7 +37,7 @@ def test_the_default_samplers_measure_a_control_run(control_run: Ran) -> None:
 
     # Tasks: all that were created but a burst of sleepers have exited
     assert 0.8 * last["forks"] < last["exits"] <= last["forks"]
-    assert 900 < last["forks"] < 1800
+    assert 150 < last["forks"] < 1800
 
     # CPU: the workload used some, and not more than there is
     assert 0 < last["load_cpu_s"] <= 2 * 8

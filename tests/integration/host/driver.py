@@ -93,7 +93,7 @@ def own_tools() -> str:
 
 def until_in_charge(ops: str) -> str:
     """Wait until this scheduler is, or none if there is no name; who it is."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 240
     while sched_ext.status().ops != ops and time.monotonic() < deadline:
         time.sleep(0.02)
     return sched_ext.status().ops
@@ -106,7 +106,7 @@ def wait(pid: int) -> int:
 
 def shell(script: str) -> str:
     done = subprocess.run(
-        ["sh", "-c", script], capture_output=True, text=True, timeout=60
+        ["sh", "-c", script], capture_output=True, text=True, timeout=240
     )
     return done.stdout + done.stderr
 
