@@ -43,7 +43,7 @@ _METRIC = ["source", "metric", "unit"]
 
 
 @dataclass(frozen=True)
-class Change:
+class MetricChange:
     """One metric of a variant in B against the same in A.
 
     ``a`` and ``b`` are medians of the ``n_a`` and ``n_b`` runs that are data.
@@ -83,7 +83,7 @@ class Versus:
 
     a: str
     b: str
-    changes: tuple[Change, ...]
+    changes: tuple[MetricChange, ...]
     facts: Mapping[str, tuple[str, str]]
     only_a: tuple[str, ...]
     only_b: tuple[str, ...]
@@ -133,12 +133,12 @@ def _in_words(facts: Mapping[str, Any]) -> dict[str, str]:
 class _Draft(NamedTuple):
     """A change that is yet to be judged, and the values it is one of."""
 
-    change: Change
+    change: MetricChange
     a: estimators.Array
     b: estimators.Array
 
 
-def changes(a: pd.DataFrame, b: pd.DataFrame) -> list[Change]:
+def changes(a: pd.DataFrame, b: pd.DataFrame) -> list[MetricChange]:
     """Of every arm and metric that both tables of per_run.tidy() have."""
     by_arm = [dict(list(_compared(t).groupby(_ARM, sort=True))) for t in (a, b)]
     found = []
@@ -170,7 +170,7 @@ def _draft(rows_a: pd.DataFrame, rows_b: pd.DataFrame) -> _Draft:
     estimate, low, high = map(_or_none, shown)
     first = {k: str(rows_a[k].iloc[0]) for k in (*_ARM, *_METRIC)}
     lower = rows_a["lower_is_better"].iloc[0]
-    change = Change(
+    change = MetricChange(
         scheduler=first["scheduler"],
         workload=first["workload"],
         variant=first["variant"],
@@ -191,7 +191,7 @@ def _draft(rows_a: pd.DataFrame, rows_b: pd.DataFrame) -> _Draft:
     return _Draft(change, at_a, at_b)
 
 
-def _judged(drafts: list[_Draft]) -> list[Change]:
+def _judged(drafts: list[_Draft]) -> list[MetricChange]:
     tests = significance.unpaired_family([(d.a, d.b) for d in drafts])
     size = sum(np.isfinite(test.p) for test in tests)
     return [

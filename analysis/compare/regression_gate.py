@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 
-from analysis.compare.between_experiments import Change
+from analysis.compare.between_experiments import MetricChange
 from analysis.stats.significance import ALPHA
 from experiments.errors import ConfigError
 
@@ -34,7 +34,7 @@ def threshold(text: str) -> float:
     return float(matched[1]) / 100
 
 
-def judge(change: Change, share: float) -> str:
+def judge(change: MetricChange, share: float) -> str:
     """REGRESSED, NO_REGRESSION or UNDECIDED, with a threshold of `share`.
 
     A worsening by 3 % is a ratio of 1.03 where lower is better, of 0.97 where higher.

@@ -123,7 +123,7 @@ class Comparison:
         return f", {p}{among}, {self.method}"
 
 
-def costs(comparisons: Sequence[Comparison]) -> list[Comparison]:
+def workload_effects(comparisons: Sequence[Comparison]) -> list[Comparison]:
     """What the workloads themselves say of the treatment, by their own metrics."""
     return [c for c in comparisons if c.source == "workload"]
 
@@ -150,13 +150,13 @@ def compare(
 
     `tidy` is that of per_run.tidy().
     """
-    looked_at = bool(data.manifest.config.get("until_decided"))
+    is_sequential = bool(data.manifest.config.get("until_decided"))
     found = []
     for group in groups(data):
         drafts = list(_of_group(group, tidy, measures))
         for source in dict.fromkeys(draft.comparison.source for draft in drafts):
             family = [d for d in drafts if d.comparison.source == source]
-            found += _sequential(family) if looked_at else _tested(family)
+            found += _sequential(family) if is_sequential else _tested(family)
     return found
 
 
@@ -258,10 +258,10 @@ def _tested(family: Sequence[_Draft]) -> list[Comparison]:
 
 
 def _sequential(family: Sequence[_Draft]) -> list[Comparison]:
-    return [_looked_at(draft, len(family)) for draft in family]
+    return [_sequential_comparison(draft, len(family)) for draft in family]
 
 
-def _looked_at(draft: _Draft, family_size: int) -> Comparison:
+def _sequential_comparison(draft: _Draft, family_size: int) -> Comparison:
     level = 1 - significance.ALPHA / family_size
     found = confidence_sequence(draft.differences, level)
     differs = found.low > 0 or found.high < 0

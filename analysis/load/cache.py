@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from analysis.load.encoded import Encoded, drawable
-from analysis.load.records import Drawable
+from analysis.load.records import PlotData
 from experiments import model
 from experiments.store import experiment, schema
 
@@ -160,11 +160,11 @@ class Cache:
         query = "select run_id from drawables"
         return {run_id for (run_id,) in self._database.execute(query)}
 
-    def drawables(self, run_ids: Iterable[str]) -> dict[str, Drawable]:
+    def drawables(self, run_ids: Iterable[str]) -> dict[str, PlotData]:
         """Of runs whose records are true."""
         return {run_id: self._drawable(run_id) for run_id in run_ids}
 
-    def _drawable(self, run_id: str) -> Drawable:
+    def _drawable(self, run_id: str) -> PlotData:
         query = "select run_id, curve, histogram, sum from drawables where run_id = ?"
         row = self._database.execute(query, (run_id,)).fetchone()
         if row is None or _sum(*row[:3]) != row[3]:

@@ -21,8 +21,8 @@ from pydantic import TypeAdapter
 from analysis.load.records import (
     CURVE,
     NUMBERS,
-    Drawable,
-    Record,
+    PlotData,
+    RunRecord,
     SetAside,
     read_together,
 )
@@ -119,7 +119,7 @@ def _read_together(
     return [encode(r) for r in read_together(experiment, drawn, specs)]
 
 
-def encode(record: Record) -> Encoded:
+def encode(record: RunRecord) -> Encoded:
     said, facts = record.said, record.said.facts
     kind = Kind(
         outcome=said.outcome,
@@ -143,7 +143,7 @@ def encode(record: Record) -> Encoded:
     return Encoded(words, numbers, curve.tobytes(), histogram, record.is_lasting)
 
 
-def _more(record: Record) -> Iterator[float | None]:
+def _more(record: RunRecord) -> Iterator[float | None]:
     """All numbers but NUMBERS; None becomes NaN."""
     facts = record.said.facts
     yield from (metric.value for metric in record.said.metrics)
@@ -160,9 +160,9 @@ def kind_of(words: str) -> Kind:
     return _KIND.validate_json(words)
 
 
-def drawable(curve: bytes, histogram: bytes) -> Drawable:
+def drawable(curve: bytes, histogram: bytes) -> PlotData:
     points = np.frombuffer(curve).reshape(-1, len(CURVE))
-    return Drawable(points, _HISTOGRAM.validate_json(histogram))
+    return PlotData(points, _HISTOGRAM.validate_json(histogram))
 
 
 def blocks(found: Sequence[Encoded]) -> Iterator[Block]:

@@ -22,9 +22,9 @@ from analysis.load.records import (
     NUMBERS,
     PENDING,
     UNREADABLE,
-    Drawable,
-    Record,
-    Said,
+    PlotData,
+    RunMeta,
+    RunRecord,
     SetAside,
     max_entries,
 )
@@ -186,7 +186,7 @@ def _records(
         kept.put(spec.run_id, stamps[spec.run_id] if record.is_lasting else "", record)
         if i % _SAVED_AFTER == 0:
             kept.save()
-    pending = encoded.encode(Record(Said(PENDING)))
+    pending = encoded.encode(RunRecord(RunMeta(PENDING)))
     return [known.get(spec.run_id, pending) for spec in specs]
 
 
@@ -279,7 +279,7 @@ def _together(parts: Sequence[pd.DataFrame], columns: Sequence[str]) -> pd.DataF
     return frame[list(columns)].reset_index(drop=True)
 
 
-def _curves(runs: pd.DataFrame, drawables: Mapping[str, Drawable]) -> pd.DataFrame:
+def _curves(runs: pd.DataFrame, drawables: Mapping[str, PlotData]) -> pd.DataFrame:
     drawn = runs[runs["drawn"]]
     if drawn.empty:
         numbers = dict.fromkeys((*CURVE, EVICTION_RATE), float)

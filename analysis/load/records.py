@@ -42,7 +42,7 @@ class SetAside:
 
 
 @dataclass(frozen=True)
-class Said:
+class RunMeta:
     """How a run ended and what its JSON says; ``facts`` are without the histogram."""
 
     outcome: str
@@ -53,7 +53,7 @@ class Said:
 
 
 @dataclass(frozen=True)
-class Drawable:
+class PlotData:
     """What figures show of a single run: rows of CURVE, and its waits for a CPU."""
 
     curve: Array
@@ -61,22 +61,22 @@ class Drawable:
 
 
 @dataclass(frozen=True)
-class Record:
+class RunRecord:
     """``numbers`` (NUMBERS) are None of a run that is no data, ``drawable`` also of
     one that is not to be drawn.
 
     ``is_lasting`` is False when the files could not be read at this time.
     """
 
-    said: Said
+    said: RunMeta
     numbers: Array | None = None
-    drawable: Drawable | None = None
+    drawable: PlotData | None = None
     is_lasting: bool = True
 
 
 def read_together(
     experiment: Experiment, drawn: Collection[str], specs: Sequence[RunSpec]
-) -> list[Record]:
+) -> list[RunRecord]:
     """The record of each run in `specs`, from its files; `drawn` are ids of runs.
 
     Of a few runs: their CSV files are in memory at the same time.
@@ -86,13 +86,13 @@ def read_together(
     rows = iter(read_many([file for file in files if isinstance(file, bytes)]))
     return [
         result
-        if isinstance(result, Record)
+        if isinstance(result, RunRecord)
         else _record(result, next(rows) if isinstance(file, bytes) else file, drawn)
         for result, file in zip(results, files, strict=True)
     ]
 
 
-def _result(experiment: Experiment, spec: RunSpec) -> RunResult | Record:
+def _result(experiment: Experiment, spec: RunSpec) -> RunResult | RunRecord:
     try:
         result = experiment.result(spec)
         if result is not None and result.run_id != spec.run_id:
@@ -100,14 +100,18 @@ def _result(experiment: Experiment, spec: RunSpec) -> RunResult | Record:
     except (FormatError, OSError) as error:
         path = experiment.files(spec).json
         reason = str(error).removeprefix(f"{path}: ")
-        said = Said(UNREADABLE, reason, aside=(SetAside(f"{spec.label}.json", reason),))
-        return Record(said, is_lasting=isinstance(error, FormatError))
-    return Record(Said(PENDING), is_lasting=False) if result is None else result
+        said = RunMeta(
+            UNREADABLE, reason, aside=(SetAside(f"{spec.label}.json", reason),)
+        )
+        return RunRecord(said, is_lasting=isinstance(error, FormatError))
+    return RunRecord(RunMeta(PENDING), is_lasting=False) if result is None else result
 
 
-def _csv(experiment: Experiment, result: RunResult | Record) -> bytes | OSError | None:
+def _csv(
+    experiment: Experiment, result: RunResult | RunRecord
+) -> bytes | OSError | None:
     """The bytes of the CSV, or why there are none; None of a run that is no data."""
-    if isinstance(result, Record) or result.outcome is not Outcome.OK:
+    if isinstance(result, RunRecord) or result.outcome is not Outcome.OK:
         return None
     try:
         return experiment.files(result.spec).csv.read_bytes()
@@ -119,11 +123,11 @@ def _record(
     result: RunResult,
     rows: Array | FormatError | OSError | None,
     drawn: Collection[str],
-) -> Record:
+) -> RunRecord:
     """Of a run that ended; `rows` is None unless it ended OK."""
-    said = Said(result.outcome.value, result.reason)
+    said = RunMeta(result.outcome.value, result.reason)
     if rows is None:
-        return Record(said)
+        return RunRecord(said)
     try:
         if isinstance(rows, Exception):
             raise rows
@@ -136,13 +140,13 @@ def _record(
         return _sound(result, rows, result.run_id in drawn)
     aside = SetAside(f"{result.spec.label}.csv", reason)
     said = replace(said, aside=(aside,))
-    return Record(said, is_lasting=not isinstance(rows, OSError))
+    return RunRecord(said, is_lasting=not isinstance(rows, OSError))
 
 
-def _sound(result: RunResult, rows: Array, is_drawn: bool) -> Record:
+def _sound(result: RunResult, rows: Array, is_drawn: bool) -> RunRecord:
     facts, wrong = run_facts.read(result.facts)
     where = f"{result.spec.label}.json"
-    said = Said(
+    said = RunMeta(
         outcome=result.outcome.value,
         reason=_flags(result),
         metrics=result.metrics,
@@ -150,13 +154,13 @@ def _sound(result: RunResult, rows: Array, is_drawn: bool) -> Record:
         aside=tuple(SetAside(f"{where}: {k}", why) for k, why in wrong.items()),
     )
     drawable = _drawable(rows, facts) if is_drawn else None
-    return Record(said, _numbers(result.spec, rows, facts), drawable)
+    return RunRecord(said, _numbers(result.spec, rows, facts), drawable)
 
 
-def _drawable(rows: Array, facts: RunFacts) -> Drawable:
+def _drawable(rows: Array, facts: RunFacts) -> PlotData:
     thin = rows[evenly(len(rows), CURVE_POINTS)]
     curve = np.ascontiguousarray(thin[:, [CSV_COLUMNS.index(c) for c in CURVE]])
-    return Drawable(curve, facts.run_queue_latency)
+    return PlotData(curve, facts.run_queue_latency)
 
 
 def _numbers(spec: RunSpec, rows: Array, facts: RunFacts) -> Array:

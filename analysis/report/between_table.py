@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from analysis.compare.between_experiments import Change, Versus
+from analysis.compare.between_experiments import MetricChange, Versus
 from analysis.compare.regression_gate import NO_REGRESSION, REGRESSED, UNDECIDED, judge
 from analysis.load.measures import DASH, number, quantity
 from analysis.report.tables import DIRECTION_STYLE, md, md_row
@@ -23,7 +23,7 @@ _MOST_CHARACTERS = 60
 GATE_STYLE = {REGRESSED: "red", NO_REGRESSION: "green", UNDECIDED: "yellow"}
 
 
-def cells(c: Change) -> list[str]:
+def cells(c: MetricChange) -> list[str]:
     """One row, as HEADING; a difference has its sign in front and its unit behind."""
     is_ratio = c.kind == "ratio"
     estimate = number(c.estimate)
@@ -46,7 +46,7 @@ def rich_table(found: Versus, share: float | None) -> Group:
     return Group(*shown)
 
 
-def _arm_table(changes: Sequence[Change], share: float | None) -> Table:
+def _arm_table(changes: Sequence[MetricChange], share: float | None) -> Table:
     shown = Table(box=None, pad_edge=False)
     for i, name in enumerate((*HEADING, *_gate_heading(share))):
         shown.add_column(Text(name), no_wrap=i == 0)
@@ -64,7 +64,7 @@ def _gate_heading(share: float | None) -> list[str]:
     return [] if share is None else [f"worse by {100 * share:g} %"]
 
 
-def _by_arm(found: Versus) -> Iterator[tuple[str, list[Change]]]:
+def _by_arm(found: Versus) -> Iterator[tuple[str, list[MetricChange]]]:
     for arm in dict.fromkeys(c.arm for c in found.changes):
         yield arm, [c for c in found.changes if c.arm == arm]
 

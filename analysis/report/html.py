@@ -20,7 +20,13 @@ import jinja2
 import pandas as pd
 from markupsafe import Markup
 
-from analysis.compare.within_experiment import BETTER, WORSE, Comparison, Group, costs
+from analysis.compare.within_experiment import (
+    BETTER,
+    WORSE,
+    Comparison,
+    Group,
+    workload_effects,
+)
 from analysis.load.flat_facts import flat
 from analysis.load.frames import Data
 from analysis.load.measures import MEASURES, Measure, column, number
@@ -66,7 +72,7 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Claims:
+class ClaimCounts:
     """What is concluded about one test variant: its verdicts, and its costs."""
 
     group: Group
@@ -130,7 +136,7 @@ def _noise_rows(found: Findings) -> list[dict[str, Any]]:
     """Of the metrics compared here: what the machine's noise lets them show."""
     if found.noise is None:
         return []
-    shown = {(c.workload, c.metric) for c in costs(found.comparisons)}
+    shown = {(c.workload, c.metric) for c in workload_effects(found.comparisons)}
     return [
         {**{str(k): v for k, v in row.items()}, "label": f"{row['metric']}"}
         for row in found.noise.table.to_dict("records")
@@ -147,13 +153,13 @@ def _tally(verdicts: Sequence[Verdict]) -> list[tuple[str, int]]:
 
 def _claims(
     comparisons: Sequence[Comparison], verdicts: Sequence[Verdict]
-) -> Iterator[Claims]:
+) -> Iterator[ClaimCounts]:
     for i, group in enumerate(dict.fromkeys(v.group for v in verdicts)):
-        yield Claims(
+        yield ClaimCounts(
             group=group,
             anchor=f"claims-{i}",
             verdicts=[v for v in verdicts if v.group == group],
-            costs=[c for c in costs(comparisons) if c.group == group],
+            costs=[c for c in workload_effects(comparisons) if c.group == group],
         )
 
 

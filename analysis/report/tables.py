@@ -17,7 +17,7 @@ from analysis.compare.within_experiment import (
     UNCLEAR,
     WORSE,
     Comparison,
-    costs,
+    workload_effects,
 )
 from analysis.load.frames import Data
 from analysis.load.measures import DASH, column, number, quantity
@@ -118,7 +118,7 @@ def verdict_lines(verdicts: Sequence[Verdict]) -> list[Text]:
 def cost_lines(comparisons: Sequence[Comparison]) -> list[Text]:
     """One line per workload metric: better, worse, or unclear, and the numbers."""
     lines = []
-    for c in costs(comparisons):
+    for c in workload_effects(comparisons):
         line = Text(f"{c.direction:14}", style=DIRECTION_STYLE[c.direction])
         line.append(f"{c.group}: {c.metric}. ", style="bold")
         lines.append(line.append(c.sentence(), style="default"))
@@ -152,7 +152,7 @@ def markdown(
             f"- **{v.status}**: {md(str(v.group))}: {v.criterion}. "
             f"{md(v.sentence)} Runs: {md(v.runs)}."
         )
-    for c in costs(comparisons):
+    for c in workload_effects(comparisons):
         where = f"{md(str(c.group))}: {md(c.metric)}"
         lines.append(f"- **{c.direction}**: {where}. {md(c.sentence())}")
     lines += [f"- {md(m.where)}: {md(m.sentence())}" for m in memory]

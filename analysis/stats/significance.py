@@ -39,7 +39,7 @@ _MOST_RESAMPLES = 9999
 MANY_BLOCKS = 200
 
 
-class Test(NamedTuple):
+class SignificanceTest(NamedTuple):
     """``p`` of no effect, ``adjusted`` for the family; NaN where there is no test."""
 
     method: str
@@ -47,7 +47,7 @@ class Test(NamedTuple):
     adjusted: float
 
 
-def family(differences: Sequence[Array]) -> list[Test]:
+def family(differences: Sequence[Array]) -> list[SignificanceTest]:
     """Test every array of block differences, and correct for their number.
 
     Each array has one difference a block, 0 for no effect. Those with fewer than two
@@ -58,7 +58,7 @@ def family(differences: Sequence[Array]) -> list[Test]:
     return _corrected([_test(d, tests) for d in cleaned])
 
 
-def unpaired_family(pairs: Sequence[tuple[Array, Array]]) -> list[Test]:
+def unpaired_family(pairs: Sequence[tuple[Array, Array]]) -> list[SignificanceTest]:
     """As family(), of two arrays each, whose values have nothing to do with each other.
 
     Pairs in which either has fewer than two values are not tested.
@@ -68,7 +68,7 @@ def unpaired_family(pairs: Sequence[tuple[Array, Array]]) -> list[Test]:
     return _corrected([_unpaired(a, b, tests) for a, b in cleaned])
 
 
-def _corrected(tests: Sequence[Test]) -> list[Test]:
+def _corrected(tests: Sequence[SignificanceTest]) -> list[SignificanceTest]:
     found = list(tests)
     known = [i for i, test in enumerate(found) if np.isfinite(test.p)]
     if known:
@@ -91,16 +91,18 @@ def _without_old_garbage() -> Iterator[None]:
         gc.unfreeze()
 
 
-def _test(differences: Array, tests: int) -> Test:
+def _test(differences: Array, tests: int) -> SignificanceTest:
     n = len(differences)
     if n < 2:
-        return Test("", np.nan, np.nan)
+        return SignificanceTest("", np.nan, np.nan)
     if np.ptp(differences) == 0:
         # No spread to judge by: as likely as n coins that fall alike
         p = 1.0 if differences[0] == 0 else 2.0 ** (1 - n)
-        return Test(PERMUTATION, p, np.nan)
+        return SignificanceTest(PERMUTATION, p, np.nan)
     if 2.0 ** (1 - n) * tests > ALPHA or n > MANY_BLOCKS:
-        return Test(STUDENT, float(stats.ttest_1samp(differences, 0).pvalue), np.nan)
+        return SignificanceTest(
+            STUDENT, float(stats.ttest_1samp(differences, 0).pvalue), np.nan
+        )
     found = stats.permutation_test(
         (differences,),
         np.mean,
@@ -108,21 +110,21 @@ def _test(differences: Array, tests: int) -> Test:
         n_resamples=_MOST_RESAMPLES,
         rng=0,
     )
-    return Test(PERMUTATION, float(found.pvalue), np.nan)
+    return SignificanceTest(PERMUTATION, float(found.pvalue), np.nan)
 
 
-def _unpaired(a: Array, b: Array, tests: int) -> Test:
+def _unpaired(a: Array, b: Array, tests: int) -> SignificanceTest:
     if min(len(a), len(b)) < 2:
-        return Test("", np.nan, np.nan)
+        return SignificanceTest("", np.nan, np.nan)
     smallest = 2 / math.comb(len(a) + len(b), len(a))
     if np.ptp(a) == 0 and np.ptp(b) == 0:
         # No spread to judge by: the order of the runs is all there is
-        return Test(PERMUTATION, 1.0 if a[0] == b[0] else smallest, np.nan)
+        return SignificanceTest(PERMUTATION, 1.0 if a[0] == b[0] else smallest, np.nan)
     welch = _welch(a, b)
     if smallest * tests > ALPHA:
-        return Test(WELCH, welch, np.nan)
+        return SignificanceTest(WELCH, welch, np.nan)
     permuted = _welch(a, b, stats.PermutationMethod(_MOST_RESAMPLES, rng=0))
-    return Test(BOTH, max(welch, permuted), np.nan)
+    return SignificanceTest(BOTH, max(welch, permuted), np.nan)
 
 
 def _welch(a: Array, b: Array, method: stats.PermutationMethod | None = None) -> float:

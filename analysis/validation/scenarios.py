@@ -16,13 +16,13 @@ from statsmodels.stats.power import TTestPower
 from analysis.compare.within_experiment import MARGIN
 from analysis.stats.power import power_of
 from analysis.validation import simulation
-from analysis.validation.simulation import Arms, World, Wrong
+from analysis.validation.simulation import Arms, IsWrong, World
 from analysis.verdicts import criteria
 
 ALPHA = 0.05
 CONTRAST, LIMIT = "contrast: ", "limit: "
 
-Claim = Callable[[int, np.random.Generator], Wrong]
+Claim = Callable[[int, np.random.Generator], IsWrong]
 #: Looked at after every block; compare() is told by the manifest's config.
 MOST_BLOCKS = 30
 
@@ -59,15 +59,15 @@ def cases() -> list[Case]:
 # --- comparisons ----------------------------------------------------------------------
 
 
-def _arms(world: World, judged: Callable[[Arms], Wrong]) -> Claim:
+def _arms(world: World, judged: Callable[[Arms], IsWrong]) -> Claim:
     return lambda n, rng: judged(simulation.draw(world, n, rng))
 
 
-def _differs(arms: Arms) -> Wrong:
+def _differs(arms: Arms) -> IsWrong:
     return simulation.differs(simulation.directions(arms))
 
 
-def _is(direction: str) -> Callable[[Arms], Wrong]:
+def _is(direction: str) -> Callable[[Arms], IsWrong]:
     return lambda arms: (simulation.directions(arms) == direction).any(axis=1)
 
 
@@ -134,7 +134,7 @@ def _looking() -> list[Case]:
     none, some = World(blocks=MOST_BLOCKS), World(ratio=1.03, blocks=MOST_BLOCKS)
     several = World(blocks=MOST_BLOCKS, metrics=6)
 
-    def judged(arms: Arms) -> Wrong:
+    def judged(arms: Arms) -> IsWrong:
         return simulation.ever_differs(arms, simulation.LOOKED_AT)
 
     textbook = power_of(some.sd, some.ratio, MOST_BLOCKS)
@@ -188,9 +188,9 @@ def _slopes(
     blocks: int,
     growth_cv: float,
     tail_sd: float,
-    judged: Callable[[str, simulation.Slopes], Wrong] = simulation.claimed,
+    judged: Callable[[str, simulation.Slopes], IsWrong] = simulation.claimed,
 ) -> Claim:
-    def claim(n: int, rng: np.random.Generator) -> Wrong:
+    def claim(n: int, rng: np.random.Generator) -> IsWrong:
         growth = GROWTH * (1 + growth_cv * rng.standard_normal((n, blocks)))
         tails = GROWTH * (tail + tail_sd * rng.standard_normal((n, blocks)))
         found = simulation.slopes(growth, tails)
@@ -220,10 +220,10 @@ def _levelling_off() -> list[Case]:
     found.append(Case(f"{name}, white noise", what, True, 1, _single(saw=0.0)))
     saw = f"{LIMIT}{name}, sawtooth"
     found.append(Case(saw, what, True, 1, _single(saw=120.0)))
-    return [*found, _levelling_off_looked_at()]
+    return [*found, _levelling_off_sequential()]
 
 
-def _levelling_off_looked_at() -> Case:
+def _levelling_off_sequential() -> Case:
     judged = simulation.ever_claimed
     claim = _slopes(criteria.MARGIN, MOST_BLOCKS, GROWTH_CV, TAIL_SD, judged)
     return Case(
@@ -240,7 +240,7 @@ def _single(saw: float, noise: float = 25.0) -> Claim:
     """One run of 60 s, `saw` entries high and `noise` entries noisy."""
     time_s = np.arange(0.0, 61.0, 2.0)
 
-    def claim(n: int, rng: np.random.Generator) -> Wrong:
+    def claim(n: int, rng: np.random.Generator) -> IsWrong:
         phase = (time_s * 0.137 + rng.uniform(size=(n, 1))) % 1.0
         entries = criteria.MARGIN * GROWTH * time_s + saw * phase
         entries = entries + noise * rng.standard_normal(entries.shape)
@@ -261,7 +261,7 @@ def _growth() -> list[Case]:
 
 
 def _grows(scenario: str, growth: float, blocks: int) -> Case:
-    def claim(n: int, rng: np.random.Generator) -> Wrong:
+    def claim(n: int, rng: np.random.Generator) -> IsWrong:
         slopes = growth + TAIL_SD * rng.standard_normal((n, blocks))
         found = simulation.slopes(GROWTH * slopes, GROWTH * slopes)
         return simulation.claimed(criteria.GROWS, found)

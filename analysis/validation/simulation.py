@@ -38,7 +38,7 @@ from experiments.store.schema import SCHEMA, Manifest
 LOOKED_AT: Mapping[str, Any] = {"until_decided": True}
 
 Claims = npt.NDArray[np.str_]
-Wrong = npt.NDArray[np.bool_]
+IsWrong = npt.NDArray[np.bool_]
 Noise = Callable[[np.random.Generator, tuple[int, ...]], Array]
 
 #: Experiments to a frame: groups are picked from it in a time that grows with it.
@@ -201,7 +201,7 @@ def _data(
     )
 
 
-def ever_differs(arms: Arms, config: Mapping[str, Any] | None) -> Wrong:
+def ever_differs(arms: Arms, config: Mapping[str, Any] | None) -> IsWrong:
     """Whether compare() saw a difference at some look, one after every block."""
     found = np.zeros(len(arms.control), dtype=bool)
     for blocks in range(2, arms.control.shape[2] + 1):
@@ -212,12 +212,12 @@ def ever_differs(arms: Arms, config: Mapping[str, Any] | None) -> Wrong:
     return found
 
 
-def differs(said: Claims) -> Wrong:
+def differs(said: Claims) -> IsWrong:
     """Experiments in which any metric is said to be better or worse."""
     return np.asarray(np.isin(said, (BETTER, WORSE)).any(axis=1))
 
 
-def welch_differs(arms: Arms) -> Wrong:
+def welch_differs(arms: Arms) -> IsWrong:
     """What is not done here: unpaired arms, whatever their order was."""
     found = scipy_stats.ttest_ind(
         arms.control[:, 0], arms.test[:, 0], axis=1, equal_var=False
@@ -242,7 +242,7 @@ def slopes(growth: Array, tail: Array) -> Slopes:
     return Slopes((growth, unknown, unknown), (tail, unknown, unknown))
 
 
-def ever_claimed(criterion: str, found: Slopes) -> Wrong:
+def ever_claimed(criterion: str, found: Slopes) -> IsWrong:
     """Whether judge() says so at some look, one after every block."""
     looks = [
         Slopes([a[:, :n] for a in found.growth], [a[:, :n] for a in found.tail])
@@ -254,7 +254,7 @@ def ever_claimed(criterion: str, found: Slopes) -> Wrong:
 
 def claimed(
     criterion: str, found: Slopes, config: Mapping[str, Any] | None = None
-) -> Wrong:
+) -> IsWrong:
     """Whether judge() says that `criterion` holds, of each experiment."""
     parts = []
     for i in range(0, len(found.growth[0]), _CHUNK):
@@ -266,7 +266,7 @@ def claimed(
     return np.concatenate(parts)
 
 
-def _holds(criterion: str, data: Data, runs: pd.DataFrame) -> Wrong:
+def _holds(criterion: str, data: Data, runs: pd.DataFrame) -> IsWrong:
     verdicts = [v for v in judge(data, runs, ()) if v.criterion == criterion]
     holds = np.zeros(len(verdicts), dtype=bool)
     for v in verdicts:

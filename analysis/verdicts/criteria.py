@@ -26,7 +26,7 @@ from analysis.load.frames import Data
 from analysis.load.measures import number, plural
 from analysis.stats import estimators
 from analysis.stats.confidence_sequence import confidence_sequence
-from analysis.verdicts.evidence import Evidence, count_runs, gather
+from analysis.verdicts.evidence import GroupEvidence, count_runs, gather
 from analysis.verdicts.workload_pace import FAILS, HOLDS, UNDECIDED, judge_pace
 from experiments.model import Outcome
 
@@ -70,7 +70,7 @@ def judge(
     data: Data, runs: pd.DataFrame, comparisons: Sequence[Comparison]
 ) -> list[Verdict]:
     """A verdict on each criterion for each group; `runs` is per_run.per_run()."""
-    criteria: dict[str, Callable[[Evidence], _Judgement]] = {
+    criteria: dict[str, Callable[[GroupEvidence], _Judgement]] = {
         GROWS: _grows,
         LEVELS_OFF: _levels_off,
         EVICTS: _evicts,
@@ -107,12 +107,12 @@ def _over_runs(
     name: str,
     within: tuple[str, str],
     level: float,
-    looked_at: bool,
+    is_sequential: bool,
 ) -> tuple[estimators.Interval, str]:
     """The interval over runs, or within the only run; and how it was come by."""
     (values,) = estimators.present(_column(frame, name))
     percent = f"{100 * level:.0f} %"
-    if looked_at:
+    if is_sequential:
         text = f"{percent} confidence sequence over {len(values)} runs"
         return confidence_sequence(values, level), text
     if len(values) != 1:
@@ -127,7 +127,7 @@ def _ends(interval: estimators.Interval) -> str:
     return f"{number(interval.low)} to {number(interval.high)}"
 
 
-def _grows(e: Evidence) -> _Judgement:
+def _grows(e: GroupEvidence) -> _Judgement:
     if e.control.empty:
         return UNDECIDED, "No control run is data, so its growth is not known."
     growth, method = _over_runs(
@@ -135,7 +135,7 @@ def _grows(e: Evidence) -> _Judgement:
         "growth_entries_per_s",
         ("growth_low", "growth_high"),
         0.95,
-        e.looked_at,
+        e.is_sequential,
     )
     if not np.isfinite(growth.estimate):
         return UNDECIDED, _no_growth(e)
@@ -153,7 +153,7 @@ def _times_full(frame: pd.DataFrame) -> int:
     return int(np.isfinite(_column(frame, "full_at_s")).sum())
 
 
-def _no_growth(e: Evidence) -> str:
+def _no_growth(e: GroupEvidence) -> str:
     said = "Control's growth cannot be measured: there are fewer than 3 samples"
     if not (full := _times_full(e.control)):
         return f"{said} of its entries in any run."
@@ -163,7 +163,7 @@ def _no_growth(e: Evidence) -> str:
     )
 
 
-def _saturation(e: Evidence) -> str:
+def _saturation(e: GroupEvidence) -> str:
     """What to add when control's map was full: growth was measured until then."""
     full = _times_full(e.control)
     failures = np.nansum(_column(e.control, "insert_failures"))
@@ -176,11 +176,11 @@ def _saturation(e: Evidence) -> str:
     )
 
 
-def _levels_off(e: Evidence) -> _Judgement:
+def _levels_off(e: GroupEvidence) -> _Judgement:
     if e.test.empty:
         return UNDECIDED, "No test run is data, so its slope is not known."
     tail, method = _over_runs(
-        e.test, "tail_entries_per_s", ("tail_low", "tail_high"), 0.90, e.looked_at
+        e.test, "tail_entries_per_s", ("tail_low", "tail_high"), 0.90, e.is_sequential
     )
     if not math.isfinite(tail.estimate):
         return UNDECIDED, (
@@ -207,7 +207,7 @@ def _levels_off(e: Evidence) -> _Judgement:
 
 
 def _beyond_margin(
-    e: Evidence, tail: estimators.Interval, margin: float
+    e: GroupEvidence, tail: estimators.Interval, margin: float
 ) -> tuple[estimators.Interval, estimators.Interval]:
     """90 % intervals of the tail slope less the margin, and of both added up.
 
@@ -218,7 +218,7 @@ def _beyond_margin(
     arms = e.control.set_index("block"), e.test.set_index("block")
     growth = MARGIN * arms[0]["growth_entries_per_s"]
     slope = arms[1]["tail_entries_per_s"]
-    if e.looked_at:
+    if e.is_sequential:
         above, below = ((slope + s * growth).to_numpy(float) for s in (-1, 1))
         return confidence_sequence(above, 0.90), confidence_sequence(below, 0.90)
     g, t = (estimators.present(s.to_numpy(float))[0] for s in (growth, slope))
@@ -248,7 +248,7 @@ def within_margin(
     return UNDECIDED, f"{said}: not surely inside the margin."
 
 
-def _evicts(e: Evidence) -> _Judgement:
+def _evicts(e: GroupEvidence) -> _Judgement:
     test, control = _column(e.test, "evictions"), _column(e.control, "evictions")
     said = f"{_evicted('Test', test)}; {_evicted('control', control)}."
     if (test == 0).any() or (control > 0).any():
@@ -271,7 +271,7 @@ def _evicted(arm: str, evictions: estimators.Array) -> str:
     return text + (f" ({missing} not counted)" if missing else "")
 
 
-def _smaller(e: Evidence) -> _Judgement:
+def _smaller(e: GroupEvidence) -> _Judgement:
     effects = [e.effects.get(("samples", m)) for m in ("entries_max", "entries_mean")]
     found = [c for c in effects if c is not None and c.estimate is not None]
     if len(found) < 2:
@@ -289,7 +289,7 @@ def _smaller(e: Evidence) -> _Judgement:
     return (FAILS if above else UNDECIDED), said
 
 
-def _no_crash(e: Evidence) -> _Judgement:
+def _no_crash(e: GroupEvidence) -> _Judgement:
     if not e.is_proved:
         return UNDECIDED, (
             f"Of {plural(len(e.planned), 'run')} nothing recorded whether the "

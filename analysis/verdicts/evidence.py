@@ -16,7 +16,7 @@ from experiments.model import CONTROL, Outcome
 
 
 @dataclass(frozen=True)
-class Evidence:
+class GroupEvidence:
     """All that bears on one group; `control` and `test` are rows of per_run()."""
 
     group: Group
@@ -26,7 +26,7 @@ class Evidence:
     effects: Mapping[tuple[str, str], Comparison]  # by source and metric
     retries: int
     is_proved: bool
-    looked_at: bool  # after every block, to see whether another is needed
+    is_sequential: bool  # after every block, to see whether another is needed
 
     @property
     def max_entries(self) -> float:
@@ -35,7 +35,7 @@ class Evidence:
 
 def gather(
     group: Group, data: Data, runs: pd.DataFrame, comparisons: Sequence[Comparison]
-) -> Evidence:
+) -> GroupEvidence:
     def of(frame: pd.DataFrame, *variants: str) -> pd.DataFrame:
         here = frame["variant"].isin(variants)
         here &= frame["scheduler"] == group.scheduler
@@ -43,7 +43,7 @@ def gather(
 
     needed = data.runs[data.runs["outcome"] != UNNEEDED]
     keys = vars(group).items()
-    return Evidence(
+    return GroupEvidence(
         group=group,
         control=of(runs, CONTROL),
         test=of(runs, group.variant),
@@ -55,11 +55,11 @@ def gather(
         },
         retries=data.manifest.retries,
         is_proved=not is_imported(data.manifest),
-        looked_at=bool(data.manifest.config.get("until_decided")),
+        is_sequential=bool(data.manifest.config.get("until_decided")),
     )
 
 
-def count_runs(e: Evidence) -> str:
+def count_runs(e: GroupEvidence) -> str:
     """For example `control 3/3, test 2/3 (1 EJECTED)`."""
     parts = []
     for variant in (CONTROL, e.group.variant):

@@ -14,7 +14,7 @@ from analysis.compare.within_experiment import (
     MARGIN,
     WORSE,
     Comparison,
-    costs,
+    workload_effects,
 )
 
 HOLDS, FAILS, UNDECIDED = "holds", "does not hold", "undecided"
@@ -22,7 +22,7 @@ HOLDS, FAILS, UNDECIDED = "holds", "does not hold", "undecided"
 
 def judge_pace(of_group: Sequence[Comparison]) -> tuple[str, str]:
     """Status and sentence from the comparisons of one test variant."""
-    metrics = costs(of_group)
+    metrics = workload_effects(of_group)
     if not metrics:
         return UNDECIDED, "The workload reports no metric in any run that is data."
     first = metrics[0]

@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from experiments.kernel.kmsg import Record
+from experiments.kernel.kmsg import KmsgRecord
 from experiments.model import Sampler
 from experiments.samplers.bpf_map import BpfMapSampler
 from experiments.samplers.counters import CountersSampler
@@ -23,14 +23,16 @@ _RECORD = re.compile(
 )
 
 
-def evicted_by_log(records: Iterable[Record], map_id: int) -> int | None:
+def evicted_by_log(records: Iterable[KmsgRecord], map_id: int) -> int | None:
     """Entries that the records of the kernel log name; None without such a record."""
     found = [m for r in records if (m := _RECORD.search(r.text))]
     named = [int(m[2]) for m in found if int(m[1]) == map_id]
     return sum(named) if named else None
 
 
-def check(samplers: Sequence[Sampler], records: Iterable[Record]) -> Mapping[str, Any]:
+def check(
+    samplers: Sequence[Sampler], records: Iterable[KmsgRecord]
+) -> Mapping[str, Any]:
     """`evictions_three_ways` and, if they disagree, `flags`; nothing without counters.
 
     A way that this strategy does not have is None.

@@ -133,7 +133,7 @@ def _loader_name(job: Job) -> str:
     return "program" if job.built.is_program else "scx"
 
 
-def _in_charge(loaded: Loaded) -> sched_ext.Status:
+def _in_charge(loaded: Loaded) -> sched_ext.SchedExtStatus:
     """What the kernel says of the scheduler that was loaded.
 
     Setting up the samplers takes seconds: it may have been thrown out by now.
@@ -150,7 +150,7 @@ def _in_charge(loaded: Loaded) -> sched_ext.Status:
 
 def _prove_and_drive(
     job: Job,
-    before: sched_ext.Status,
+    before: sched_ext.SchedExtStatus,
     workload: Workload,
     samplers: Sequence[Sampler],
     log: Kmsg,
@@ -228,7 +228,9 @@ def chosen_samplers(spec: RunSpec) -> list[type[Sampler]]:
     return [sampler for sampler in every if sampler.by_default]
 
 
-def _check_alive(before: sched_ext.Status, now: sched_ext.Status) -> None:
+def _check_alive(
+    before: sched_ext.SchedExtStatus, now: sched_ext.SchedExtStatus
+) -> None:
     """The scheduler that was loaded is still the one in charge, without a break."""
     same = (now.state, now.ops, now.enable_seq) == (
         before.state,

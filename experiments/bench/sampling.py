@@ -25,7 +25,7 @@ from experiments.kernel import cgroup, scratch_map
 from experiments.labroot import kernel_image, lab_root
 from experiments.model import NO_CLEANUP, BuildRequest, Variant
 from experiments.plan import knobs
-from experiments.support.console import Report, say, steps
+from experiments.support.console import ReportStep, say, steps
 from experiments.support.proc import end, last_lines, start
 from experiments.support.quantiles import percentile
 
@@ -80,7 +80,7 @@ def require_bpf() -> None:
         ) from None
 
 
-def _lines(command: Sequence[str], report: Report) -> Iterator[Mapping[str, Any]]:
+def _lines(command: Sequence[str], report: ReportStep) -> Iterator[Mapping[str, Any]]:
     """What the probe says; its steps are for the user."""
     with tempfile.TemporaryFile() as errors:
         env = lab_root.inside_env()

@@ -83,7 +83,7 @@ def dump_as_json(map_id: int) -> int:
 
 
 @contextlib.contextmanager
-def counters_of(fd: int, bin_dir: Path) -> Iterator[dict[str, map_count.Counter]]:
+def counters_of(fd: int, bin_dir: Path) -> Iterator[dict[str, map_count.EntryCounter]]:
     """By name, those that this kernel has."""
     info = bpf.map_info(fd)
     with contextlib.ExitStack() as stack:

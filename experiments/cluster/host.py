@@ -19,7 +19,7 @@ from typing import Any
 
 from experiments import paths
 from experiments.cluster.bundle import Bundle
-from experiments.cluster.session import BlockRequest, Session, Tell, prepare_for
+from experiments.cluster.session import BlockRequest, ReportEvent, Session, prepare_for
 from experiments.errors import ConfigError, ExperimentError
 from experiments.machine import facts
 from experiments.support.console import say
@@ -95,7 +95,7 @@ class Host:
                 "started with: start it anew"
             )
 
-    def run_block(self, request: BlockRequest, tell: Tell) -> Bundle | Failure:
+    def run_block(self, request: BlockRequest, tell: ReportEvent) -> Bundle | Failure:
         """Do a block from its begin to its end; raises Stopped when told to stop."""
         with self._busy:
             self._cancel_idle_timer()

@@ -29,7 +29,7 @@ from experiments.support import locks
 from experiments.support.console import say
 
 #: Hears of the begin and the loss of runs, as `RunProgress` would.
-Tell = Callable[[Mapping[str, Any]], None]
+ReportEvent = Callable[[Mapping[str, Any]], None]
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class Session:
         self._backend.begin(experiment)
         return experiment
 
-    def run_block(self, specs: Sequence[RunSpec], tell: Tell) -> Bundle:
+    def run_block(self, specs: Sequence[RunSpec], tell: ReportEvent) -> Bundle:
         self._clear(specs)
         reporter = _Reporter(self._host, tell)
         for spec in specs:
@@ -157,7 +157,7 @@ class Session:
 class _Reporter:
     """Passes on what the coordinator shows, and keeps how long runs took."""
 
-    def __init__(self, host: str, tell: Tell) -> None:
+    def __init__(self, host: str, tell: ReportEvent) -> None:
         self._host = host
         self._tell = tell
         self.wall_s: dict[str, float] = {}

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from experiments.errors import ExperimentError
 
 
-class Status(enum.StrEnum):
+class CheckStatus(enum.StrEnum):
     """FOUND is there and in order; BROKEN is there, or in the way, and is not."""
 
     FOUND = "found"
@@ -22,7 +22,7 @@ class Status(enum.StrEnum):
 class Answer:
     """What a check saw; ``remedy`` is what to type, empty when nothing has to be."""
 
-    status: Status
+    status: CheckStatus
     found: str
     remedy: str = ""
 
@@ -36,15 +36,15 @@ class Finding:
     """
 
     name: str
-    status: Status
+    status: CheckStatus
     found: str
     needed_for: str
     remedy: str
     required: bool
 
     @property
-    def is_ill(self) -> bool:
-        return self.required and self.status is not Status.FOUND
+    def is_problem(self) -> bool:
+        return self.required and self.status is not CheckStatus.FOUND
 
 
 @dataclass(frozen=True)
@@ -58,15 +58,15 @@ class Check:
 
 
 def found(text: str) -> Answer:
-    return Answer(Status.FOUND, text)
+    return Answer(CheckStatus.FOUND, text)
 
 
 def missing(text: str, remedy: str) -> Answer:
-    return Answer(Status.MISSING, text, remedy)
+    return Answer(CheckStatus.MISSING, text, remedy)
 
 
 def broken(text: str, remedy: str) -> Answer:
-    return Answer(Status.BROKEN, text, remedy)
+    return Answer(CheckStatus.BROKEN, text, remedy)
 
 
 def findings(checks: Iterable[Check]) -> Iterator[Finding]:

@@ -24,8 +24,8 @@ from experiments.doctor import (
 from experiments.doctor.check import (
     Answer,
     Check,
+    CheckStatus,
     Finding,
-    Status,
     broken,
     findings,
     found,
@@ -42,8 +42,12 @@ FIX = "invoke doctor --fix"
 _WIDEST = 100
 _NAME_WIDTH = 15
 _NEEDED_WIDTH = 20
-_STATUS_WIDTH = max(map(len, Status))
-_COLOURS = {Status.FOUND: "green", Status.MISSING: "yellow", Status.BROKEN: "red"}
+_STATUS_WIDTH = max(map(len, CheckStatus))
+_COLOURS = {
+    CheckStatus.FOUND: "green",
+    CheckStatus.MISSING: "yellow",
+    CheckStatus.BROKEN: "red",
+}
 
 Finder = Callable[[], Iterable[Leftover]]
 
@@ -111,7 +115,7 @@ def _check_machine(kernel: Path | None, as_json: bool, fix: bool) -> None:
         print(as_text(seen))
     else:
         show(seen, console.width)
-    if ill := [f.name for f in seen if f.is_ill]:
+    if ill := [f.name for f in seen if f.is_problem]:
         raise MissingRequirement(
             f"{len(ill)} of {sum(f.required for f in seen)} requirements are missing "
             f"or broken: {', '.join(ill)}"

@@ -16,7 +16,7 @@ _RECORD_BYTES = 8192
 
 
 @dataclass(frozen=True)
-class Record:
+class KmsgRecord:
     """One record: its number, its time since boot, and its text."""
 
     seq: int
@@ -27,11 +27,11 @@ class Record:
         return f"[{self.time_us / 1e6:12.6f}] {self.text}"
 
 
-def parse(raw: str) -> Record:
+def parse(raw: str) -> KmsgRecord:
     """One record as read(2) returns it; ValueError when it is not one."""
     head, _, rest = raw.partition(";")
     _priority, seq, time_us = head.split(",")[:3]
-    return Record(int(seq), int(time_us), rest.split("\n", 1)[0])
+    return KmsgRecord(int(seq), int(time_us), rest.split("\n", 1)[0])
 
 
 class Kmsg:
@@ -41,7 +41,7 @@ class Kmsg:
     """
 
     def __init__(self, device: Path = DEVICE) -> None:
-        self.records: list[Record] = []
+        self.records: list[KmsgRecord] = []
         self.lost = 0
         self._fd = os.open(device, os.O_RDONLY | os.O_NONBLOCK)
         os.lseek(self._fd, 0, os.SEEK_END)
@@ -57,7 +57,7 @@ class Kmsg:
     ) -> None:
         os.close(self._fd)
 
-    def drain(self) -> list[Record]:
+    def drain(self) -> list[KmsgRecord]:
         fresh = []
         while True:
             try:

@@ -36,7 +36,7 @@ _PART = struct.Struct("=Q")
 _READ_BYTES = 1 << 16
 
 
-class Counter(Protocol):
+class EntryCounter(Protocol):
     """Counts the entries of one map, whose descriptor stays the caller's.
 
     Making one raises OSError or CommandFailed where this way is not open.
@@ -174,7 +174,7 @@ class NextKey:
         pass
 
 
-METHODS: tuple[type[Counter], ...] = (
+METHODS: tuple[type[EntryCounter], ...] = (
     MapIterator,
     ElementIterator,
     LookupBatch,
@@ -186,8 +186,8 @@ METHODS: tuple[type[Counter], ...] = (
 
 
 def choose(
-    fd: int, bin_dir: Path, methods: Sequence[type[Counter]] = METHODS
-) -> Counter | None:
+    fd: int, bin_dir: Path, methods: Sequence[type[EntryCounter]] = METHODS
+) -> EntryCounter | None:
     """The first of `methods` that works here; None for maps that cannot be counted.
 
     Each is tried by counting once, as some are refused only then.
@@ -218,7 +218,7 @@ class MapState:
 
 
 def look(
-    map_id: int, bin_dir: Path, methods: Sequence[type[Counter]] = METHODS
+    map_id: int, bin_dir: Path, methods: Sequence[type[EntryCounter]] = METHODS
 ) -> MapState | None:
     """The map with this id as it is now; None when it has gone.
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from experiments.kernel.kmsg import Record
+from experiments.kernel.kmsg import KmsgRecord
 from experiments.kernel.procfs import PROC
 
 SYSFS = Path("/sys/kernel/sched_ext")
@@ -17,7 +17,7 @@ _ORDERLY = "(unregistered from user space)"
 
 
 @dataclass(frozen=True)
-class Status:
+class SchedExtStatus:
     """What the kernel says at one moment.
 
     ``ops`` is empty when no scheduler is loaded; ``enable_seq`` counts the schedulers
@@ -48,8 +48,8 @@ def _read(name: str) -> str:
         return ""
 
 
-def status() -> Status:
-    return Status(
+def status() -> SchedExtStatus:
+    return SchedExtStatus(
         state=_read("state"),
         ops=_read("root/ops"),
         enable_seq=int(_read("enable_seq") or 0),
@@ -80,7 +80,9 @@ def share_of(tids: Iterable[int]) -> float | None:
     return sum(enabled) / len(enabled) if enabled else None
 
 
-def wait_for(wanted: Callable[[Status], bool], deadline_s: float) -> Status:
+def wait_for(
+    wanted: Callable[[SchedExtStatus], bool], deadline_s: float
+) -> SchedExtStatus:
     """The first status that is `wanted`, or the last one when the time is up."""
     end = time.monotonic() + deadline_s
     while not wanted(now := status()) and time.monotonic() < end:
@@ -88,7 +90,7 @@ def wait_for(wanted: Callable[[Status], bool], deadline_s: float) -> Status:
     return now
 
 
-def words_of_ejection(records: Iterable[Record]) -> str:
+def words_of_ejection(records: Iterable[KmsgRecord]) -> str:
     """What the kernel wrote about throwing a scheduler out, in one line; or nothing.
 
     kernel/sched/ext.c prints `BPF scheduler "X" disabled (reason)` and, when there is

@@ -31,7 +31,7 @@ from experiments.labroot.lab_root import (
     run_inside,
 )
 from experiments.support import userns
-from experiments.support.console import Report
+from experiments.support.console import ReportStep
 from experiments.support.locks import Held, Mode, hold
 from experiments.support.proc import CommandFailed, end, last_lines, run, start
 
@@ -43,7 +43,7 @@ KEYRINGS = (
 )
 
 
-def make(report: Report, refresh: bool = False) -> LabRoot:
+def make(report: ReportStep, refresh: bool = False) -> LabRoot:
     """Make the lab root unless it is there; with `refresh` make a new one in its stead.
 
     The old one stays in use until the new one is complete. Raises MissingRequirement
@@ -62,7 +62,7 @@ def make(report: Report, refresh: bool = False) -> LabRoot:
         os.close(handle)
 
 
-def _make(report: Report, refresh: bool) -> LabRoot:
+def _make(report: ReportStep, refresh: bool) -> LabRoot:
     path = place()
     if (path / STAMP).exists() and not refresh:
         return read_root()
@@ -99,7 +99,7 @@ def _check_disk(path: Path) -> None:
         )
 
 
-def _require_mmdebstrap(report: Report) -> None:
+def _require_mmdebstrap(report: ReportStep) -> None:
     """mmdebstrap is one package of Debian and Ubuntu; install it where apt is."""
     if shutil.which("mmdebstrap"):
         return
@@ -146,7 +146,7 @@ def _apt_site() -> str:
     return sites[0]
 
 
-def _debootstrap(target: Path, report: Report) -> None:
+def _debootstrap(target: Path, report: ReportStep) -> None:
     keyring = next((k for k in KEYRINGS if k.exists()), None)
     if keyring is None:
         raise MissingRequirement(
@@ -179,7 +179,7 @@ def _debootstrap(target: Path, report: Report) -> None:
 
 
 def _follow(
-    argv: Sequence[str], log: IO[bytes], report: Report, env: Mapping[str, str]
+    argv: Sequence[str], log: IO[bytes], report: ReportStep, env: Mapping[str, str]
 ) -> int:
     """Run a command, its output to `log`, its own lines of progress to `report`."""
     process = start(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=env)

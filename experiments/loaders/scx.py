@@ -161,7 +161,7 @@ class ScxLoader:
             _register(built, pin, group, job.out_dir / "load.log")
             links = stack.enter_context(_held(pin))
 
-            def is_ours(status: sched_ext.Status) -> bool:
+            def is_ours(status: sched_ext.SchedExtStatus) -> bool:
                 named = status.ops == built.ops_name or not built.ops_name
                 loads = status.enable_seq - before.enable_seq
                 return status.enabled and named and loads == 1

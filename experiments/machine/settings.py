@@ -94,7 +94,7 @@ OF_RUNS = (GOVERNOR, CONSOLE)
 
 
 @dataclass(frozen=True)
-class Row:
+class SettingRow:
     """A setting as it is: all words for the user."""
 
     setting: str
@@ -104,20 +104,20 @@ class Row:
     why: str
 
 
-def describe(setting: Setting, root: Path) -> Row:
+def describe(setting: Setting, root: Path) -> SettingRow:
     """What a user is told of a setting."""
     places = list(setting.found(root))
     if not places:
-        return Row(setting.name, "not on this machine", "-", "no", setting.why)
+        return SettingRow(setting.name, "not on this machine", "-", "no", setting.why)
     values = _values(places)
     now = ", ".join(sorted(set(values)))
     wanted = ", ".join(sorted({p.wanted for p in places if p.wanted})) or "-"
     if not any(p.wanted for p in places):
         why = f"{setting.why}; {setting.hint}"
-        return Row(setting.name, now, wanted, "no", why)
+        return SettingRow(setting.name, now, wanted, "no", why)
     refusals = {r for p in places if (r := p.refusal())}
     can = f"no: {'; '.join(sorted(refusals))}" if refusals else "yes"
-    return Row(setting.name, now, wanted, can, setting.why)
+    return SettingRow(setting.name, now, wanted, can, setting.why)
 
 
 def values(chosen: Sequence[Setting], root: Path = Path("/")) -> dict[str, str]:

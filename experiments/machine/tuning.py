@@ -35,7 +35,7 @@ _BOOT_ID = Path("proc/sys/kernel/random/boot_id")
 
 
 @dataclass(frozen=True)
-class Change:
+class SettingChange:
     """Of the file at `path`: what its first word was, and what we write there."""
 
     setting: str
@@ -74,7 +74,7 @@ def require_root() -> None:
         )
 
 
-Layers = dict[str, list[Change]]
+Layers = dict[str, list[SettingChange]]
 
 
 class Tuning:
@@ -120,7 +120,7 @@ class Tuning:
                     refused.append(f"{setting.name}: {reason}")
                 elif (now := place.now()) != place.wanted:
                     path = str(place.path)
-                    changes.append(Change(setting.name, path, now, place.wanted))
+                    changes.append(SettingChange(setting.name, path, now, place.wanted))
         layers = self._read()
         known = {change.path for change in layers[layer]}
         # What was there before us is what we met the first time
@@ -135,7 +135,7 @@ class Tuning:
         """
         said, layers = [], self._read()
         for name in reversed(_LAYERS[_LAYERS.index(layer) :]):
-            kept: list[Change] = []
+            kept: list[SettingChange] = []
             for change in reversed(layers[name]):
                 try:
                     words = change.revert()
@@ -149,7 +149,7 @@ class Tuning:
         self._write(layers)
         return said
 
-    def changes(self, layer: str) -> list[Change]:
+    def changes(self, layer: str) -> list[SettingChange]:
         """What is changed now in this layer."""
         return self._read()[layer]
 
@@ -169,7 +169,7 @@ class Tuning:
             ) from None
         if said.get("boot_id") != self._boot():
             said = {}
-        return {n: [Change(**c) for c in said.get(n, ())] for n in _LAYERS}
+        return {n: [SettingChange(**c) for c in said.get(n, ())] for n in _LAYERS}
 
     def _write(self, layers: Layers) -> None:
         if not any(layers.values()):

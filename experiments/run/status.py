@@ -29,7 +29,7 @@ class Running:
 
 
 @dataclass(frozen=True)
-class Status:
+class ExperimentStatus:
     """``left_s`` and ``running`` are what the runner last said; None, () without one.
 
     ``stopped`` says how the last runner ended, where there is none now.
@@ -52,14 +52,14 @@ class Status:
         return self.done + self.not_needed >= self.planned
 
 
-def experiment_status(experiment: Experiment) -> Status:
+def experiment_status(experiment: Experiment) -> ExperimentStatus:
     """Raises FormatError when the manifest cannot be read."""
     manifest = experiment.manifest()
     owner = locks.owner(experiment.path / LOCK)
     session = _last_session(list(event_log.read(experiment.path)))
     unneeded = set(manifest.facts.get(NOT_NEEDED, ()))
     done = {spec.run_id for spec in experiment.finished(manifest.specs)}
-    return Status(
+    return ExperimentStatus(
         experiment=experiment.path.name,
         planned=len(manifest.specs),
         done=len(done),
@@ -76,7 +76,7 @@ def experiment_status(experiment: Experiment) -> Status:
     )
 
 
-def lines(found: Status) -> list[str]:
+def lines(found: ExperimentStatus) -> list[str]:
     """For a person."""
     counts = ", ".join(f"{k} {n}" for k, n in found.outcomes.items()) or "none yet"
     said = [f"{found.experiment}: {found.done} of {found.planned} runs done: {counts}"]

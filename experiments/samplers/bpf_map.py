@@ -60,7 +60,7 @@ class BpfMapSampler(Sampler):
         self._wanted, self._info = watched(job, loaded)
         self._fd = -1
         self._fdinfo: KeptFile | None = None
-        self._counter: map_count.Counter | None = None
+        self._counter: map_count.EntryCounter | None = None
         with contextlib.suppress(FileNotFoundError):
             if self._info is not None:
                 self._fd = bpf.open_map(self._info.id)

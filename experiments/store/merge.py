@@ -131,8 +131,8 @@ def _create(
 
 def _config(manifests: Sequence[Manifest]) -> Mapping[str, Any]:
     """That of the first; whoever stopped early in one has done so in all together."""
-    looked_at = any(m.config.get("until_decided") for m in manifests)
-    more = {"until_decided": True} if looked_at else {}
+    is_sequential = any(m.config.get("until_decided") for m in manifests)
+    more = {"until_decided": True} if is_sequential else {}
     return {**manifests[0].config, **more}
 
 

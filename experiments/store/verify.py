@@ -19,7 +19,7 @@ _LEAST_COLUMNS = 5
 
 
 @dataclass(frozen=True)
-class Wrong:
+class Problem:
     """A file, relative to the experiment, and what is wrong with it."""
 
     file: str
@@ -34,7 +34,7 @@ class Verified:
     runs: int
     files: int
     unhashed: int
-    wrong: tuple[Wrong, ...]
+    wrong: tuple[Problem, ...]
 
 
 def verify_experiment(experiment: Experiment) -> Verified:
@@ -42,7 +42,7 @@ def verify_experiment(experiment: Experiment) -> Verified:
     try:
         manifest = experiment.manifest()
     except FormatError as error:
-        wrong = Wrong("manifest.json", str(error).partition(": ")[2] or str(error))
+        wrong = Problem("manifest.json", str(error).partition(": ")[2] or str(error))
         return Verified(experiment.path.name, 0, 1, 0, (wrong,))
     found = [*_of_manifest(experiment, manifest)]
     files = 1
@@ -53,23 +53,23 @@ def verify_experiment(experiment: Experiment) -> Verified:
         found += seen.wrong()
         files += seen.files
         unhashed += seen.is_unhashed
-    found += _strangers(experiment, manifest)
+    found += _unexpected_files(experiment, manifest)
     runs = len(experiment.finished(manifest.specs))
     return Verified(experiment.path.name, runs, files, unhashed, tuple(found))
 
 
-def _of_manifest(experiment: Experiment, manifest: Manifest) -> Iterator[Wrong]:
+def _of_manifest(experiment: Experiment, manifest: Manifest) -> Iterator[Problem]:
     here = "manifest.json"
     if Plan(manifest.seed, manifest.specs).plan_id != manifest.plan_id:
-        yield Wrong(here, "plan_id is not the hash of specs")
+        yield Problem(here, "plan_id is not the hash of specs")
     ids = {spec.run_id for spec in manifest.specs}
     if len(ids) < len(manifest.specs):
-        yield Wrong(here, "a run is planned twice")
+        yield Problem(here, "a run is planned twice")
     if strange := set(manifest.results) - ids:
-        yield Wrong(here, f"results of runs that were not planned: {sorted(strange)}")
+        yield Problem(here, f"results of runs that were not planned: {sorted(strange)}")
     counts = Counter(r.outcome.value for r in manifest.results.values())
     if manifest.results and dict(counts) != dict(manifest.outcomes):
-        yield Wrong(here, f"outcomes are {dict(counts)}, not {manifest.outcomes}")
+        yield Problem(here, f"outcomes are {dict(counts)}, not {manifest.outcomes}")
 
 
 class _Run:
@@ -85,7 +85,7 @@ class _Run:
         self.files = 0
         self.is_unhashed = False
 
-    def wrong(self) -> Iterator[Wrong]:
+    def wrong(self) -> Iterator[Problem]:
         path = self._paths.json
         if not path.exists():
             if self._recorded is not None:
@@ -102,7 +102,7 @@ class _Run:
         if stored is not None:
             yield from self._of_stored(stored)
 
-    def _of_stored(self, stored: StoredResult) -> Iterator[Wrong]:
+    def _of_stored(self, stored: StoredResult) -> Iterator[Problem]:
         path, result = self._paths.json, stored.result
         if result.run_id != self._spec.run_id or result.spec != self._spec:
             yield self._at(path, f"belongs to another run ({result.run_id})")
@@ -116,7 +116,7 @@ class _Run:
             yield self._at(path, "the manifest does not know it: invoke resume")
         yield from self._of_files(stored.files)
 
-    def _of_files(self, expected: Mapping[str, Fingerprint]) -> Iterator[Wrong]:
+    def _of_files(self, expected: Mapping[str, Fingerprint]) -> Iterator[Problem]:
         stem = self._paths.csv.name.removesuffix(".csv")
         for path in self._paths[:-1]:
             wanted = expected.get(path.name.removeprefix(stem))
@@ -131,8 +131,8 @@ class _Run:
             if what := _difference(fingerprint(path), wanted) or _bad_header(path):
                 yield self._at(path, what)
 
-    def _at(self, path: Path, what: str) -> Wrong:
-        return Wrong(str(path.relative_to(self._experiment.path)), what)
+    def _at(self, path: Path, what: str) -> Problem:
+        return Problem(str(path.relative_to(self._experiment.path)), what)
 
 
 def _difference(now: Fingerprint, then: Fingerprint) -> str:
@@ -156,7 +156,7 @@ def _sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _strangers(experiment: Experiment, manifest: Manifest) -> Iterator[Wrong]:
+def _unexpected_files(experiment: Experiment, manifest: Manifest) -> Iterator[Problem]:
     """Files among the runs' own that belong to no finished run, or to none at all."""
     ours: set[Path] = set()
     for spec in manifest.specs:
@@ -166,4 +166,4 @@ def _strangers(experiment: Experiment, manifest: Manifest) -> Iterator[Wrong]:
         for path in sorted(folder.iterdir()):
             if path not in ours and path.is_file():
                 name = str(path.relative_to(experiment.path))
-                yield Wrong(name, "belongs to no finished run")
+                yield Problem(name, "belongs to no finished run")

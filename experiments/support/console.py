@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 #: A step of something that takes long; shown as it comes.
-Report = Callable[[str], None]
+ReportStep = Callable[[str], None]
 
 #: What is measured, a line each: column -> value.
 Rows = list[dict[str, Any]]
@@ -45,7 +45,7 @@ def say(text: str) -> None:
 
 
 @contextlib.contextmanager
-def steps(title: str) -> Iterator[Report]:
+def steps(title: str) -> Iterator[ReportStep]:
     """Show `title` and the newest step until the block ends, then how long it took."""
     began = time.monotonic()
 

@@ -70,7 +70,7 @@ WORKLOAD = CountMethods()
 
 
 @contextlib.contextmanager
-def counters(fd: int, bin_dir: Path) -> Iterator[list[map_count.Counter]]:
+def counters(fd: int, bin_dir: Path) -> Iterator[list[map_count.EntryCounter]]:
     info = bpf.map_info(fd)
     made = [method(fd, info, bin_dir) for method in map_count.METHODS]
     yield made
@@ -113,7 +113,7 @@ def of_kind(what: str, bin_dir: Path) -> dict[str, Any]:
         return {"at_rest": at_rest, "at_work": at_work(fd, made)}
 
 
-def at_work(fd: int, made: Sequence[map_count.Counter]) -> list[Any]:
+def at_work(fd: int, made: Sequence[map_count.EntryCounter]) -> list[Any]:
     found = []
     with inserting(fd):
         for counter in made:

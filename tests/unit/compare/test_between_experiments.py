@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from analysis.compare import regression_gate
-from analysis.compare.between_experiments import Change, Versus, versus
+from analysis.compare.between_experiments import MetricChange, Versus, versus
 from analysis.compare.within_experiment import BETTER, EQUIVALENT, UNCLEAR, WORSE
 from analysis.report import between_table
 from analysis.stats import estimators, significance
@@ -47,7 +47,7 @@ def between(tmp_path: Path, a: float, b: float, **more: int) -> Versus:
     return versus(of_a, experiment(tmp_path / "b", b, **more))  # type: ignore[arg-type]
 
 
-def rounds(found: Versus, variant: str = "test") -> Change:
+def rounds(found: Versus, variant: str = "test") -> MetricChange:
     (c,) = (c for c in found.changes if (c.metric, c.variant) == ("round", variant))
     return c
 
@@ -146,8 +146,8 @@ def test_unlike_spreads_and_numbers_do_not_make_effects() -> None:
 # --- the gate -------------------------------------------------------------------------
 
 
-def change(estimate: float, low: float, high: float, **more: object) -> Change:
-    made = Change(
+def change(estimate: float, low: float, high: float, **more: object) -> MetricChange:
+    made = MetricChange(
         *("s", "w", "v", "m", "s", "workload"),
         lower_is_better=True,
         n_a=5,
@@ -184,7 +184,7 @@ def change(estimate: float, low: float, high: float, **more: object) -> Change:
         (change(1.05, None, None), regression_gate.UNDECIDED),  # type: ignore[arg-type]
     ],
 )
-def test_what_is_a_regression(of: Change, said: str) -> None:
+def test_what_is_a_regression(of: MetricChange, said: str) -> None:
     assert regression_gate.judge(of, 0.03) == said
 
 

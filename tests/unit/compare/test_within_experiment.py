@@ -16,9 +16,9 @@ from analysis.compare.within_experiment import (
     WORSE,
     Comparison,
     compare,
-    costs,
     groups,
     is_test,
+    workload_effects,
 )
 from analysis.load.frames import load
 from analysis.load.tidy import per_run, tidy
@@ -41,7 +41,7 @@ def of_metric(
     for spec in lab.specs:
         one = Metric("time", value(spec.block, spec.variant), "s", lower_is_better)
         lab.ok(spec, fx.growing(), [one])
-    (found,) = costs(compared(lab.experiment))
+    (found,) = workload_effects(compared(lab.experiment))
     return found
 
 

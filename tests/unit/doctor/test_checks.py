@@ -20,7 +20,7 @@ import seaborn  # noqa: F401 - its first import starts a program to look for fon
 
 from experiments import paths
 from experiments.doctor import check_host, check_labroot, check_machine, check_packages
-from experiments.doctor.check import Answer, Check, Status, broken, findings, found
+from experiments.doctor.check import Answer, Check, CheckStatus, broken, findings, found
 from experiments.errors import ConfigError, MissingRequirement
 from experiments.kernel import cgroup, clock, sched_ext
 from experiments.labroot import kernel_image, lab_root, make
@@ -53,11 +53,11 @@ def programs(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
     )
 
 
-def says(answer: Answer, status: Status, words: str, remedy: str = "") -> None:
+def says(answer: Answer, status: CheckStatus, words: str, remedy: str = "") -> None:
     assert answer.status is status, answer
     assert words in answer.found
     assert remedy in answer.remedy
-    assert bool(answer.remedy) == (status is not Status.FOUND), "what to type"
+    assert bool(answer.remedy) == (status is not CheckStatus.FOUND), "what to type"
 
 
 def make_root(**changes: object) -> Path:
@@ -90,37 +90,45 @@ def test_a_check_that_raises_is_broken_and_the_others_are_asked() -> None:
     ]
     a, b, c = findings(checks)
     assert (a.status, a.found) == (
-        Status.BROKEN,
+        CheckStatus.BROKEN,
         "the check failed: ZeroDivisionError: by zero",
     )
-    assert (b.status, b.found, b.needed_for) == (Status.BROKEN, "no thing: get it", "y")
-    assert (c.status, c.found, c.required) == (Status.FOUND, "here", False)
-    assert (a.is_ill, c.is_ill) == (True, False)
+    assert (b.status, b.found, b.needed_for) == (
+        CheckStatus.BROKEN,
+        "no thing: get it",
+        "y",
+    )
+    assert (c.status, c.found, c.required) == (CheckStatus.FOUND, "here", False)
+    assert (a.is_problem, c.is_problem) == (True, False)
 
 
 def test_what_is_optional_is_never_ill() -> None:
     (finding,) = findings([Check("a", "x", lambda: broken("b", "c"), required=False)])
-    assert not finding.is_ill
+    assert not finding.is_problem
 
 
 # --- Python ---------------------------------------------------------------------------
 
 
 def test_python(monkeypatch: pytest.MonkeyPatch) -> None:
-    says(check_packages.python(), Status.FOUND, platform.python_version())
+    says(check_packages.python(), CheckStatus.FOUND, platform.python_version())
     monkeypatch.setattr(platform, "python_version", lambda: "3.10.4")
     says(
         check_packages.python(),
-        Status.BROKEN,
+        CheckStatus.BROKEN,
         "3.10.4, and >=3.11 is demanded",
         "apt-get",
     )
 
 
 def test_every_dependency_is_there_and_imports() -> None:
-    says(check_packages.runtime(), Status.FOUND, "packages at the versions demanded")
     says(
-        check_packages.development(), Status.FOUND, "packages at the versions demanded"
+        check_packages.runtime(), CheckStatus.FOUND, "packages at the versions demanded"
+    )
+    says(
+        check_packages.development(),
+        CheckStatus.FOUND,
+        "packages at the versions demanded",
     )
 
 
@@ -138,36 +146,38 @@ def demand(monkeypatch: pytest.MonkeyPatch, *texts: str) -> None:
 def test_a_package_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     demand(monkeypatch, "rich>=13", "scxlab-no-such-thing>=2")
     for look in (check_packages.runtime, check_packages.development):
-        says(look(), Status.MISSING, "no scxlab-no-such-thing>=2", "pip install")
+        says(look(), CheckStatus.MISSING, "no scxlab-no-such-thing>=2", "pip install")
 
 
 def test_a_package_too_old(monkeypatch: pytest.MonkeyPatch) -> None:
     demand(monkeypatch, "rich>=999", "scxlab-no-such-thing")
     version = metadata.version("rich")
-    says(check_packages.runtime(), Status.BROKEN, f"rich is {version}, not >=999")
+    says(check_packages.runtime(), CheckStatus.BROKEN, f"rich is {version}, not >=999")
 
 
 def test_a_package_that_does_not_import(monkeypatch: pytest.MonkeyPatch) -> None:
     demand(monkeypatch, "rich")
     monkeypatch.setattr(check_packages, "_module", lambda name: "scxlab_no_such_module")
     says(
-        check_packages.runtime(), Status.BROKEN, "rich does not import: ModuleNotFound"
+        check_packages.runtime(),
+        CheckStatus.BROKEN,
+        "rich does not import: ModuleNotFound",
     )
-    says(check_packages.development(), Status.FOUND, "1 packages")
+    says(check_packages.development(), CheckStatus.FOUND, "1 packages")
 
 
 def test_a_requirement_of_another_system_is_none(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     demand(monkeypatch, 'scxlab-no-such-thing; sys_platform == "win32"')
-    says(check_packages.runtime(), Status.FOUND, "0 packages")
+    says(check_packages.runtime(), CheckStatus.FOUND, "0 packages")
 
 
 # --- the machine ----------------------------------------------------------------------
 
 
 def test_config(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    says(check_machine._config(), Status.FOUND, "in order")
+    says(check_machine._config(), CheckStatus.FOUND, "in order")
     damaged = tmp_path / "config.yaml"
     damaged.write_text("iteratoins: 3")
     monkeypatch.setattr(paths, "CONFIG_FILE", damaged)
@@ -178,27 +188,34 @@ def test_config(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def test_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     memory = _Memory(8 << 30)
     monkeypatch.setattr(psutil, "virtual_memory", lambda: memory)
-    says(check_machine._machine(), Status.FOUND, "8,192 MB of memory free")
+    says(check_machine._machine(), CheckStatus.FOUND, "8,192 MB of memory free")
     memory = _Memory(1 << 30)
-    says(check_machine._machine(), Status.BROKEN, "vm.memory_mb", "lower vm.memory_mb")
+    says(
+        check_machine._machine(),
+        CheckStatus.BROKEN,
+        "vm.memory_mb",
+        "lower vm.memory_mb",
+    )
     monkeypatch.setattr(platform, "machine", lambda: "riscv64")
-    says(check_machine._machine(), Status.BROKEN, "riscv64", "x86-64")
+    says(check_machine._machine(), CheckStatus.BROKEN, "riscv64", "x86-64")
 
 
 def test_user(monkeypatch: pytest.MonkeyPatch) -> None:
-    says(check_machine._user(), Status.FOUND, "root")
+    says(check_machine._user(), CheckStatus.FOUND, "root")
     as_user(monkeypatch, 1000)
     monkeypatch.setattr(userns, "refusal", lambda: "there is no newuidmap")
-    says(check_machine._user(), Status.MISSING, "no newuidmap", "sudo")
+    says(check_machine._user(), CheckStatus.MISSING, "no newuidmap", "sudo")
     monkeypatch.setattr(userns, "refusal", lambda: "")
-    says(check_machine._user(), Status.FOUND, "root in a user namespace")
+    says(check_machine._user(), CheckStatus.FOUND, "root in a user namespace")
 
 
 def test_tools(monkeypatch: pytest.MonkeyPatch) -> None:
     programs(monkeypatch, "unshare", "setpriv", "mount", "chroot", "sh")
-    says(check_machine._tools(), Status.FOUND, "unshare")
+    says(check_machine._tools(), CheckStatus.FOUND, "unshare")
     programs(monkeypatch, "setpriv", "mount", "sh")
-    says(check_machine._tools(), Status.MISSING, "no unshare, chroot", "util-linux")
+    says(
+        check_machine._tools(), CheckStatus.MISSING, "no unshare, chroot", "util-linux"
+    )
 
 
 @pytest.mark.parametrize(
@@ -210,21 +227,28 @@ def test_disk(
 ) -> None:
     free = 9 * 10**9
     monkeypatch.setattr(shutil, "disk_usage", lambda path: _Usage(0, 0, free))
-    says(look(), Status.FOUND, f"{words}: 9.0 GB free")
+    says(look(), CheckStatus.FOUND, f"{words}: 9.0 GB free")
     free = 10**8
-    says(look(), Status.BROKEN, "0.1 GB free", "make room")
+    says(look(), CheckStatus.BROKEN, "0.1 GB free", "make room")
 
 
 def test_a_lab_root_to_be_made_needs_more_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda path: _Usage(0, 0, 10**9))
-    says(check_machine._cache_disk(), Status.BROKEN, "4.0 GB are needed", "XDG_CACHE")
+    says(
+        check_machine._cache_disk(),
+        CheckStatus.BROKEN,
+        "4.0 GB are needed",
+        "XDG_CACHE",
+    )
     make_root()
-    says(check_machine._cache_disk(), Status.FOUND, "1.0 GB free")
+    says(check_machine._cache_disk(), CheckStatus.FOUND, "1.0 GB free")
 
 
 def test_disk_that_may_not_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "access", lambda path, how: False)
-    says(check_machine._results_disk(), Status.BROKEN, "may not be written", "chown")
+    says(
+        check_machine._results_disk(), CheckStatus.BROKEN, "may not be written", "chown"
+    )
 
 
 def unshare_ends(monkeypatch: pytest.MonkeyPatch, status: int, words: str = "") -> None:
@@ -236,17 +260,19 @@ def test_user_namespaces(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
     programs(monkeypatch)
     says(
         check_machine.user_namespaces(),
-        *(Status.MISSING, "no newuidmap, newgidmap", "apt-get install uidmap"),
+        *(CheckStatus.MISSING, "no newuidmap, newgidmap", "apt-get install uidmap"),
     )
     programs(monkeypatch, "newuidmap", "newgidmap")
     unshare_ends(monkeypatch, 0)
-    says(check_machine.user_namespaces(), Status.FOUND, "they work")
+    says(check_machine.user_namespaces(), CheckStatus.FOUND, "they work")
     unshare_ends(monkeypatch, 1, "unshare: Operation not permitted\n")
     monkeypatch.setattr(check_machine, "PROC_SYS", tmp_path)
-    says(check_machine.user_namespaces(), Status.BROKEN, "not permitted", "as root")
+    says(
+        check_machine.user_namespaces(), CheckStatus.BROKEN, "not permitted", "as root"
+    )
     (tmp_path / "user").mkdir()
     (tmp_path / "user/max_user_namespaces").write_text("0\n")
-    says(check_machine.user_namespaces(), Status.BROKEN, "not permitted", "sysctl")
+    says(check_machine.user_namespaces(), CheckStatus.BROKEN, "not permitted", "sysctl")
 
 
 def test_a_user_needs_ids_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -254,80 +280,84 @@ def test_a_user_needs_ids_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     unshare_ends(monkeypatch, 0)
     as_user(monkeypatch, 1000)
     monkeypatch.setattr(userns, "most_ids", lambda file: 65535)
-    says(check_machine.user_namespaces(), Status.MISSING, "/etc/subuid", "usermod")
+    says(check_machine.user_namespaces(), CheckStatus.MISSING, "/etc/subuid", "usermod")
     monkeypatch.setattr(userns, "most_ids", lambda file: 65536)
-    says(check_machine.user_namespaces(), Status.FOUND, "they work")
+    says(check_machine.user_namespaces(), CheckStatus.FOUND, "they work")
 
 
 def test_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clock, "source", lambda: "tsc")
-    says(check_machine._clock(), Status.FOUND, "clocksource tsc")
+    says(check_machine._clock(), CheckStatus.FOUND, "clocksource tsc")
     monkeypatch.setattr(clock, "source", lambda: "hpet")
-    says(check_machine._clock(), Status.BROKEN, "hpet: slow to read", "tsc=reliable")
+    says(
+        check_machine._clock(), CheckStatus.BROKEN, "hpet: slow to read", "tsc=reliable"
+    )
     readings = iter(range(1_000_000, 0, -1))
     monkeypatch.setattr(time, "monotonic_ns", lambda: next(readings))
-    says(check_machine._clock(), Status.BROKEN, "backwards", "another machine")
+    says(check_machine._clock(), CheckStatus.BROKEN, "backwards", "another machine")
 
 
 def test_time_of_day(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clock, "is_synchronised", lambda: True)
-    says(check_machine._time_of_day(), Status.FOUND, ", kept by NTP")
+    says(check_machine._time_of_day(), CheckStatus.FOUND, ", kept by NTP")
     monkeypatch.setattr(clock, "is_synchronised", lambda: False)
-    says(check_machine._time_of_day(), Status.FOUND, "NOT kept by NTP")
+    says(check_machine._time_of_day(), CheckStatus.FOUND, "NOT kept by NTP")
     late = paths.RESULTS / "x/manifest.json"
     late.parent.mkdir()
     late.touch()
     os.utime(late, (time.time() + 3600,) * 2)
     words = "1 files in results/ are from the future, x/manifest.json first"
-    says(check_machine._time_of_day(), Status.BROKEN, words, "timedatectl")
+    says(check_machine._time_of_day(), CheckStatus.BROKEN, words, "timedatectl")
     monkeypatch.setattr(time, "time", lambda: 1e9)
-    says(check_machine._time_of_day(), Status.BROKEN, "this checkout is from")
+    says(check_machine._time_of_day(), CheckStatus.BROKEN, "this checkout is from")
 
 
 # --- the lab root ---------------------------------------------------------------------
 
 
 def test_no_lab_root(cache: Path) -> None:
-    says(check_labroot._lab_root(), Status.MISSING, lab_root.place().name, "setup")
+    says(check_labroot._lab_root(), CheckStatus.MISSING, lab_root.place().name, "setup")
     (cache / "labroot-abc").mkdir(parents=True)
     words = "labroot-abc is of another version"
-    says(check_labroot._lab_root(), Status.MISSING, words, "invoke setup")
+    says(check_labroot._lab_root(), CheckStatus.MISSING, words, "invoke setup")
     image = check_labroot._kernel(None)
     for answer in (image, check_labroot._program("virtiofsd", "usr/libexec/v")):
-        says(answer, Status.MISSING, "comes with the lab root", "invoke setup")
+        says(answer, CheckStatus.MISSING, "comes with the lab root", "invoke setup")
 
 
 def test_a_lab_root_and_its_age() -> None:
     stamp = make_root() / "lab/labroot.json"
     words = "forky, 2 packages, made "
-    says(check_labroot._lab_root(), Status.FOUND, words)
+    says(check_labroot._lab_root(), CheckStatus.FOUND, words)
     assert check_labroot._lab_root().found.endswith(", 0 days ago")
     then = time.time() - 100 * 86_400
     os.utime(stamp, (then, then))
     answer = check_labroot._lab_root()
-    says(answer, Status.FOUND, "100 days ago; invoke setup --refresh")
+    says(answer, CheckStatus.FOUND, "100 days ago; invoke setup --refresh")
     assert str(datetime.fromtimestamp(then).date()) in answer.found
 
 
 def test_a_damaged_lab_root() -> None:
     place = make_root(key="another")
-    says(check_labroot._lab_root(), Status.BROKEN, "says it is another", "--refresh")
+    says(
+        check_labroot._lab_root(), CheckStatus.BROKEN, "says it is another", "--refresh"
+    )
     (place / "usr/bin/clang").unlink()
-    says(check_labroot._lab_root(), Status.BROKEN, "clang is gone", "--refresh")
+    says(check_labroot._lab_root(), CheckStatus.BROKEN, "clang is gone", "--refresh")
     (place / "lab/labroot.json").write_text("{")
-    says(check_labroot._lab_root(), Status.BROKEN, "damaged", "--refresh")
+    says(check_labroot._lab_root(), CheckStatus.BROKEN, "damaged", "--refresh")
 
 
 def test_programs_of_the_lab_root() -> None:
     place = make_root()
-    says(check_labroot._program(*check_labroot._QEMU), Status.FOUND, "1:11.1")
+    says(check_labroot._program(*check_labroot._QEMU), CheckStatus.FOUND, "1:11.1")
     virtiofsd = check_labroot._VIRTIOFSD
-    says(check_labroot._program(*virtiofsd), Status.FOUND, "virtiofsd 1.14")
+    says(check_labroot._program(*virtiofsd), CheckStatus.FOUND, "virtiofsd 1.14")
     words = "made without virtiofsd2"
     answer = check_labroot._program("virtiofsd2", virtiofsd[1])
-    says(answer, Status.BROKEN, words, "--refresh")
+    says(answer, CheckStatus.BROKEN, words, "--refresh")
     (place / virtiofsd[1]).unlink()
-    says(check_labroot._program(*virtiofsd), Status.BROKEN, "is gone", "--refresh")
+    says(check_labroot._program(*virtiofsd), CheckStatus.BROKEN, "is gone", "--refresh")
 
 
 def is_kernel(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -338,47 +368,56 @@ def is_kernel(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def test_the_kernel(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     make_root()
     is_kernel(monkeypatch, tmp_path)
-    says(check_labroot._kernel(None), Status.FOUND, "7.2, with sched_ext")
+    says(check_labroot._kernel(None), CheckStatus.FOUND, "7.2, with sched_ext")
 
     def unfit(root: object, path: object) -> Kernel:
         raise MissingRequirement("it has no BTF")
 
     monkeypatch.setattr(kernel_image, "prepare", unfit)
-    says(check_labroot._kernel(None), Status.BROKEN, "no BTF", "setup --refresh")
+    says(check_labroot._kernel(None), CheckStatus.BROKEN, "no BTF", "setup --refresh")
     as_user(monkeypatch, 1000)
     with pytest.raises(MissingRequirement, match="root"):  # not a fault of the kernel
         check_labroot._kernel(None)
     as_user(monkeypatch, 0)
     answer = check_labroot._kernel(Path("/boot/k"))
-    says(answer, Status.BROKEN, "no BTF", "leave --kernel away")
+    says(answer, CheckStatus.BROKEN, "no BTF", "leave --kernel away")
 
 
 def test_kvm(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     is_kernel(monkeypatch, tmp_path)
     monkeypatch.setattr(accel, "KVM_DEVICE", tmp_path / "absent")
-    says(check_labroot._kvm(None), Status.MISSING, "absent: guests are", "modprobe")
+    says(
+        check_labroot._kvm(None), CheckStatus.MISSING, "absent: guests are", "modprobe"
+    )
     monkeypatch.setattr(accel, "KVM_DEVICE", tmp_path)
-    says(check_labroot._kvm(None), Status.MISSING, "has to be booted", "invoke setup")
+    says(
+        check_labroot._kvm(None),
+        CheckStatus.MISSING,
+        "has to be booted",
+        "invoke setup",
+    )
     make_root()
     said = ["kvm", "a guest boots"]
     monkeypatch.setattr(accel, "_probe", lambda root, kernel: tuple(said))
-    says(check_labroot._kvm(None), Status.FOUND, "a guest boots, asked 20")
+    says(check_labroot._kvm(None), CheckStatus.FOUND, "a guest boots, asked 20")
     said = ["tcg", "another answer"]
-    says(check_labroot._kvm(None), Status.FOUND, "a guest boots")  # remembered
+    says(check_labroot._kvm(None), CheckStatus.FOUND, "a guest boots")  # remembered
     accel.remembered_in().unlink()
-    says(check_labroot._kvm(None), Status.BROKEN, "(TCG): another", "accel.json")
+    says(check_labroot._kvm(None), CheckStatus.BROKEN, "(TCG): another", "accel.json")
 
 
 def test_mmdebstrap_is_needed_until_there_is_a_lab_root(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     programs(monkeypatch)
-    says(check_labroot._mmdebstrap(), Status.MISSING, "PATH", "install mmdebstrap")
+    says(check_labroot._mmdebstrap(), CheckStatus.MISSING, "PATH", "install mmdebstrap")
     programs(monkeypatch, "mmdebstrap")
     monkeypatch.setattr(make, "KEYRINGS", (tmp_path / "keys",))
-    says(check_labroot._mmdebstrap(), Status.MISSING, "no Debian archive", "keyring")
+    says(
+        check_labroot._mmdebstrap(), CheckStatus.MISSING, "no Debian archive", "keyring"
+    )
     (tmp_path / "keys").touch()
-    says(check_labroot._mmdebstrap(), Status.FOUND, "/bin/mmdebstrap")
+    says(check_labroot._mmdebstrap(), CheckStatus.FOUND, "/bin/mmdebstrap")
 
     def required() -> bool:
         by_name = {c.name: c for c in check_labroot.checks()}
@@ -398,23 +437,28 @@ def test_the_host_never_decides() -> None:
 
 def test_host_kernel(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(platform, "release", lambda: "6.12.1+deb13-amd64")
-    says(check_host._kernel(), Status.FOUND, "6.12.1+deb13")
+    says(check_host._kernel(), CheckStatus.FOUND, "6.12.1+deb13")
     monkeypatch.setattr(platform, "release", lambda: "6.1.0-9-amd64")
-    says(check_host._kernel(), Status.BROKEN, "came with 6.12", "SCHED_CLASS_EXT")
+    says(check_host._kernel(), CheckStatus.BROKEN, "came with 6.12", "SCHED_CLASS_EXT")
     monkeypatch.setattr(check_host, "_BTF", tmp_path / "vmlinux")
-    says(check_host._btf(), Status.MISSING, "CONFIG_DEBUG_INFO_BTF", "boot")
+    says(check_host._btf(), CheckStatus.MISSING, "CONFIG_DEBUG_INFO_BTF", "boot")
     (tmp_path / "vmlinux").write_bytes(b"x" * 200_000)
-    says(check_host._btf(), Status.FOUND, "0.2 MB")
+    says(check_host._btf(), CheckStatus.FOUND, "0.2 MB")
 
 
 def test_host_sched_ext(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(sched_ext, "SYSFS", tmp_path / "sched_ext")
-    says(check_host._sched_ext(), Status.MISSING, "CONFIG_SCHED_CLASS_EXT", "boot")
+    says(check_host._sched_ext(), CheckStatus.MISSING, "CONFIG_SCHED_CLASS_EXT", "boot")
     (tmp_path / "sched_ext/root").mkdir(parents=True)
     (tmp_path / "sched_ext/state").write_text("disabled\n")
-    says(check_host._sched_ext(), Status.FOUND, "state disabled")
+    says(check_host._sched_ext(), CheckStatus.FOUND, "state disabled")
     (tmp_path / "sched_ext/root/ops").write_text("lavd\n")
-    says(check_host._sched_ext(), Status.BROKEN, "'lavd' is loaded", "end the program")
+    says(
+        check_host._sched_ext(),
+        CheckStatus.BROKEN,
+        "'lavd' is loaded",
+        "end the program",
+    )
 
 
 @pytest.mark.parametrize("look", [check_host._bpffs, check_host._tracefs])
@@ -422,28 +466,37 @@ def test_host_mounts(
     monkeypatch: pytest.MonkeyPatch, look: Callable[[], Answer]
 ) -> None:
     monkeypatch.setattr(os.path, "ismount", lambda path: True)
-    says(look(), Status.FOUND, " at /sys/")
+    says(look(), CheckStatus.FOUND, " at /sys/")
     monkeypatch.setattr(os.path, "ismount", lambda path: False)
-    says(look(), Status.MISSING, "no ", "mount -t ")
+    says(look(), CheckStatus.MISSING, "no ", "mount -t ")
 
 
 def test_host_cgroup2(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(cgroup, "ROOT", tmp_path)
-    says(check_host._cgroup2(), Status.MISSING, "no cgroup2", "boot with")
+    says(check_host._cgroup2(), CheckStatus.MISSING, "no cgroup2", "boot with")
     (tmp_path / "cgroup.controllers").write_text("cpu io\n")
-    says(check_host._cgroup2(), Status.BROKEN, "without its memory", "boot without")
+    says(
+        check_host._cgroup2(), CheckStatus.BROKEN, "without its memory", "boot without"
+    )
     (tmp_path / "cgroup.controllers").write_text("cpu memory io\n")
-    says(check_host._cgroup2(), Status.FOUND, "with memory")
+    says(check_host._cgroup2(), CheckStatus.FOUND, "with memory")
 
 
 def test_host_tools(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     programs(monkeypatch)
     monkeypatch.setattr(paths, "BIN", tmp_path)
-    says(check_host._bpftool(), Status.MISSING, "PATH", "install bpftool")
+    says(check_host._bpftool(), CheckStatus.MISSING, "PATH", "install bpftool")
     answer = check_host._workloads()
-    says(answer, Status.MISSING, "no hackbench; no stress-ng", "install rt-tests; apt")
+    says(
+        answer,
+        CheckStatus.MISSING,
+        "no hackbench; no stress-ng",
+        "install rt-tests; apt",
+    )
     assert "churn is not built" in answer.found
     programs(monkeypatch, "bpftool", "hackbench", "stress-ng")
     (tmp_path / "churn").touch()
-    says(check_host._bpftool(), Status.FOUND, "/bin/bpftool")
-    says(check_host._workloads(), Status.FOUND, "custom-churn, hackbench, stress-ng")
+    says(check_host._bpftool(), CheckStatus.FOUND, "/bin/bpftool")
+    says(
+        check_host._workloads(), CheckStatus.FOUND, "custom-churn, hackbench, stress-ng"
+    )

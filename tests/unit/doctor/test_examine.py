@@ -15,8 +15,8 @@ from experiments.doctor import diagnose, examine
 from experiments.doctor.check import (
     Answer,
     Check,
+    CheckStatus,
     Finding,
-    Status,
     broken,
     found,
     missing,
@@ -245,4 +245,4 @@ def test_a_package_that_is_missing_is_named_by_every_command(
 
 
 def test_statuses_are_these() -> None:
-    assert [*Status] == ["found", "missing", "broken"]
+    assert [*CheckStatus] == ["found", "missing", "broken"]

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from experiments.kernel import kmsg, procfs, sched_ext
-from experiments.kernel.kmsg import Kmsg, Record
+from experiments.kernel.kmsg import Kmsg, KmsgRecord
 from experiments.support.locks import Mode, hold
 
 MEMINFO = "MemTotal:        2017620 kB\nMemFree:         1895924 kB\n"
@@ -78,7 +78,7 @@ def test_a_missing_field_is_an_error_not_zero() -> None:
 def test_kmsg_record() -> None:
     raw = '6,1234,5000123,-;sched_ext: BPF scheduler "x" enabled\n SUBSYSTEM=cpu\n'
     record = kmsg.parse(raw)
-    assert record == Record(1234, 5000123, 'sched_ext: BPF scheduler "x" enabled')
+    assert record == KmsgRecord(1234, 5000123, 'sched_ext: BPF scheduler "x" enabled')
     assert str(record) == '[    5.000123] sched_ext: BPF scheduler "x" enabled'
 
 
@@ -130,7 +130,7 @@ def test_the_kernels_words_of_an_ejection() -> None:
         "sched_ext: bad: stress-ng[42] failed to run for 3.1s",
         "   scx_watchdog_workfn+0x1a/0x20",
     ]
-    records = [Record(i, i, text) for i, text in enumerate(texts)]
+    records = [KmsgRecord(i, i, text) for i, text in enumerate(texts)]
     words = sched_ext.words_of_ejection(records)
     assert words.startswith('BPF scheduler "bad" disabled (runnable task stall)')
     assert "stress-ng[42] failed to run" in words
@@ -139,7 +139,7 @@ def test_the_kernels_words_of_an_ejection() -> None:
 
 def test_an_orderly_end_is_no_ejection() -> None:
     text = 'sched_ext: BPF scheduler "x" disabled (unregistered from user space)'
-    assert sched_ext.words_of_ejection([Record(1, 1, text)]) == ""
+    assert sched_ext.words_of_ejection([KmsgRecord(1, 1, text)]) == ""
 
 
 def test_status_of_a_kernel_without_a_scheduler(
@@ -148,7 +148,7 @@ def test_status_of_a_kernel_without_a_scheduler(
     (tmp_path / "state").write_text("disabled\n")
     (tmp_path / "enable_seq").write_text("3\n")
     monkeypatch.setattr(sched_ext, "SYSFS", tmp_path)
-    assert sched_ext.status() == sched_ext.Status("disabled", "", 3, 0, 0)
+    assert sched_ext.status() == sched_ext.SchedExtStatus("disabled", "", 3, 0, 0)
     assert not sched_ext.status().enabled
 
 

@@ -323,7 +323,7 @@ class FakeKernel:
 
     def choose(
         self, fd: int, bin_dir: Path, methods: Any = None
-    ) -> map_count.Counter | None:
+    ) -> map_count.EntryCounter | None:
         found, entries = self.maps[fd - 1000]
         assert methods in (None, map_count.METHODS, (FakeWay,))
         return FakeWay(entries) if found.type in bpf.HASHES else None

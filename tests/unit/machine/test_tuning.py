@@ -13,7 +13,7 @@ from experiments.errors import ConfigError, MissingRequirement
 from experiments.machine import tuning
 from experiments.machine.settings import ASLR as ASLR_SETTING
 from experiments.machine.settings import CONSOLE, GOVERNOR, OF_RUNS, SHOWN
-from experiments.machine.tuning import OF_RUN, TUNED, Change, Tuning
+from experiments.machine.tuning import OF_RUN, TUNED, SettingChange, Tuning
 from tests.unit.machine.machine import ASLR, POLICIES, PRINTK, Machine
 
 EVERY = (*POLICIES, PRINTK, ASLR)
@@ -49,11 +49,11 @@ def test_a_run_sets_its_settings_and_puts_them_back(
 def test_what_was_there_is_written_down_before_anything_is_changed(
     machine: Machine, state: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def killed(change: Change) -> str:
+    def killed(change: SettingChange) -> str:
         assert json.loads(state.read_text())["run"][0]["was"] == "powersave"
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Change, "apply", killed)
+    monkeypatch.setattr(SettingChange, "apply", killed)
     with pytest.raises(KeyboardInterrupt):
         tuned(machine, state).apply(OF_RUN, OF_RUNS)
     assert tuned(machine, state).restore(OF_RUN) == [], "nothing had been changed yet"
@@ -63,14 +63,14 @@ def test_what_was_there_is_written_down_before_anything_is_changed(
 def test_killed_between_two_changes(
     machine: Machine, state: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    done = Change.apply
+    done = SettingChange.apply
 
-    def killed(change: Change) -> str:
+    def killed(change: SettingChange) -> str:
         if change.path.endswith(POLICIES[1]):
             raise KeyboardInterrupt
         return done(change)
 
-    monkeypatch.setattr(Change, "apply", killed)
+    monkeypatch.setattr(SettingChange, "apply", killed)
     with pytest.raises(KeyboardInterrupt):
         tuned(machine, state).apply(OF_RUN, OF_RUNS)
     assert machine.words(*EVERY) == ["performance", *BEFORE[1:]]
@@ -143,11 +143,11 @@ def test_what_cannot_be_restored_now_stays_remembered(
 ) -> None:
     tuned(machine, state).apply(OF_RUN, OF_RUNS)
 
-    def busy(change: Change) -> str:
+    def busy(change: SettingChange) -> str:
         raise OSError(16, "Device or resource busy")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Change, "revert", busy)
+        patch.setattr(SettingChange, "revert", busy)
         said = tuned(machine, state).restore(OF_RUN)
     assert any("resource busy" in words for words in said)
     assert len(tuned(machine, state).changes(OF_RUN)) == 3

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from experiments.agent import eviction_check
-from experiments.kernel.kmsg import Record
+from experiments.kernel.kmsg import KmsgRecord
 from experiments.samplers import counters
 
 NAMES = (
@@ -84,6 +84,6 @@ def test_evictions_of_the_log_are_entries_of_this_map() -> None:
         "scx_map_scan: map tasks (id 10): evicted 5 of 400 scanned",
         "scx_map_scan: loading out-of-tree module taints kernel.",
     ]
-    records = [Record(i, i, text) for i, text in enumerate(texts)]
+    records = [KmsgRecord(i, i, text) for i, text in enumerate(texts)]
     assert eviction_check.evicted_by_log(records, 9) == 32
     assert eviction_check.evicted_by_log(records, 11) is None

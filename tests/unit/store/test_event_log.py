@@ -86,7 +86,7 @@ def test_status_of_what_was_never_begun(experiment: Experiment) -> None:
 
 
 def test_status_while_it_runs(experiment: Experiment) -> None:
-    seen: list[status.Status] = []
+    seen: list[status.ExperimentStatus] = []
 
     def look(n: int, spec: object) -> Outcome:
         seen.append(status.experiment_status(experiment))
