@@ -16,17 +16,16 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from analysis.compare.within_experiment import (
-    BETTER,
-    EQUIVALENT,
-    MARGIN,
-    NEUTRAL,
+from analysis.compare.effect import (
     UNCLEAR,
-    WORSE,
+    Effect,
+    direction,
+    known,
+    preference,
+    within_margin,
 )
 from analysis.load.flat_facts import flat
 from analysis.load.frames import load
-from analysis.load.measures import TIMES
 from analysis.load.tidy import per_run, tidy
 from analysis.stats import estimators, significance
 from experiments.store.experiment import Experiment
@@ -42,39 +41,22 @@ _ARM = ["scheduler", "workload", "variant"]
 _METRIC = ["source", "metric", "unit"]
 
 
-@dataclass(frozen=True)
-class MetricChange:
+@dataclass(frozen=True, kw_only=True)
+class MetricChange(Effect):
     """One metric of a variant in B against the same in A.
 
     ``a`` and ``b`` are medians of the ``n_a`` and ``n_b`` runs that are data.
-    ``estimate`` is B/A when ``kind`` is "ratio", B - A in ``unit`` when it is
-    "difference" (a value was not positive); ``ci_low`` and ``ci_high`` bound it at
-    95 %. None is what is not known. ``p_adjusted`` is for ``family_size`` tests.
+    ``estimate`` is B/A, or B - A.
     """
 
-    scheduler: str
-    workload: str
-    variant: str
-    metric: str
-    unit: str
-    source: str
-    lower_is_better: bool | None
     n_a: int
     n_b: int
     a: float | None
     b: float | None
-    kind: str
-    estimate: float | None
-    ci_low: float | None
-    ci_high: float | None
-    direction: str
-    method: str = ""
-    p_adjusted: float | None = None
-    family_size: int = 0
 
     @property
     def arm(self) -> str:
-        return f" {TIMES} ".join((self.scheduler, self.workload, self.variant))
+        return str(self.group)
 
 
 @dataclass(frozen=True)
@@ -167,7 +149,7 @@ def _draft(rows_a: pd.DataFrame, rows_b: pd.DataFrame) -> _Draft:
     at_a, at_b = (np.log(a), np.log(b)) if is_ratio else (a, b)
     interval = estimators.welch_interval(at_a, at_b)
     shown = np.exp(interval) if is_ratio else interval
-    estimate, low, high = map(_or_none, shown)
+    estimate, low, high = map(known, shown)
     first = {k: str(rows_a[k].iloc[0]) for k in (*_ARM, *_METRIC)}
     lower = rows_a["lower_is_better"].iloc[0]
     change = MetricChange(
@@ -177,11 +159,11 @@ def _draft(rows_a: pd.DataFrame, rows_b: pd.DataFrame) -> _Draft:
         metric=first["metric"],
         unit=first["unit"],
         source=first["source"],
-        lower_is_better=None if lower is None or pd.isna(lower) else bool(lower),
+        lower_is_better=preference(lower),
         n_a=len(a),
         n_b=len(b),
-        a=_or_none(estimators.summarise(a).median),
-        b=_or_none(estimators.summarise(b).median),
+        a=known(estimators.summarise(a).median),
+        b=known(estimators.summarise(b).median),
         kind="ratio" if is_ratio else "difference",
         estimate=estimate,
         ci_low=low,
@@ -198,7 +180,7 @@ def _judged(drafts: list[_Draft]) -> list[MetricChange]:
         replace(
             draft.change,
             method=test.method,
-            p_adjusted=_or_none(test.adjusted),
+            p_adjusted=known(test.adjusted),
             family_size=int(size),
             direction=_direction(draft, test.adjusted <= significance.ALPHA),
         )
@@ -207,21 +189,14 @@ def _judged(drafts: list[_Draft]) -> list[MetricChange]:
 
 
 def _direction(draft: _Draft, differs: bool) -> str:
-    if not differs:
-        return EQUIVALENT if _is_equivalent(draft) else UNCLEAR
-    lower = draft.change.lower_is_better
-    if lower is None:
-        return NEUTRAL
-    return BETTER if (draft.b.mean() < draft.a.mean()) == lower else WORSE
+    return direction(
+        draft.change.lower_is_better,
+        differs,
+        bool(draft.b.mean() < draft.a.mean()),
+        not differs and _is_equivalent(draft),
+    )
 
 
 def _is_equivalent(draft: _Draft) -> bool:
-    """Two one-sided tests at 5 %, as for the blocks of one experiment."""
-    if draft.change.kind != "ratio":
-        return False
     _, low, high = estimators.welch_interval(draft.a, draft.b, level=0.90)
-    return bool(-np.log1p(MARGIN) < low and high < np.log1p(MARGIN))
-
-
-def _or_none(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None
+    return within_margin(draft.change.kind, low, high)

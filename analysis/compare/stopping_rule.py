@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from analysis.compare.within_experiment import MARGIN
+from analysis.compare.effect import MARGIN
 from analysis.stats.confidence_sequence import confidence_sequence
 from analysis.stats.significance import ALPHA
 from experiments.model import CONTROL, Outcome, RunResult, RunSpec

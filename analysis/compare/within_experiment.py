@@ -17,76 +17,41 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from analysis.compare.effect import (
+    UNCLEAR,
+    Effect,
+    Group,
+    direction,
+    known,
+    preference,
+    within_margin,
+)
 from analysis.load.frames import Data
 from analysis.load.measures import COMPARED, TIMES, number, plural, quantity
 from analysis.stats import estimators, significance
 from analysis.stats.confidence_sequence import confidence_sequence
 from experiments.model import CONTROL, DEFAULT
 
-BETTER, WORSE, UNCLEAR, NEUTRAL = "better", "worse", "unclear", "differs"
-EQUIVALENT = "equivalent"
-
-#: A ratio between 1/(1 + MARGIN) and 1 + MARGIN counts as none.
-MARGIN = 0.03
 SEQUENTIAL = "confidence sequence"
 
 
-@dataclass(frozen=True)
-class Group:
-    """What is compared: one test variant with the control of its workload."""
-
-    scheduler: str
-    workload: str
-    variant: str
-
-    def __str__(self) -> str:
-        return f" {TIMES} ".join((self.scheduler, self.workload, self.variant))
-
-
-@dataclass(frozen=True)
-class Comparison:
+@dataclass(frozen=True, kw_only=True)
+class Comparison(Effect):
     """One metric of a test variant set against control.
 
     ``control`` and ``test`` are medians over all runs that are data. ``estimate`` is
-    over the ``n_blocks`` blocks in which both are: their geometric mean of test/control
-    when ``kind`` is "ratio", the mean of test - control in ``unit`` when it is
-    "difference" (a value was not positive). ``ci_low`` and ``ci_high`` bound it at
-    95 % and are None with fewer than 2 blocks. ``p_adjusted`` is corrected for the
-    ``family_size`` tests it belongs to; None where there is no test. ``direction`` says
-    what that means: "better", "worse", "differs" where neither is good, "equivalent"
-    within MARGIN, or "unclear".
+    over the ``n_blocks`` blocks in which both are: their geometric mean of
+    test/control, or the mean of test - control. The interval is None with fewer than 2
+    blocks, ``p_value`` and ``p_adjusted`` where there is no test.
     """
 
-    scheduler: str
-    workload: str
-    variant: str
-    metric: str
-    unit: str
-    source: str
-    lower_is_better: bool | None
     n_control: int
     n_test: int
     n_blocks: int
     control: float
     test: float
-    kind: str
-    estimate: float | None
-    ci_low: float | None
-    ci_high: float | None
-    direction: str
-    method: str = ""
     p_value: float | None = None
-    p_adjusted: float | None = None
     family_size: int = 1
-
-    @property
-    def group(self) -> Group:
-        return Group(self.scheduler, self.workload, self.variant)
-
-    @property
-    def null(self) -> float:
-        """The estimate at which test and control are the same."""
-        return 1.0 if self.kind == "ratio" else 0.0
 
     def sentence(self) -> str:
         """Test's median against control's, and the effect, in words."""
@@ -191,22 +156,21 @@ def _one(
     kind, differences = _paired(*arms.values())
     interval = _interval(kind, estimators.t_interval(differences))
     lower = rows["lower_is_better"].iloc[0] if len(rows) else None
-    lower = None if lower is None or pd.isna(lower) else bool(lower)
     comparison = Comparison(
         **vars(group),
         metric=metric,
         unit=unit,
         source=source,
-        lower_is_better=lower,
+        lower_is_better=preference(lower),
         n_control=control.n,
         n_test=test.n,
         n_blocks=len(differences),
         control=control.median,
         test=test.median,
         kind=kind,
-        estimate=_or_none(interval.estimate),
-        ci_low=_or_none(interval.low),
-        ci_high=_or_none(interval.high),
+        estimate=known(interval.estimate),
+        ci_low=known(interval.low),
+        ci_high=known(interval.high),
         direction=UNCLEAR,
     )
     return _Draft(comparison, differences)
@@ -248,8 +212,8 @@ def _tested(family: Sequence[_Draft]) -> list[Comparison]:
         replace(
             draft.comparison,
             method=test.method,
-            p_value=_or_none(test.p),
-            p_adjusted=_or_none(test.adjusted),
+            p_value=known(test.p),
+            p_adjusted=known(test.adjusted),
             family_size=int(size),
             direction=_direction(draft, test.adjusted <= significance.ALPHA),
         )
@@ -269,8 +233,8 @@ def _sequential_comparison(draft: _Draft, family_size: int) -> Comparison:
     return replace(
         draft.comparison,
         method=SEQUENTIAL,
-        ci_low=_or_none(shown.low),
-        ci_high=_or_none(shown.high),
+        ci_low=known(shown.low),
+        ci_high=known(shown.high),
         family_size=family_size,
         direction=_direction(draft, differs, (found.low, found.high)),
     )
@@ -280,20 +244,17 @@ def _direction(
     draft: _Draft, differs: bool, ends: tuple[float, float] | None = None
 ) -> str:
     """`ends` of the interval to hold against the margin; by default 90 %."""
-    if not differs:
-        return EQUIVALENT if _is_equivalent(draft, ends) else UNCLEAR
-    lower = draft.comparison.lower_is_better
-    if lower is None:
-        return NEUTRAL
-    return BETTER if (draft.differences.mean() < 0) == lower else WORSE
+    is_lower = bool(draft.differences.mean() < 0) if len(draft.differences) else False
+    return direction(
+        draft.comparison.lower_is_better,
+        differs,
+        is_lower,
+        not differs and _is_equivalent(draft, ends),
+    )
 
 
 def _is_equivalent(draft: _Draft, ends: tuple[float, float] | None) -> bool:
-    if draft.comparison.kind != "ratio" or len(draft.differences) < 2:
+    if len(draft.differences) < 2:
         return False
     low, high = ends or estimators.t_interval(draft.differences, level=0.90)[1:]
-    return bool(-np.log1p(MARGIN) < low and high < np.log1p(MARGIN))
-
-
-def _or_none(value: float) -> float | None:
-    return value if np.isfinite(value) else None
+    return within_margin(draft.comparison.kind, low, high)

@@ -8,8 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import pandas as pd
 
+from analysis.compare.effect import BETTER, WORSE
 from analysis.compare.noise import Noise
-from analysis.compare.within_experiment import BETTER, WORSE, Comparison
+from analysis.compare.within_experiment import Comparison
 from analysis.load.frames import Data
 from analysis.load.measures import TIMES, number, plural, quantity
 from analysis.load.variants import labels, variants

@@ -8,8 +8,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pandas as pd
 
+from analysis.compare.effect import BETTER, WORSE
 from analysis.compare.noise import Noise
-from analysis.compare.within_experiment import BETTER, WORSE, Comparison
+from analysis.compare.within_experiment import Comparison
 from analysis.load import waits
 from analysis.load.frames import EVICTION_RATE, Data
 from analysis.load.measures import KEYS, TIMES, number, plural, quantity, slug

@@ -20,13 +20,8 @@ import jinja2
 import pandas as pd
 from markupsafe import Markup
 
-from analysis.compare.within_experiment import (
-    BETTER,
-    WORSE,
-    Comparison,
-    Group,
-    workload_effects,
-)
+from analysis.compare.effect import BETTER, WORSE, Group
+from analysis.compare.within_experiment import Comparison, workload_effects
 from analysis.load.flat_facts import flat
 from analysis.load.frames import Data
 from analysis.load.measures import MEASURES, Measure, column, number

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from analysis.compare.effect import BETTER, NEUTRAL, UNCLEAR, WORSE
 from analysis.compare.overhead import Ledger, rank
-from analysis.compare.within_experiment import BETTER, NEUTRAL, UNCLEAR, WORSE
 from analysis.load.frames import Data
 from analysis.load.measures import TIMES, number, plural
 from analysis.stats.estimators import largest

@@ -10,21 +10,22 @@ import pandas as pd
 from rich.table import Table
 from rich.text import Text
 
-from analysis.compare.within_experiment import (
-    BETTER,
-    EQUIVALENT,
-    NEUTRAL,
-    UNCLEAR,
-    WORSE,
-    Comparison,
-    workload_effects,
-)
+from analysis.compare.effect import BETTER, EQUIVALENT, NEUTRAL, UNCLEAR, WORSE
+from analysis.compare.within_experiment import Comparison, workload_effects
 from analysis.load.frames import Data
 from analysis.load.measures import DASH, column, number, quantity
 from analysis.load.summary import ARM
 from analysis.verdicts.criteria import Verdict
 from analysis.verdicts.memory import Memory
 from analysis.verdicts.workload_pace import FAILS, HOLDS, UNDECIDED
+
+#: The columns of comparisons.csv: the fields of Comparison.
+COMPARISON_COLUMNS = [
+    *("scheduler", "workload", "variant", "metric", "unit", "source"),
+    *("lower_is_better", "n_control", "n_test", "n_blocks", "control", "test"),
+    *("kind", "estimate", "ci_low", "ci_high", "direction"),
+    *("method", "p_value", "p_adjusted", "family_size"),
+]
 
 #: Heading and summary column of what the terminal and Markdown tables show.
 SHOWN = {
@@ -170,9 +171,8 @@ def md_row(row: Sequence[str]) -> str:
 
 
 def comparison_frame(comparisons: Sequence[Comparison]) -> pd.DataFrame:
-    """One row per comparison, columns as the fields of Comparison."""
-    names = list(Comparison.__dataclass_fields__)
-    return pd.DataFrame([asdict(c) for c in comparisons], columns=names)
+    """Return a row per comparison with all its fields, as comparisons.csv has them."""
+    return pd.DataFrame([asdict(c) for c in comparisons], columns=COMPARISON_COLUMNS)
 
 
 def verdict_frame(verdicts: Sequence[Verdict]) -> pd.DataFrame:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from statsmodels.stats.power import TTestPower
 
-from analysis.compare.within_experiment import MARGIN
+from analysis.compare.effect import MARGIN
 from analysis.stats.power import power_of
 from analysis.validation import simulation
 from analysis.validation.simulation import Arms, IsWrong, World

@@ -22,7 +22,8 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import stats as scipy_stats
 
-from analysis.compare.within_experiment import BETTER, WORSE, compare
+from analysis.compare.effect import BETTER, WORSE
+from analysis.compare.within_experiment import compare
 from analysis.load import run_measures
 from analysis.load.frames import RUN_COLUMNS, Data
 from analysis.load.measures import KEYS, TIDY

@@ -21,7 +21,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from analysis.compare.within_experiment import Comparison, Group, groups
+from analysis.compare.effect import Group
+from analysis.compare.within_experiment import Comparison, groups
 from analysis.load.frames import Data
 from analysis.load.measures import number, plural
 from analysis.stats import estimators

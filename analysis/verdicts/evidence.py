@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from analysis.compare.within_experiment import Comparison, Group
+from analysis.compare.effect import Group
+from analysis.compare.within_experiment import Comparison
 from analysis.load.frames import UNNEEDED, Data, is_imported
 from analysis.stats import estimators
 from experiments.model import CONTROL, Outcome

@@ -8,14 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from analysis.compare.within_experiment import (
-    BETTER,
-    EQUIVALENT,
-    MARGIN,
-    WORSE,
-    Comparison,
-    workload_effects,
-)
+from analysis.compare.effect import BETTER, EQUIVALENT, MARGIN, WORSE
+from analysis.compare.within_experiment import Comparison, workload_effects
 
 HOLDS, FAILS, UNDECIDED = "holds", "does not hold", "undecided"
 

@@ -12,7 +12,7 @@ import pytest
 
 from analysis.compare import regression_gate
 from analysis.compare.between_experiments import MetricChange, Versus, versus
-from analysis.compare.within_experiment import BETTER, EQUIVALENT, UNCLEAR, WORSE
+from analysis.compare.effect import BETTER, EQUIVALENT, UNCLEAR, WORSE
 from analysis.report import between_table
 from analysis.stats import estimators, significance
 from analysis.stats.significance import BOTH, WELCH
@@ -148,7 +148,12 @@ def test_unlike_spreads_and_numbers_do_not_make_effects() -> None:
 
 def change(estimate: float, low: float, high: float, **more: object) -> MetricChange:
     made = MetricChange(
-        *("s", "w", "v", "m", "s", "workload"),
+        scheduler="s",
+        workload="w",
+        variant="v",
+        metric="m",
+        unit="s",
+        source="workload",
         lower_is_better=True,
         n_a=5,
         n_b=5,

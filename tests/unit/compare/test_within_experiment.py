@@ -9,11 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from analysis.compare.effect import BETTER, NEUTRAL, UNCLEAR, WORSE
 from analysis.compare.within_experiment import (
-    BETTER,
-    NEUTRAL,
-    UNCLEAR,
-    WORSE,
     Comparison,
     compare,
     groups,

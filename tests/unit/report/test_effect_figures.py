@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,8 +19,23 @@ from tests.unit import analysis_fixtures as fx
 
 def effect(metric: str, estimate: float, direction: str) -> Comparison:
     return Comparison(
-        *("s", "w", "test", metric, "1/s", "workload", False, 5, 5, 5, 1.0, 1.0),
-        *("ratio", estimate, estimate / 1.1, estimate * 1.1, direction),
+        scheduler="s",
+        workload="w",
+        variant="test",
+        metric=metric,
+        unit="1/s",
+        source="workload",
+        lower_is_better=False,
+        n_control=5,
+        n_test=5,
+        n_blocks=5,
+        control=1.0,
+        test=1.0,
+        kind="ratio",
+        estimate=estimate,
+        ci_low=estimate / 1.1,
+        ci_high=estimate * 1.1,
+        direction=direction,
     )
 
 
@@ -36,10 +52,7 @@ def test_the_largest_effect_comes_first_and_the_rest_is_said() -> None:
 
 
 def test_no_interval_is_no_figure() -> None:
-    no_interval = Comparison(
-        *("s", "w", "test", "m", "1/s", "workload", False, 1, 1, 1, 1.0, 1.0),
-        *("ratio", 1.1, None, None, "unclear"),
-    )
+    no_interval = replace(effect("m", 1.1, "unclear"), ci_low=None, ci_high=None)
     assert not list(effect_figures._effects(("s", "w"), [no_interval], None, {}))
 
 

@@ -15,7 +15,7 @@ import pytest
 from rich.console import Console
 
 from analysis.aggregate import Aggregated, aggregate_experiment
-from analysis.compare.within_experiment import EQUIVALENT
+from analysis.compare.effect import EQUIVALENT
 from analysis.report.html import LOG_HEAD, LOG_TAIL, read_log
 from analysis.verdicts.workload_pace import HOLDS
 from experiments.errors import FormatError

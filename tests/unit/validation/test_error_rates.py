@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from analysis.compare.within_experiment import MARGIN
+from analysis.compare.effect import MARGIN
 from analysis.stats import significance
 from analysis.validation import error_rates, simulation
 from analysis.validation.error_rates import Row, exceeding

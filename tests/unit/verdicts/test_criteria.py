@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from analysis.compare.within_experiment import EQUIVALENT, compare
+from analysis.compare.effect import EQUIVALENT
+from analysis.compare.within_experiment import compare
 from analysis.load.frames import load
 from analysis.load.tidy import per_run, tidy
 from analysis.stats import estimators

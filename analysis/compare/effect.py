@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""An effect on one metric, and what it means: what all comparisons have in common."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from analysis.load.measures import TIMES
+
+BETTER, WORSE, UNCLEAR, NEUTRAL = "better", "worse", "unclear", "differs"
+EQUIVALENT = "equivalent"
+
+#: A ratio between 1/(1 + MARGIN) and 1 + MARGIN counts as none.
+MARGIN = 0.03
+
+
+@dataclass(frozen=True)
+class Group:
+    """One variant of a scheduler under one workload."""
+
+    scheduler: str
+    workload: str
+    variant: str
+
+    def __str__(self) -> str:
+        return f" {TIMES} ".join((self.scheduler, self.workload, self.variant))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Effect:
+    """One metric of one variant, under one condition against another.
+
+    ``estimate`` is a ratio when ``kind`` is "ratio", a difference in ``unit`` when it
+    is "difference" (a value was not positive). ``ci_low`` and ``ci_high`` bound it at
+    95 %. None is what is not known. ``p_adjusted`` is corrected for the ``family_size``
+    tests it belongs to. ``direction`` says what that means: "better", "worse",
+    "differs" where neither is good, "equivalent" within MARGIN, or "unclear".
+    """
+
+    scheduler: str
+    workload: str
+    variant: str
+    metric: str
+    unit: str
+    source: str
+    lower_is_better: bool | None
+    kind: str
+    estimate: float | None
+    ci_low: float | None
+    ci_high: float | None
+    direction: str
+    method: str = ""
+    p_adjusted: float | None = None
+    family_size: int = 0
+
+    @property
+    def group(self) -> Group:
+        return Group(self.scheduler, self.workload, self.variant)
+
+    @property
+    def null(self) -> float:
+        """The estimate at which both conditions are the same."""
+        return 1.0 if self.kind == "ratio" else 0.0
+
+
+def direction(
+    lower_is_better: bool | None, differs: bool, is_lower: bool, is_equivalent: bool
+) -> str:
+    """Return what it means that a metric differs, and is lower; or that it does not."""
+    if not differs:
+        return EQUIVALENT if is_equivalent else UNCLEAR
+    if lower_is_better is None:
+        return NEUTRAL
+    return BETTER if is_lower == lower_is_better else WORSE
+
+
+def within_margin(kind: str, low: float, high: float) -> bool:
+    """Return whether an interval of a log ratio says that there is no effect.
+
+    With ends at 90 % these are two one-sided tests at 5 % (Schuirmann 1987).
+    """
+    margin = np.log1p(MARGIN)
+    return kind == "ratio" and bool(-margin < low and high < margin)
+
+
+def known(value: float) -> float | None:
+    """Return `value`, or None for what is no number."""
+    return float(value) if np.isfinite(value) else None
+
+
+def preference(lower_is_better: object) -> bool | None:
+    """Return a cell of that column of a tidy table; None where neither is better."""
+    is_absent = lower_is_better is None or lower_is_better != lower_is_better
+    return None if is_absent else bool(lower_is_better)
