@@ -35,7 +35,7 @@ MAPS = {
     "percpu-no-prealloc": (scratch_map.PERCPU_HASH, scratch_map.NO_PREALLOC),
 }
 #: Between two keys of the inserter; slow enough that it does not end before the counts.
-INSERT_PERIOD_S = 0.001
+INSERT_PERIOD_S = 0.005
 #: That many keys are inserted at least while one way counts, so many times in a row.
 INSERTED = 20
 COUNTS = 5
