@@ -9,7 +9,7 @@ and report.html; of a ledger also ledger.csv, of an A/A experiment noise.csv.
 from __future__ import annotations
 
 import gc
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -18,7 +18,8 @@ from rich.text import Text
 
 from analysis.load.frames import load
 from analysis.report import figures, junit, tables
-from analysis.report import html as report
+from analysis.report.html import render
+from analysis.report.sketch import Drawn
 from analysis.verdicts import findings
 from analysis.verdicts.findings import Findings
 from experiments.store.experiment import Experiment
@@ -29,11 +30,11 @@ from experiments.support.files import atomic_write
 class Aggregated(Findings):
     """What an experiment says, and where that is written: the path of report.html."""
 
-    report: Path = field(kw_only=True)
+    report: Path
 
     def summary_table(self) -> Table:
         """The medians over runs; of a ledger, what each sampler costs; or the noise."""
-        if self.ledger is not None:
+        if self.is_ledger and self.ledger is not None:
             return self.ledger.rich_table()
         if self.is_aa and self.noise is not None:
             return self.noise.rich_table()
@@ -44,7 +45,7 @@ class Aggregated(Findings):
 
     def cost_lines(self) -> list[Text]:
         """What the treatment does to the workloads' metrics, and memory to the map."""
-        if self.ledger is not None or self.is_aa:
+        if self.is_ledger or self.is_aa:
             return []
         return tables.cost_lines(self.comparisons) + tables.memory_lines(self.memory)
 
@@ -65,8 +66,7 @@ def aggregate_experiment(experiment: Experiment) -> Aggregated:
     gc.freeze()
     found = findings.find(data)
     done = Aggregated(**vars(found), report=experiment.path / "report.html")
-    only_metrics = done.ledger is not None or done.is_aa
-    if only_metrics:
+    if done.is_ledger or done.is_aa:
         drawn = figures.draw_metrics(data, done.comparisons)
     else:
         drawn = figures.draw(data, done.comparisons, done.noise)
@@ -74,13 +74,13 @@ def aggregate_experiment(experiment: Experiment) -> Aggregated:
     return done
 
 
-def _write(done: Aggregated, drawn: list[figures.Drawn]) -> None:
+def _write(done: Aggregated, drawn: list[Drawn]) -> None:
     folder = done.report.parent
     _write_csv(folder / "summary.csv", done.summary)
     _write_csv(folder / "comparisons.csv", tables.comparison_frame(done.comparisons))
     _write_csv(folder / "verdicts.csv", tables.verdict_frame(done.verdicts))
     _write_csv(folder / "runs.csv", done.runs)
-    if done.ledger is not None:
+    if done.is_ledger and done.ledger is not None:
         _write_csv(folder / "ledger.csv", done.ledger.table)
     if done.is_aa and done.noise is not None:
         _write_csv(folder / "noise.csv", done.noise.table)
@@ -91,10 +91,10 @@ def _write(done: Aggregated, drawn: list[figures.Drawn]) -> None:
     xml = junit.junit(folder.name, done.verdicts, done.data.runs)
     atomic_write(folder / "junit.xml", xml)
     _write_plots(folder / "plots", drawn)
-    atomic_write(done.report, report.render(done, drawn))
+    atomic_write(done.report, render(done, drawn))
 
 
-def _write_plots(folder: Path, drawn: list[figures.Drawn]) -> None:
+def _write_plots(folder: Path, drawn: list[Drawn]) -> None:
     """Write them, and take away those of an earlier call that are no more."""
     for figure in drawn:
         atomic_write(folder / f"{figure.name}.svg", figure.svg)

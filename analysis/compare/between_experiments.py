@@ -95,7 +95,7 @@ def versus(a: Experiment, b: Experiment) -> Versus:
     Raises FormatError when a manifest cannot be read.
     """
     of_a, of_b = load(a), load(b)
-    tables = [tidy(data, per_run(data)) for data in (of_a, of_b)]
+    tables = [tidy(data, per_run(data), MEASURES) for data in (of_a, of_b)]
     arms_a, arms_b = ({" ".join(arm) for arm in _arms(d.runs)} for d in (of_a, of_b))
     return Versus(
         a=a.path.name,

@@ -24,9 +24,7 @@ from analysis.load.measures import DASH, number
 from analysis.load.tidy import per_run, tidy
 from analysis.stats import power
 from experiments.store.experiment import Experiment
-from experiments.store.schema import Manifest
 
-PREFIX = "aa-"
 BLOCKS = (3, 5, 8, 12, 20)
 EFFECTS_PERCENT = (1, 2, 3, 5, 10)
 
@@ -86,10 +84,6 @@ class Noise:
         return shown
 
 
-def is_noise(manifest: Manifest) -> bool:
-    return manifest.experiment.startswith(PREFIX)
-
-
 def noise_of(data: Data, comparisons: Sequence[Comparison], values: Any) -> Noise:
     """The noise that `data` shows; `values` is the tidy table it was compared from."""
     rows = [_row(c, values) for c in comparisons if c.source == "workload"]
@@ -132,13 +126,13 @@ def _sd_of_logs(c: Comparison, values: pd.DataFrame) -> float:
 def read_noise(experiment: Experiment) -> Noise:
     """The noise in a directory. Raises FormatError when its manifest is not sound."""
     data = load(experiment)
-    values = tidy(data, per_run(data))
+    values = tidy(data, per_run(data), ())
     return noise_of(data, compare(data, values, ()), values)
 
 
 def newest_noise(results: Path, facts: Mapping[str, Any]) -> Noise | None:
     """That of the last A/A experiment on the machine of `facts`; None without any."""
     found: Iterator[Noise] = map(
-        read_noise, same_machine.newest(results, facts, PREFIX)
+        read_noise, same_machine.newest(results, facts, "none")
     )
     return next((noise for noise in found if not noise.table.empty), None)

@@ -23,11 +23,10 @@ from analysis.compare.within_experiment import Comparison, compare
 from analysis.load.frames import Data, load
 from analysis.load.measures import DASH, change
 from analysis.load.tidy import per_run, tidy
-from experiments.model import TEST
+from analysis.load.variants import sampler_set, variants
+from experiments.model import Variant
 from experiments.store.experiment import Experiment
-from experiments.store.schema import Manifest
 
-PREFIX = "ledger-"
 DEFAULT, ALL = "default", "all"
 
 #: What is compared beside the workload's own metrics.
@@ -78,14 +77,12 @@ class Ledger:
         return shown
 
 
-def is_ledger(manifest: Manifest) -> bool:
-    return manifest.experiment.startswith(PREFIX)
-
-
 def ledger_of(data: Data, comparisons: Sequence[Comparison]) -> Ledger:
     """The ledger that `data` is; its comparisons are those over MEASURED."""
+    made = variants(data.manifest)
     table = pd.DataFrame(
-        [_row(c) for c in comparisons if c.n_control and c.n_test], columns=COLUMNS
+        [_row(c, made) for c in comparisons if c.n_control and c.n_test],
+        columns=COLUMNS,
     ).astype({"ratio": float, "low": float, "high": float, "n_blocks": int})
     order = ["scheduler", "workload", "rank", "sampler"]
     table = table.assign(rank=table["sampler"].map(rank))
@@ -101,11 +98,11 @@ def rank(sampler: str) -> int:
     return [DEFAULT, ALL].index(sampler) + 1 if sampler in (DEFAULT, ALL) else 0
 
 
-def _row(c: Comparison) -> dict[str, object]:
+def _row(c: Comparison, made: Mapping[str, Variant]) -> dict[str, object]:
     is_ratio = c.kind == "ratio"
     return {
         **{k: getattr(c, k) for k in ("scheduler", "workload", "metric", "unit")},
-        "sampler": c.variant.removeprefix(f"{TEST}-"),
+        "sampler": sampler_set(made[c.variant], list(made.values()), (DEFAULT, ALL)),
         "ratio": c.estimate if is_ratio else None,
         "low": c.ci_low if is_ratio else None,
         "high": c.ci_high if is_ratio else None,
@@ -117,7 +114,7 @@ def _row(c: Comparison) -> dict[str, object]:
 def read_ledger(experiment: Experiment) -> Ledger:
     """The ledger in a directory. Raises FormatError when its manifest is not sound."""
     data = load(experiment)
-    return ledger_of(data, compare(data, tidy(data, per_run(data)), MEASURED))
+    return ledger_of(data, compare(data, tidy(data, per_run(data), MEASURED), MEASURED))
 
 
 def newest_ledger(results: Path, facts: Mapping[str, Any]) -> Ledger | None:
@@ -125,7 +122,7 @@ def newest_ledger(results: Path, facts: Mapping[str, Any]) -> Ledger | None:
 
     None when there is none.
     """
-    for experiment in same_machine.newest(results, facts, PREFIX):
+    for experiment in same_machine.newest(results, facts, "samplers"):
         if not (ledger := read_ledger(experiment)).table.empty:
             return ledger
     return None

@@ -18,9 +18,9 @@ from experiments.store.schema import Manifest
 
 
 def newest(
-    results: Path, facts: Mapping[str, Any], prefix: str
+    results: Path, facts: Mapping[str, Any], treatment: str
 ) -> Iterator[Experiment]:
-    """Those below `results` named `prefix`..., of the machine of `facts`, newest first.
+    """Yield experiments with this treatment on the machine of `facts`, newest first.
 
     None where `facts` do not tell which machine it is.
     """
@@ -30,21 +30,23 @@ def newest(
     found = [
         (manifest.created, experiment.path.name, experiment)
         for experiment in experiments(results)
-        if (manifest := _manifest(experiment, prefix))
+        if (manifest := _manifest(experiment, treatment))
         and _machine(manifest.facts) == machine
     ]
     for _, _, experiment in sorted(found, key=lambda f: f[:2], reverse=True):
         yield experiment
 
 
-def _manifest(experiment: Experiment, prefix: str) -> Manifest | None:
-    """None of an experiment of another name, and of what cannot be read."""
-    if not experiment.path.name.startswith(prefix):
-        return None
+def _manifest(experiment: Experiment, treatment: str) -> Manifest | None:
+    """None of an experiment with another treatment, and of what cannot be read."""
     try:
-        return experiment.manifest()
-    except (FormatError, OSError):
+        # Most have another: a look at the text saves reading them in full
+        if f'"treatment": "{treatment}"' not in experiment.manifest_path.read_text():
+            return None
+        manifest = experiment.manifest()
+    except (FormatError, OSError, UnicodeDecodeError):
         return None
+    return manifest if manifest.treatment == treatment else None
 
 
 def _machine(facts: Mapping[str, Any]) -> tuple[object, ...] | None:

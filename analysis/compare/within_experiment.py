@@ -21,7 +21,7 @@ from analysis.load.frames import Data
 from analysis.load.measures import COMPARED, TIMES, number, plural, quantity
 from analysis.stats import estimators, significance
 from analysis.stats.confidence_sequence import confidence_sequence
-from experiments.model import CONTROL, TEST
+from experiments.model import CONTROL, DEFAULT
 
 BETTER, WORSE, UNCLEAR, NEUTRAL = "better", "worse", "unclear", "differs"
 EQUIVALENT = "equivalent"
@@ -129,7 +129,8 @@ def costs(comparisons: Sequence[Comparison]) -> list[Comparison]:
 
 
 def is_test(variant: str) -> bool:
-    return variant == TEST or variant.startswith(f"{TEST}-")
+    """Return whether a variant is set against control."""
+    return variant not in (CONTROL, DEFAULT)
 
 
 def groups(data: Data) -> list[Group]:

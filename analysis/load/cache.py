@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Records of runs, kept in `results/<experiment>/.cache/` so that none is made twice.
+"""Records of runs and figures, kept in `results/<experiment>/.cache/`: none made twice.
 
 A record counts only while the run's files are those it was made from, by inode, size
-and time of change, and the code is the code that made it. A cache that is not sound is
+and time of change; a figure is found by a hash of all that it shows. Both count only
+while the code is the code that made them. A cache that is not sound is
 thrown away as a whole: everything in it can be had again.
 """
 
@@ -10,51 +11,59 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import importlib.metadata
 import sqlite3
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import TypeVar
 
-import numpy as np
-import pandas as pd
-import scipy
-from pydantic import TypeAdapter
-
-from analysis.load.records import CURVE, Drawable, Record, Said
-from analysis.load.run_facts import Histogram
-from experiments import model, paths
+from analysis.load.encoded import Encoded, drawable
+from analysis.load.records import Drawable
+from experiments import model
 from experiments.store import experiment, schema
 
 _T = TypeVar("_T")
-_SAID = TypeAdapter(Said)
-_HISTOGRAM = TypeAdapter(Histogram | None)
 
 _TABLES = """
+create table if not exists kinds (id integer primary key, words text unique);
 create table if not exists runs (
-    run_id text primary key, stamp text, said blob, numbers blob, sum integer);
+    run_id text primary key, stamp text, kind integer, numbers blob, sum integer);
 create table if not exists drawables (
     run_id text primary key, curve blob, histogram blob, sum integer);
+create table if not exists figures (key text primary key, svg blob, sum integer);
 """
-
 
 #: How long another aggregate of the same experiment is waited for.
 _PATIENCE_S = 60
 
 
-def _sources() -> list[Path]:
-    """Whatever a record may depend on: the analysis, and the forms it reads."""
-    forms = [Path(str(module.__file__)) for module in (model, experiment, schema)]
-    return [*sorted((paths.PROJECT / "analysis").rglob("*.py")), *forms]
+#: What decides beside our own code how a record or a figure comes out.
+_LIBRARIES = ("numpy", "pandas", "scipy", "matplotlib", "seaborn")
+
+
+_ANALYSIS = Path(__file__).parents[1]
 
 
 @functools.cache
 def code_version() -> str:
-    """A hash of the code that makes records: ours, and the libraries' versions."""
-    text = b"".join(path.read_bytes() for path in _sources())
-    versions = np.__version__, pd.__version__, scipy.__version__
-    return hashlib.sha256(text + repr(versions).encode()).hexdigest()[:12]
+    """A hash of the code that makes what is kept: ours, and the libraries' versions.
+
+    Of ours all of the analysis, so that no module can be forgotten.
+    """
+    versions = {name: importlib.metadata.version(name) for name in _LIBRARIES}
+    hashed = hashlib.sha256(repr(versions).encode())
+    for path in _sources():
+        hashed.update(f"{path.name} {path.stat().st_size} ".encode())
+        hashed.update(path.read_bytes())
+    return hashed.hexdigest()[:12]
+
+
+def _sources() -> list[Path]:
+    """The analysis, and what says how the files of a run are read."""
+    ours = sorted(_ANALYSIS.rglob("*.py"))
+    return ours + [Path(str(m.__file__)) for m in (model, experiment, schema)]
 
 
 class _Unsound(Exception):
@@ -99,33 +108,44 @@ def _clear(path: Path) -> None:
 
 
 class Cache:
-    """The records of one experiment, by run id."""
+    """The records of one experiment by run id, its figures by what they show."""
 
     def __init__(self, database: sqlite3.Connection) -> None:
         self._database = database
+        self._kinds: dict[str, int] = {}
         database.executescript(_TABLES)
 
-    def records(self, stamps: Mapping[str, str]) -> dict[str, Record]:
-        """Those that are still true of runs with these stamps; without `drawable`."""
-        query = "select run_id, stamp, said, numbers, sum from runs"
+    def records(self, stamps: Mapping[str, str]) -> dict[str, Encoded]:
+        """Those that are still true of runs with these stamps, without their curves."""
+        query = (
+            "select run_id, stamp, words, numbers, sum "
+            "from runs left join kinds on runs.kind = kinds.id"
+        )
+        words: dict[str, str] = {}
         return {
-            row[0]: _record(*row)
+            row[0]: _record(words.setdefault(row[2], row[2]), row)
             for row in self._database.execute(query)
             if row[1] == stamps.get(row[0])
         }
 
-    def put(self, run_id: str, stamp: str, record: Record) -> None:
+    def put(self, run_id: str, stamp: str, record: Encoded) -> None:
         """Keep a record made from files which had `stamp` before they were read."""
-        said = _SAID.dump_json(record.said)
-        numbers = None if record.numbers is None else record.numbers.tobytes()
-        row = run_id, stamp, said, numbers
-        self._insert("runs", *row, _sum(*row))
-        if record.drawable is None:
+        row = run_id, stamp, record.kind, record.numbers
+        kind = self._kind(record.kind)
+        self._insert("runs", run_id, stamp, kind, record.numbers, _sum(*row))
+        if record.curve is None:
             self._database.execute("delete from drawables where run_id = ?", (run_id,))
         else:
-            curve = record.drawable.curve.tobytes()
-            waits = _HISTOGRAM.dump_json(record.drawable.histogram)
-            self._insert("drawables", run_id, curve, waits, _sum(run_id, curve, waits))
+            drawn = run_id, record.curve, record.histogram
+            self._insert("drawables", *drawn, _sum(*drawn))
+
+    def _kind(self, words: str) -> int:
+        if words not in self._kinds:
+            put = "insert or ignore into kinds (words) values (?)"
+            self._database.execute(put, (words,))
+            query = "select id from kinds where words = ?"
+            (self._kinds[words],) = self._database.execute(query, (words,)).fetchone()
+        return self._kinds[words]
 
     def _insert(self, table: str, *row: object) -> None:
         places = ", ".join("?" * len(row))
@@ -149,17 +169,33 @@ class Cache:
         row = self._database.execute(query, (run_id,)).fetchone()
         if row is None or _sum(*row[:3]) != row[3]:
             raise _Unsound
-        curve = np.frombuffer(row[1]).reshape(-1, len(CURVE))
-        return Drawable(curve, _HISTOGRAM.validate_json(row[2]))
+        return drawable(row[1], row[2])
+
+    def figures(self, keys: Sequence[str]) -> dict[str, bytes]:
+        """Those of `keys` that are kept; the others are to be made."""
+        found = {}
+        query = "select key, svg, sum from figures where key = ?"
+        for key in keys:
+            row = self._database.execute(query, (key,)).fetchone()
+            if row is not None:
+                if _sum(*row[:2]) != row[2]:
+                    raise _Unsound
+                found[key] = row[1]
+        return found
+
+    def put_figures(self, figures: Mapping[str, bytes]) -> None:
+        """Keep these by their keys, and no others."""
+        there = {key for (key,) in self._database.execute("select key from figures")}
+        for key in there - figures.keys():
+            self._database.execute("delete from figures where key = ?", (key,))
+        for key in figures.keys() - there:
+            self._insert("figures", key, figures[key], _sum(key, figures[key]))
 
 
-def _record(
-    run_id: str, stamp: str, said: bytes, numbers: bytes | None, checked: int
-) -> Record:
-    if _sum(run_id, stamp, said, numbers) != checked:
+def _record(words: str, row: tuple[str, str, str, bytes, int]) -> Encoded:
+    if _sum(*row[:4]) != row[4]:
         raise _Unsound
-    values = None if numbers is None else np.frombuffer(numbers)
-    return Record(_SAID.validate_json(said), values)
+    return Encoded(words, row[3])
 
 
 def _sum(*parts: object) -> int:

@@ -7,14 +7,15 @@ An absent number stays absent (NaN); no number is ever made up in its place.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from analysis.load import cache, records
+from analysis.load import cache, encoded
 from analysis.load.cache import Cache
+from analysis.load.encoded import COST, LATENESS, Block, Encoded, Kind, kind_of
 from analysis.load.measures import KEYS
 from analysis.load.records import (
     CURVE,
@@ -27,7 +28,8 @@ from analysis.load.records import (
     SetAside,
     max_entries,
 )
-from analysis.load.run_facts import Histogram, RunFacts
+from analysis.load.run_facts import Histogram
+from analysis.stats.estimators import Array, Places
 from experiments.model import RunSpec
 from experiments.store.experiment import Experiment
 from experiments.store.schema import NOT_NEEDED, Manifest
@@ -59,6 +61,9 @@ RUN_COLUMNS = [
 EVICTION_RATE = "evictions_per_s"
 CURVE_COLUMNS = [*KEYS, *CURVE, EVICTION_RATE]
 METRIC_COLUMNS = [*KEYS, "name", "value", "unit", "lower_is_better"]
+SAMPLING_COLUMNS = ["run_id", "sampler", *COST]
+LATENESS_COLUMNS = ["run_id", *LATENESS]
+AGENT_COLUMNS = ["run_id", "agent_cpu_s"]
 
 
 @dataclass(frozen=True)
@@ -70,7 +75,9 @@ class Data:
     `drawn` whether figures show it.
     ``measured``: one row per used run, KEYS and NUMBERS, NaN where absent.
     ``metrics``: the workload metrics of the used runs (METRIC_COLUMNS).
-    ``facts``: what the JSON of each used run says beside them, by run_id.
+    ``sampling``: what each sampler cost in each used run (SAMPLING_COLUMNS).
+    ``lateness``, ``agent``: of the used runs that recorded it, how late samples began
+    and the CPU time of the agent (LATENESS_COLUMNS, AGENT_COLUMNS).
     ``curves``: at most CURVE_POINTS rows of each drawn run (CURVE_COLUMNS).
     ``histograms``: of the drawn runs that recorded one, by run_id.
     """
@@ -80,7 +87,9 @@ class Data:
     runs: pd.DataFrame
     measured: pd.DataFrame
     metrics: pd.DataFrame
-    facts: Mapping[str, RunFacts]
+    sampling: pd.DataFrame
+    lateness: pd.DataFrame
+    agent: pd.DataFrame
     curves: pd.DataFrame
     histograms: Mapping[str, Histogram]
     set_aside: tuple[SetAside, ...]
@@ -101,16 +110,19 @@ def _load(experiment: Experiment, kept: Cache) -> Data:
     stamps = {s.run_id: at for s in specs if (at := experiment.stamp(s)) is not None}
     drawn = _drawn([spec for spec in specs if spec.run_id in stamps])
     found = _records(experiment, specs, stamps, drawn, kept)
-    runs = _runs(manifest, specs, found, drawn)
-    used = [(s, r) for s, r in zip(specs, found, strict=True) if r.numbers is not None]
+    kinds = [kind_of(record.kind) for record in found]
+    runs = _runs(manifest, specs, kinds, drawn, [r.is_data for r in found])
+    blocks = list(encoded.blocks(found))
     drawables = kept.drawables(runs.loc[runs["drawn"], "run_id"])
     return Data(
         experiment=experiment,
         manifest=manifest,
         runs=runs,
-        measured=_measured(used),
-        metrics=_metrics((s, r.said) for s, r in used),
-        facts={spec.run_id: record.said.facts for spec, record in used},
+        measured=_measured(runs, blocks),
+        metrics=_metrics(runs, blocks),
+        sampling=_sampling(runs, blocks),
+        lateness=_numbers(runs, blocks, "lateness", LATENESS_COLUMNS),
+        agent=_numbers(runs, blocks, "agent_cpu_s", AGENT_COLUMNS),
         curves=_curves(runs, drawables),
         histograms={
             run_id: shown.histogram
@@ -119,7 +131,7 @@ def _load(experiment: Experiment, kept: Cache) -> Data:
         },
         set_aside=(
             *_not_imported(manifest),
-            *(aside for r in found for aside in r.said.aside),
+            *(aside for kind in kinds for aside in kind.aside),
         ),
     )
 
@@ -161,86 +173,130 @@ def _records(
     stamps: Mapping[str, str],
     drawn: Collection[str],
     kept: Cache,
-) -> list[Record]:
+) -> list[Encoded]:
     """One for each spec; those not in `kept` are made from the files, and put there."""
     known = kept.records(stamps)
-    data = {run_id for run_id in drawn if _is_data(known.get(run_id))}
+    data = {run_id for run_id in drawn if run_id in known and known[run_id].is_data}
     for run_id in data - kept.drawable():
         del known[run_id]
     new = [s for s in specs if s.run_id in stamps and s.run_id not in known]
-    made = records.read(experiment, new, drawn)
+    made = encoded.read(experiment, new, drawn)
     for i, (spec, record) in enumerate(zip(new, made, strict=True), start=1):
-        known[spec.run_id] = Record(record.said, record.numbers)
+        known[spec.run_id] = Encoded(record.kind, record.numbers)
         kept.put(spec.run_id, stamps[spec.run_id] if record.is_lasting else "", record)
         if i % _SAVED_AFTER == 0:
             kept.save()
-    pending = Record(Said(PENDING))
+    pending = encoded.encode(Record(Said(PENDING)))
     return [known.get(spec.run_id, pending) for spec in specs]
-
-
-def _is_data(record: Record | None) -> bool:
-    return record is not None and record.numbers is not None
 
 
 def _runs(
     manifest: Manifest,
     specs: Sequence[RunSpec],
-    found: Sequence[Record],
+    kinds: Sequence[Kind],
     drawn: Collection[str],
+    used: Sequence[bool],
 ) -> pd.DataFrame:
-    rows = [_run_row(s, r) for s, r in zip(specs, found, strict=True)]
-    frame = pd.DataFrame(rows, columns=RUN_COLUMNS)
-    frame = frame.astype({"used": bool, "max_entries": float})
+    of_spec = RUN_COLUMNS[: RUN_COLUMNS.index("outcome")]
+    columns: dict[str, list[object]] = {
+        **{name: [getattr(spec, name) for spec in specs] for name in of_spec},
+        "outcome": [kind.outcome for kind in kinds],
+        "reason": [k.reason or "; ".join(a.reason for a in k.aside) for k in kinds],
+        "used": list(used),
+        "max_entries": [max_entries(spec) for spec in specs],
+    }
+    frame = pd.DataFrame(columns).astype({"used": bool, "max_entries": float})
     unneeded = frame["block"].isin(manifest.facts.get(NOT_NEEDED, ()))
     frame.loc[unneeded & (frame["outcome"] == PENDING), "outcome"] = UNNEEDED
     return frame.assign(drawn=frame["used"] & frame["run_id"].isin(drawn))
 
 
-def _run_row(spec: RunSpec, record: Record) -> dict[str, object]:
-    said = record.said
-    return {
-        **{k: getattr(spec, k) for k in RUN_COLUMNS[: RUN_COLUMNS.index("outcome")]},
-        "outcome": said.outcome,
-        "reason": said.reason or "; ".join(a.reason for a in said.aside),
-        "used": record.numbers is not None,
-        "max_entries": max_entries(spec),
-    }
+def _measured(runs: pd.DataFrame, blocks: Sequence[Block]) -> pd.DataFrame:
+    values = np.full((len(runs), len(NUMBERS)), np.nan)
+    for block in blocks:
+        values[block.places] = block.measured
+    used = runs["used"].to_numpy()
+    keys = runs.loc[used, KEYS].reset_index(drop=True)
+    return pd.concat([keys, pd.DataFrame(values[used], columns=NUMBERS)], axis=1)
 
 
-def _measured(used: Sequence[tuple[RunSpec, Record]]) -> pd.DataFrame:
-    keys = pd.DataFrame([_keys(spec) for spec, _ in used], columns=KEYS)
-    values = np.array([r.numbers for _, r in used], float).reshape(-1, len(NUMBERS))
-    numbers = pd.DataFrame(values, keys.index, NUMBERS)
-    return pd.concat([keys, numbers], axis=1)
-
-
-def _keys(spec: RunSpec) -> dict[str, object]:
-    return {k: getattr(spec, k) for k in KEYS}
-
-
-def _metrics(used: Iterable[tuple[RunSpec, Said]]) -> pd.DataFrame:
-    rows = [
-        {**_keys(spec), **vars(metric)}
-        for spec, said in used
-        for metric in said.metrics
+def _metrics(runs: pd.DataFrame, blocks: Sequence[Block]) -> pd.DataFrame:
+    """In the order of the runs, and of each run in its own."""
+    parts = [
+        _taken(runs, block, KEYS, len(block.kind.metrics)).assign(
+            **{
+                column: np.tile([getattr(m, column) for m in block.kind.metrics], n)
+                for column in ("name", "unit", "lower_is_better")
+            },
+            value=block.metrics.ravel(),
+        )
+        for block in blocks
+        if block.kind.metrics and (n := len(block.places))
     ]
-    return pd.DataFrame(rows, columns=METRIC_COLUMNS)
+    return _together(parts, METRIC_COLUMNS)
+
+
+def _sampling(runs: pd.DataFrame, blocks: Sequence[Block]) -> pd.DataFrame:
+    parts = [
+        _taken(runs, block, ["run_id"], len(block.kind.samplers)).assign(
+            sampler=np.tile(block.kind.samplers, len(block.places)),
+            **dict(zip(COST, block.costs.reshape(-1, len(COST)).T, strict=True)),
+        )
+        for block in blocks
+        if block.kind.samplers
+    ]
+    return _together(parts, SAMPLING_COLUMNS)
+
+
+def _numbers(
+    runs: pd.DataFrame, blocks: Sequence[Block], name: str, columns: Sequence[str]
+) -> pd.DataFrame:
+    """The part `name` of the blocks that have it, beside the ids of the runs."""
+    parts = [
+        _taken(runs, block, ["run_id"], 1).assign(
+            **dict(zip(columns[1:], values.T, strict=True))
+        )
+        for block in blocks
+        if (values := getattr(block, name)).size
+    ]
+    return _together(parts, columns)
+
+
+def _taken(
+    runs: pd.DataFrame, block: Block, columns: Sequence[str], times: int
+) -> pd.DataFrame:
+    """These columns of each run of a block, so many times over."""
+    return runs.loc[np.repeat(block.places, times), list(columns)]
+
+
+def _together(parts: Sequence[pd.DataFrame], columns: Sequence[str]) -> pd.DataFrame:
+    """In the order of the runs, whose places their rows have as index."""
+    if not parts:
+        return pd.DataFrame(columns=list(columns))
+    frame = pd.concat(parts) if len(parts) > 1 else parts[0]
+    if not frame.index.is_monotonic_increasing:
+        frame = frame.sort_index(kind="stable")
+    return frame[list(columns)].reset_index(drop=True)
 
 
 def _curves(runs: pd.DataFrame, drawables: Mapping[str, Drawable]) -> pd.DataFrame:
-    frames = list(_frames(runs[runs["drawn"]], drawables))
-    if not frames:
+    drawn = runs[runs["drawn"]]
+    if drawn.empty:
         numbers = dict.fromkeys((*CURVE, EVICTION_RATE), float)
         return pd.DataFrame(columns=CURVE_COLUMNS).astype(numbers)
-    return pd.concat(frames, ignore_index=True)
+    curves = [drawables[run_id].curve for run_id in drawn["run_id"]]
+    lengths = [len(curve) for curve in curves]
+    keys = drawn.loc[drawn.index.repeat(lengths), KEYS].reset_index(drop=True)
+    frame = pd.DataFrame(np.concatenate(curves), columns=CURVE)
+    rate = _rate(frame, np.cumsum([0, *lengths[:-1]]))
+    return pd.concat([keys, frame.assign(**{EVICTION_RATE: rate})], axis=1)
 
 
-def _frames(
-    drawn: pd.DataFrame, drawables: Mapping[str, Drawable]
-) -> Iterator[pd.DataFrame]:
-    for row in drawn.to_dict("records"):
-        curve = pd.DataFrame(drawables[row["run_id"]].curve, columns=CURVE)
-        passed_s = curve["timestamp"].diff()
-        rate = curve["evictions"].diff() / passed_s.where(passed_s > 0)
-        keys = {k: row[k] for k in KEYS}
-        yield curve.assign(**keys, **{EVICTION_RATE: rate})[CURVE_COLUMNS]
+def _rate(curves: pd.DataFrame, first: Places) -> Array:
+    """Evictions per second since the row before; NaN in the rows that are `first`."""
+    passed_s, more = (
+        np.diff(curves[name].to_numpy(), prepend=np.nan)
+        for name in ("timestamp", "evictions")
+    )
+    passed_s[first] = np.nan
+    return more / np.where(passed_s > 0, passed_s, np.nan)

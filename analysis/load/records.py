@@ -8,11 +8,8 @@ and set aside.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Collection, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 
 import numpy as np
 
@@ -34,10 +31,6 @@ NUMBERS = (*(m.name for m in MEASURES), *WITHIN)
 #: The columns of a record's curve, and how many points it has at most.
 CURVE = ("timestamp", "map_entries", "slab_bpf_kb", "evictions", "latency_p99_us")
 CURVE_POINTS = 100
-
-#: Runs that are read together, and from how many on it pays to use every CPU.
-_TOGETHER = 16
-_MANY = 512
 
 
 @dataclass(frozen=True)
@@ -81,25 +74,13 @@ class Record:
     is_lasting: bool = True
 
 
-def read(
-    experiment: Experiment, specs: Sequence[RunSpec], drawn: Collection[str]
-) -> Iterator[Record]:
-    """The record of each run in `specs`, from its files; `drawn` are ids of runs."""
-    chunks = [specs[i : i + _TOGETHER] for i in range(0, len(specs), _TOGETHER)]
-    one = partial(read_together, experiment, drawn)
-    if len(specs) < _MANY:
-        for chunk in chunks:
-            yield from one(chunk)
-        return
-    with ProcessPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        for records in pool.map(one, chunks):
-            yield from records
-
-
 def read_together(
     experiment: Experiment, drawn: Collection[str], specs: Sequence[RunSpec]
 ) -> list[Record]:
-    """The same, of a few runs: their CSV files are in memory at the same time."""
+    """The record of each run in `specs`, from its files; `drawn` are ids of runs.
+
+    Of a few runs: their CSV files are in memory at the same time.
+    """
     results = [_result(experiment, spec) for spec in specs]
     files = [_csv(experiment, result) for result in results]
     rows = iter(read_many([file for file in files if isinstance(file, bytes)]))

@@ -3,10 +3,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import pandas as pd
 
 from analysis.load.frames import Data
 from analysis.load.measures import KEYS, MEASURES, TIDY
+
+ALL = frozenset(m.name for m in MEASURES)
 
 
 def per_run(data: Data) -> pd.DataFrame:
@@ -14,8 +18,10 @@ def per_run(data: Data) -> pd.DataFrame:
     return data.measured
 
 
-def tidy(data: Data, runs: pd.DataFrame) -> pd.DataFrame:
-    """Measures and workload metrics alike, one value a row (columns TIDY)."""
+def tidy(
+    data: Data, runs: pd.DataFrame, measures: Collection[str] = ALL
+) -> pd.DataFrame:
+    """These measures, and the workload metrics, one value a row (columns TIDY)."""
     parts = [
         runs[KEYS].assign(
             metric=m.name,
@@ -25,6 +31,7 @@ def tidy(data: Data, runs: pd.DataFrame) -> pd.DataFrame:
             value=runs[m.name].astype(float),
         )
         for m in MEASURES
+        if m.name in measures
     ]
     workload = data.metrics.rename(columns={"name": "metric"})
     parts.append(workload.assign(source="workload")[TIDY])

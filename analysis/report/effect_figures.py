@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -13,24 +12,24 @@ from analysis.compare.noise import Noise
 from analysis.compare.within_experiment import BETTER, WORSE, Comparison
 from analysis.load.frames import Data
 from analysis.load.measures import TIMES, number, plural, quantity
-from analysis.report import effect_plots
-from analysis.report.plots import Text
-from experiments.model import TEST
+from analysis.load.variants import labels, variants
+from analysis.report.sketch import Text, rows
+from experiments.model import NO_CLEANUP
 
 #: Measures that are set beside the workload's own metrics; rows of a forest plot.
 _MEASURES = ("entries_final",)
 _MOST_ROWS = 30
 
 Where = tuple[str, str]
-#: (stem of the file, words, bytes)
-Figure = tuple[str, Text, bytes]
+#: (stem of the file, words, painter, what it shows)
+Figure = tuple[str, Text, str, tuple[object, ...]]
 
 
 def draw(
     data: Data, where: Where, comparisons: Sequence[Comparison], noise: Noise | None
 ) -> Iterator[Figure]:
     here = [c for c in comparisons if (c.scheduler, c.workload) == where]
-    yield from _effects(where, here, noise)
+    yield from _effects(where, here, noise, labels(data.manifest))
     samples = data.curves
     samples = samples[
         (samples["scheduler"] == where[0]) & (samples["workload"] == where[1])
@@ -40,7 +39,10 @@ def draw(
 
 
 def _effects(
-    where: Where, found: Sequence[Comparison], noise: Noise | None
+    where: Where,
+    found: Sequence[Comparison],
+    noise: Noise | None,
+    names: Mapping[str, str],
 ) -> Iterator[Figure]:
     there = [
         c
@@ -60,7 +62,7 @@ def _effects(
     if noise is not None and sizes:
         basis += f"; noise of {noise.name}"
     text = Text(_clearest(shown), basis)
-    yield "effects", text, effect_plots.effects(shown, sizes, text)
+    yield "effects", text, "effects", (shown, sizes, names)
 
 
 def _noise_of(where: Where, noise: Noise | None) -> dict[str, float]:
@@ -83,9 +85,11 @@ def _clearest(shown: Sequence[Comparison]) -> str:
 
 
 def _scans(data: Data, where: Where) -> Iterator[Figure]:
-    rows = data.measured
-    rows = rows[(rows["scheduler"] == where[0]) & (rows["workload"] == where[1])]
-    rows = rows.dropna(subset=["mean_scan_us"])
+    measured = data.measured
+    measured = measured[
+        (measured["scheduler"] == where[0]) & (measured["workload"] == where[1])
+    ]
+    measured = measured.dropna(subset=["mean_scan_us"])
     budgets = {
         s.variant: float(s.knobs["budget_us"])
         for s in data.manifest.specs
@@ -93,58 +97,66 @@ def _scans(data: Data, where: Where) -> Iterator[Figure]:
     }
     values = pd.DataFrame(
         {
-            "variant": rows["variant"],
-            "mean_us": rows["mean_scan_us"],
-            "longest_us": rows["longest_scan_us"],
-            "budget_us": rows["variant"].map(budgets),
+            "variant": measured["variant"],
+            "mean_us": measured["mean_scan_us"],
+            "longest_us": measured["longest_scan_us"],
+            "budget_us": measured["variant"].map(budgets),
         }
     ).dropna()
     if values.empty:
         return
     medians = values.groupby("variant")["longest_us"].median()
+    names = labels(data.manifest)
     said = ", ".join(
-        f"{effect_plots.short(str(v))} {quantity(float(us), 'us')}"
-        for v, us in medians.items()
+        f"{names[str(v)]} {quantity(float(us), 'us')}" for v, us in medians.items()
     )
     drawn = data.runs.loc[data.runs["drawn"], "block"]
-    shown = values[rows.loc[values.index, "block"].isin(drawn)]
+    shown = values[measured.loc[values.index, "block"].isin(drawn)]
     of = f" of {number(len(values))}" if len(shown) < len(values) else ""
     runs = f"a point and a bar: a run, {plural(len(shown), 'run')}{of}"
     basis = f"{where[0]} {TIMES} {where[1]}; {runs}"
     text = Text(f"Longest scan, medians: {said}", basis)
-    yield "scans", text, effect_plots.scans(shown, text)
+    yield "scans", text, "scans", (rows(shown, *shown.columns), names)
 
 
 def _sweep(data: Data, where: Where, samples: pd.DataFrame) -> Iterator[Figure]:
     """Of sweeps of one or two settings; more have no grid."""
     swept = data.manifest.config.get("sweep") or {}
-    rows = samples.dropna(subset=["map_entries"])
-    if not 1 <= len(swept) <= 2 or rows.empty:
+    samples = samples.dropna(subset=["map_entries"])
+    if not 1 <= len(swept) <= 2 or samples.empty:
         return
-    there = set(map(str, rows["variant"]))
-    places = {v: p for v, p in _places(swept).items() if v in there}
+    there = set(map(str, samples["variant"]))
+    places = {v: p for v, p in _places(data, swept).items() if v in there}
     if not places:
         return
-    of_runs = rows.groupby(["variant", "run"])["map_entries"].last()
+    of_runs = samples.groupby(["variant", "run"])["map_entries"].last()
     final = of_runs.groupby("variant").median()
     ends = {str(v): float(n) for v, n in final.items() if str(v) in places}
+    names = labels(data.manifest)
     low, high = min(ends, key=ends.__getitem__), max(ends, key=ends.__getitem__)
     finding = (
-        f"Final entries from {number(ends[low])} ({effect_plots.short(low)}) "
-        f"to {number(ends[high])} ({effect_plots.short(high)})"
+        f"Final entries from {number(ends[low])} ({names[low]}) "
+        f"to {number(ends[high])} ({names[high]})"
     )
     basis = f"{where[0]} {TIMES} {where[1]}; orange: control; thick: median over runs"
     text = Text(finding, basis)
-    yield "sweep", text, effect_plots.grid(rows, places, text)
+    seen = rows(samples, "variant", "run", "timestamp", "map_entries")
+    yield "sweep", text, "grid", (seen, places)
 
 
-def _places(swept: Mapping[str, Sequence[object]]) -> dict[str, tuple[str, str]]:
-    """variant -> labels of its row and column, in the order of the values."""
-    (first, *rest) = swept.items()
-    others = rest[0] if rest else ("", [""])
-    places = {}
-    for a, b in itertools.product(first[1], others[1]):
-        suffix = f"-{first[0]}{a}" + (f"-{others[0]}{b}" if others[0] else "")
-        row = f"{first[0]} {a}"
-        places[TEST + suffix] = (row, f"{others[0]} {b}" if others[0] else "")
-    return places
+def _places(
+    data: Data, swept: Mapping[str, Sequence[object]]
+) -> dict[str, tuple[str, str]]:
+    """Return the labels of each variant's row and column, in the order of the values.
+
+    None where there are several strategies: a cell of the grid has one variant.
+    """
+    tests = [v for v in variants(data.manifest).values() if v.cleanup != NO_CLEANUP]
+    if len({v.cleanup for v in tests}) != 1:
+        return {}
+    found = [
+        v for v in tests if all(v.knobs.get(k) in values for k, values in swept.items())
+    ]
+    found.sort(key=lambda v: [of.index(v.knobs[k]) for k, of in swept.items()])
+    cells = {v.name: [f"{k} {v.knobs[k]}" for k in swept] for v in found}
+    return {name: (cell[0], "".join(cell[1:])) for name, cell in cells.items()}

@@ -24,18 +24,16 @@ from scipy import stats
 from analysis.compare.within_experiment import Comparison
 from analysis.report.plots import (
     CONTROL_COLOUR,
-    FAINT,
-    INK,
     TEST_COLOURS,
-    Text,
     colours,
     framed,
     ordered,
     rc,
     svg,
 )
+from analysis.report.sketch import FAINT, INK, Text
 from analysis.stats.estimators import median_curve
-from experiments.model import CONTROL, TEST
+from experiments.model import CONTROL
 
 _ROW_IN = 0.24
 #: Ratios that an axis may name.
@@ -44,18 +42,17 @@ _FEW_TICKS = (0.05, 0.2, 0.5, 1, 2, 5, 20)
 _WIDEST = 25.0
 
 
-def short(variant: str) -> str:
-    """`scan` for `test-scan`: that it is a test is plain where all are."""
-    return variant.removeprefix(f"{TEST}-")
-
-
 def effects(
-    found: Sequence[Comparison], noise_sd: Mapping[str, float], text: Text
+    found: Sequence[Comparison],
+    noise_sd: Mapping[str, float],
+    names: Mapping[str, str],
+    text: Text,
 ) -> bytes:
     """A forest plot: ratios to control with 95 % intervals, the largest effect first.
 
     Behind each, in grey, what noise alone would give: `noise_sd` is the standard
-    deviation of the log ratio of a metric between runs of the same arm.
+    deviation of the log ratio of a metric between runs of the same arm. `names` are
+    the labels of the variants.
     """
     rows = sorted(found, key=lambda c: abs(math.log(c.estimate or 1)))
     palette = colours([CONTROL, *dict.fromkeys(c.variant for c in rows)])
@@ -68,10 +65,10 @@ def effects(
             axes.plot(ends, [at] * len(ends), color=palette[c.variant], linewidth=1.8)
             axes.plot([c.estimate or 1], [at], "o", color=palette[c.variant], ms=5)
         axes.axvline(1, color=INK, linewidth=0.9)
-        names = [
-            f"{c.metric}, {short(c.variant)}" if several else c.metric for c in rows
+        ticks = [
+            f"{c.metric}, {names[c.variant]}" if several else c.metric for c in rows
         ]
-        axes.set_yticks(range(len(rows)), names, fontsize=8 if several else 9)
+        axes.set_yticks(range(len(rows)), ticks, fontsize=8 if several else 9)
         axes.set_ylim(-0.6, len(rows) - 0.4)
         _ratio_axis(axes)
         if noise_sd:
@@ -103,7 +100,7 @@ def _ratio_axis(axes: Axes) -> None:
     axes.set_xlabel("test / control (log scale; bar: 95 % interval)")
 
 
-def scans(values: pd.DataFrame, text: Text) -> bytes:
+def scans(values: pd.DataFrame, names: Mapping[str, str], text: Text) -> bytes:
     """The mean and the longest scan of each run against the budget of its variant.
 
     `values`: columns variant, mean_us, longest_us, budget_us; a row a run.
@@ -121,7 +118,7 @@ def scans(values: pd.DataFrame, text: Text) -> bytes:
             budget = float(rows["budget_us"].iloc[0])
             axes.plot([budget] * 2, [at - 0.4, at + 0.4], color=INK, linewidth=1.2)
         axes.set_xscale("log")
-        axes.set_yticks(range(len(order)), [short(v) for v in order])
+        axes.set_yticks(range(len(order)), [names[v] for v in order])
         axes.set_ylim(len(order) + 0.3, -0.6)
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=8))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}"))

@@ -4,29 +4,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from analysis.compare.noise import Noise
 from analysis.compare.within_experiment import BETTER, WORSE, Comparison
+from analysis.load import waits
 from analysis.load.frames import EVICTION_RATE, Data
 from analysis.load.measures import KEYS, TIMES, number, plural, quantity, slug
-from analysis.report import effect_figures, latency_plot, plots
+from analysis.report import effect_figures, painting, sketch
+from analysis.report.sketch import Drawn, Series, Sketch, Text
 from experiments.model import CONTROL
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """A figure: the stem of its file, where it belongs, its words and its bytes."""
-
-    name: str
-    scheduler: str
-    workload: str
-    finding: str
-    svg: bytes
-
 
 #: File stem, axis label and noun of what is drawn over time, in this order.
 _OVER_TIME = {
@@ -50,6 +39,11 @@ _FLUCTUATES = {
     ),
 }
 
+#: What figures show of the samples, beside a column, of the waits and of the metrics.
+_LINES = ("variant", "run", "timestamp")
+_BUCKETS = ("variant", "run", "from_us", "to_us", "count")
+_POINTS = ("variant", "block", "name", "unit", "lower_is_better", "value")
+
 #: Metrics of every workload that have a figure of their own.
 _LATENCIES = ("run_queue_latency_", "wakeup_latency_")
 P99 = "run_queue_latency_p99"
@@ -59,57 +53,60 @@ def draw_metrics(data: Data, comparisons: Sequence[Comparison]) -> list[Drawn]:
     """The workload metrics alone, for a ledger: its samplers do nothing to the map."""
     pairs = data.runs[["scheduler", "workload"]].drop_duplicates()
     places = sorted((str(s), str(w)) for s, w in pairs.itertuples(index=False))
-    return [d for where in places for d in _metrics(data, where, comparisons)]
+    found = [s for where in places for s in _metrics(data, where, comparisons)]
+    return painting.draw(found, data.experiment.path)
 
 
 def draw(
     data: Data, comparisons: Sequence[Comparison], noise: Noise | None = None
 ) -> list[Drawn]:
     """The figures of every scheduler x workload that has data."""
-    drawn: list[Drawn] = []
-    waits = latency_plot.histograms(data)
+    found: list[Sketch] = []
+    buckets = waits.histograms(data)
     keys = ["scheduler", "workload"]
     for (scheduler, workload), samples in data.curves.groupby(keys, sort=True):
         where = str(scheduler), str(workload)
-        drawn += _over_time(data, where, samples)
-        drawn += _fluctuating(data, where, samples)
-        drawn += _latency(data, where, waits)
-        drawn += _metrics(data, where, comparisons)
-        for stem, text, svg in effect_figures.draw(data, where, comparisons, noise):
-            drawn.append(_drawn(where, stem, text, svg))
-    return drawn
+        found += _over_time(data, where, samples)
+        found += _fluctuating(data, where, samples)
+        found += _latency(data, where, buckets)
+        found += _metrics(data, where, comparisons)
+        for figure in effect_figures.draw(data, where, comparisons, noise):
+            found.append(_sketch(where, *figure))
+    return painting.draw(found, data.experiment.path)
 
 
 def _over_time(
     data: Data, where: tuple[str, str], samples: pd.DataFrame
-) -> Iterator[Drawn]:
+) -> Iterator[Sketch]:
     for column, (stem, label, noun) in _OVER_TIME.items():
         there = samples.dropna(subset=[column])
         if there.empty or (column == "evictions" and not there[column].any()):
             continue
         series = _series(data, where, column, label)
-        text = plots.Text(_ends(there, column, noun), _basis(data, where, there))
-        yield _drawn(where, stem, text, plots.over_time(there, series, text))
+        text = Text(_ends(there, column, noun), _basis(data, where, there))
+        shown = sketch.rows(there, *_LINES, column)
+        yield _sketch(where, stem, text, "over_time", (shown, series))
 
 
 def _fluctuating(
     data: Data, where: tuple[str, str], samples: pd.DataFrame
-) -> Iterator[Drawn]:
+) -> Iterator[Sketch]:
     for column, (stem, label, noun, unit) in _FLUCTUATES.items():
         there = samples.dropna(subset=[column])
         if not there[column].any():
             continue
         middle = there.groupby(["variant", "run"])[column].median()
         finding = _medians(middle.groupby("variant").median(), noun, unit)
-        text = plots.Text(finding, _basis(data, where, there))
-        series = plots.Series(column, label)
-        yield _drawn(where, stem, text, plots.over_time(there, series, text))
+        text = Text(finding, _basis(data, where, there))
+        series = Series(column, label)
+        shown = sketch.rows(there, *_LINES, column)
+        yield _sketch(where, stem, text, "over_time", (shown, series))
 
 
 def _latency(
-    data: Data, where: tuple[str, str], waits: pd.DataFrame
-) -> Iterator[Drawn]:
-    here = _at(waits, where)
+    data: Data, where: tuple[str, str], buckets: pd.DataFrame
+) -> Iterator[Sketch]:
+    here = _at(buckets, where)
     if here.empty:
         return
     metrics = _at(data.metrics, where)
@@ -117,8 +114,9 @@ def _latency(
     counted = f"{number(float(here['count'].sum()))} waits for a CPU"
     finding = _medians(p99, "p99 of the wait for a CPU", "us") if len(p99) else counted
     legend = f"{counted}; thin line: a run, thick line: all runs"
-    text = plots.Text(finding, _basis(data, where, here, legend))
-    yield _drawn(where, "latency", text, latency_plot.draw(here, text))
+    text = Text(finding, _basis(data, where, here, legend))
+    shown = sketch.rows(here, *_BUCKETS)
+    yield _sketch(where, "latency", text, "waits", (shown,))
 
 
 def _at(frame: pd.DataFrame, where: tuple[str, str]) -> pd.DataFrame:
@@ -134,41 +132,46 @@ def _medians(medians: pd.Series[float], noun: str, unit: str) -> str:
 
 def _metrics(
     data: Data, where: tuple[str, str], comparisons: Sequence[Comparison]
-) -> Iterator[Drawn]:
+) -> Iterator[Sketch]:
     """The workload's own metrics; in another figure, how long its threads waited."""
     drawn = data.runs.loc[data.runs["drawn"], KEYS]
     values = _at(data.metrics, where).merge(drawn, on=KEYS)
-    waits = values["name"].str.startswith(_LATENCIES).astype(bool)
+    is_wait = values["name"].str.startswith(_LATENCIES).astype(bool)
     found = [
         c
         for c in comparisons
         if c.source == "workload" and (c.scheduler, c.workload) == where
     ]
-    for stem, part in (("metrics", values[~waits]), ("latencies", values[waits])):
+    for stem, part in (("metrics", values[~is_wait]), ("latencies", values[is_wait])):
         if part.empty:
             continue
         of = [c for c in found if c.metric in set(part["name"])]
         legend = "point: a run, lines join a block, bar: median"
         basis = _basis(data, where, part, legend)
-        text = plots.Text(_effect(of), basis)
-        yield _drawn(where, stem, text, plots.metrics(part, text))
+        text = Text(_effect(of), basis)
+        shown = sketch.rows(part, *_POINTS)
+        yield _sketch(where, stem, text, "metrics", (shown,))
 
 
-def _drawn(where: tuple[str, str], stem: str, text: plots.Text, svg: bytes) -> Drawn:
+def _sketch(
+    where: tuple[str, str],
+    stem: str,
+    text: Text,
+    painter: str,
+    shown: tuple[object, ...],
+) -> Sketch:
     name = f"{slug(where[0])}_{slug(where[1])}_{stem}"
-    return Drawn(name, *where, text.finding, svg)
+    return Sketch(name, *where, text, painter, shown)
 
 
-def _series(
-    data: Data, where: tuple[str, str], column: str, label: str
-) -> plots.Series:
+def _series(data: Data, where: tuple[str, str], column: str, label: str) -> Series:
     runs = data.runs
     here = runs[(runs["scheduler"] == where[0]) & (runs["workload"] == where[1])]
     limits = here["max_entries"].dropna().unique()
     if column != "map_entries" or len(limits) != 1:
-        return plots.Series(column, label)
+        return Series(column, label)
     limit = float(limits[0])
-    return plots.Series(column, label, limit, f"max_entries = {number(limit)}")
+    return Series(column, label, limit, f"max_entries = {number(limit)}")
 
 
 def _ends(samples: pd.DataFrame, column: str, noun: str) -> str:

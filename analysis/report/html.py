@@ -24,8 +24,9 @@ from analysis.compare.within_experiment import BETTER, WORSE, Comparison, Group,
 from analysis.load.flat_facts import flat
 from analysis.load.frames import Data
 from analysis.load.measures import MEASURES, Measure, column, number
-from analysis.report import plots, runs_table
-from analysis.report.figures import Drawn
+from analysis.report import runs_table
+from analysis.report.overhead_table import measuring
+from analysis.report.sketch import INK, PAPER, Drawn
 from analysis.verdicts.criteria import Verdict
 from analysis.verdicts.findings import Findings
 from analysis.verdicts.workload_pace import HOLDS
@@ -105,8 +106,8 @@ def render(found: Findings, drawn: Sequence[Drawn]) -> str:
         n_not_listed=len(data.runs) - len(listed),
         claims=list(_claims(found.comparisons, found.verdicts)),
         memory=found.memory,
-        measuring=found.measuring,
-        is_ledger=found.ledger is not None,
+        measuring=measuring(found.data, found.ledger),
+        is_ledger=found.is_ledger,
         is_aa=found.is_aa,
         noise=found.noise,
         noise_rows=_noise_rows(found),
@@ -169,7 +170,7 @@ def inline(figure: Drawn, prefix: str) -> Markup:
     """The figure as part of the page: on its paper, in its ink, with ids of its own."""
     svg = figure.svg.decode()
     svg = svg[svg.index("<svg") :]
-    svg = svg.replace(plots.PAPER, "none").replace(plots.INK, "currentColor")
+    svg = svg.replace(PAPER, "none").replace(INK, "currentColor")
     svg = re.sub(r'\bid="', f'id="{prefix}-', svg)
     svg = re.sub(r"url\(#", f"url(#{prefix}-", svg)
     svg = re.sub(r'href="#', f'href="#{prefix}-', svg)

@@ -16,12 +16,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from analysis.load.frames import Data
-from analysis.load.measures import KEYS
 from analysis.report import plots
+from analysis.report.sketch import FAINT, Text
 from analysis.stats.estimators import Array
-
-COLUMNS = [*KEYS, "from_us", "to_us", "count"]
 
 #: An open last bucket is drawn this much wide, and one from 0 on begins so far below.
 _OCTAVE = 2.0
@@ -39,21 +36,6 @@ class Curve(NamedTuple):
     percent_longer: Array
 
 
-def histograms(data: Data) -> pd.DataFrame:
-    """The buckets of every drawn run that recorded them (COLUMNS), shortest first."""
-    frames = []
-    for row in data.runs[data.runs["drawn"]].to_dict("records"):
-        found = data.histograms.get(row["run_id"])
-        if found is not None and any(found.count):
-            keys = {k: row[k] for k in KEYS}
-            frames.append(pd.DataFrame(vars(found)).assign(**keys)[COLUMNS])
-    return (
-        pd.concat(frames, ignore_index=True)
-        if frames
-        else pd.DataFrame([], None, COLUMNS)
-    )
-
-
 def curve(buckets: pd.DataFrame) -> Curve:
     """What is drawn of one run's buckets, or of those of several runs together."""
     summed = buckets.groupby(["from_us", "to_us"])["count"].sum()
@@ -69,7 +51,7 @@ def curve(buckets: pd.DataFrame) -> Curve:
     return Curve(edges, counted / np.diff(np.log2(edges)), longer)
 
 
-def draw(buckets: pd.DataFrame, text: plots.Text) -> bytes:
+def draw(buckets: pd.DataFrame, text: Text) -> bytes:
     """Every run a thin line and all runs of a variant together a thick one."""
     palette = plots.colours(plots.ordered(buckets["variant"]))
     with mpl.rc_context(plots.rc()):
@@ -112,7 +94,7 @@ def _label(share: Axes, tail: Axes) -> None:
         axis.set_major_locator(LogLocator(10, numticks=6))
         axis.set_minor_locator(NullLocator())
     for percent, name in ((50.0, "p50"), (10.0, "p90"), (1.0, "p99")):
-        tail.axhline(percent, color=plots.FAINT, lw=0.7, ls=(0, (2, 2)))
+        tail.axhline(percent, color=FAINT, lw=0.7, ls=(0, (2, 2)))
         tail.annotate(
             name, (1, percent), (4, 0), xycoords=("axes fraction", "data"),
             textcoords="offset points", va="center", fontsize=8, alpha=0.75,

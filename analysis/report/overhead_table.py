@@ -66,18 +66,10 @@ def measuring(data: Data, ledger: Ledger | None) -> Measuring:
 
 
 def _samplers(data: Data) -> Iterator[SamplerRow]:
-    rows = [
-        {"sampler": name, **vars(cost)}
-        for facts in data.facts.values()
-        for name, cost in facts.sampling.items()
-    ]
-    if not rows:
-        return
-    for name, of in pd.DataFrame(rows).groupby("sampler", sort=True):
-        cost = of.astype({"cpu_us": float, "wall_us": float, "wall_us_max": float})
+    for name, cost in data.sampling.groupby("sampler", sort=True):
         yield SamplerRow(
             sampler=str(name),
-            n_runs=len(of),
+            n_runs=len(cost),
             cpu_us=float(cost["cpu_us"].median()),
             wall_us=float(cost["wall_us"].median()),
             wall_us_max=float(cost["wall_us_max"].max()),
@@ -86,11 +78,11 @@ def _samplers(data: Data) -> Iterator[SamplerRow]:
 
 def _lateness(data: Data) -> str:
     """How late samples began: medians over the runs, and the latest of all."""
-    late = [f.lateness_us for f in data.facts.values() if f.lateness_us is not None]
-    if not late:
+    late = data.lateness
+    if late.empty:
         return ""
-    middle = [float(np.median([getattr(x, q) for x in late])) for q in ("p50", "p99")]
-    latest = max(x.max for x in late)
+    middle = [float(np.median(late[q].to_numpy(float))) for q in ("p50", "p99")]
+    latest = float(late["max"].max())
     p50, p99, top = (number(v) for v in (*middle, latest))
     return (
         f"A sample began {p50} us after its deadline (p50), {p99} us at p99, both "
@@ -103,9 +95,8 @@ def _agent(data: Data) -> str:
     duration_s = {s.run_id: s.duration_s for s in data.manifest.specs}
     shares = np.array(
         [
-            100 * facts.agent_cpu_s / duration_s[run_id]
-            for run_id, facts in data.facts.items()
-            if facts.agent_cpu_s is not None
+            100 * used_s / duration_s[run_id]
+            for run_id, used_s in data.agent.itertuples(index=False)
         ]
     )
     if not len(shares):

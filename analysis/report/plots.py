@@ -13,23 +13,19 @@ import re
 import textwrap
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from analysis.report.sketch import FAINT, INK, PAPER, Series, Text
 from analysis.stats import estimators
 from experiments.model import CONTROL, DEFAULT
-
-#: Ink and paper of the files; a page that inlines them replaces both by its own.
-INK, PAPER, FAINT = "#1c2024", "#fffffe", "#8a9099"
 
 CONTROL_COLOUR, DEFAULT_COLOUR = "#d55e00", "#8a8a8a"
 #: One for each strategy there is; the ink, as last, is the black of Okabe and Ito.
@@ -52,7 +48,11 @@ _STYLE: dict[str, Any] = {
     "axes.edgecolor": FAINT,
     "axes.linewidth": 0.7,
     "axes.facecolor": PAPER,
+    "axes.axisbelow": True,
     "figure.facecolor": PAPER,
+    "lines.solid_capstyle": "round",
+    "patch.edgecolor": "w",
+    "patch.force_edgecolor": True,
     "xtick.color": FAINT,
     "ytick.color": FAINT,
     "xtick.labelcolor": INK,
@@ -65,24 +65,6 @@ _STYLE: dict[str, Any] = {
 }
 
 
-@dataclass(frozen=True)
-class Text:
-    """What a figure says in words: the finding, and what it is drawn from."""
-
-    finding: str
-    basis: str
-
-
-@dataclass(frozen=True)
-class Series:
-    """A column of the samples over time, and how its axis is labelled."""
-
-    column: str
-    label: str
-    limit: float = np.nan  # of a value which it cannot exceed
-    limit_label: str = ""
-
-
 def colours(variants: Sequence[str]) -> dict[str, str]:
     """A colour per variant: control and default have always the same."""
     fixed = {CONTROL: CONTROL_COLOUR, DEFAULT: DEFAULT_COLOUR}
@@ -93,6 +75,8 @@ def colours(variants: Sequence[str]) -> dict[str, str]:
 
 def over_time(samples: pd.DataFrame, series: Series, text: Text) -> bytes:
     """Every run a thin line and the median of each variant a thick one."""
+    import seaborn as sns
+
     data = samples.dropna(subset=[series.column])
     with mpl.rc_context(rc()):
         figure, axes = framed(text)
@@ -139,6 +123,8 @@ def metrics(values: pd.DataFrame, text: Text) -> bytes:
 
 
 def _metric_panel(axes: Axes, values: pd.DataFrame, order: Sequence[str]) -> None:
+    import seaborn as sns
+
     palette = colours(order)
     at = {v: i for i, v in enumerate(order)}
     for _, rows in values.assign(at=values["variant"].map(at)).groupby("block"):
@@ -169,7 +155,7 @@ def _around(values: estimators.Array) -> tuple[float, float]:
 
 
 def rc() -> Any:
-    return {**sns.axes_style("ticks"), **_STYLE, "axes.grid": True}
+    return {**_STYLE, "axes.grid": True}
 
 
 def ordered(variants: pd.Series[str]) -> list[str]:
@@ -262,7 +248,8 @@ def svg(figure: Figure) -> bytes:
     with warnings.catch_warnings():
         # A name in a script which the font lacks is drawn as boxes; that is enough.
         warnings.filterwarnings("ignore", "Glyph .* missing from font")
-        sns.despine(figure)
+        for axes in figure.axes:
+            axes.spines[["top", "right"]].set_visible(False)
         empty = dict.fromkeys(("Creator", "Date", "Format", "Type"))
         figure.savefig(out, format="svg", metadata=empty)
     text = out.getvalue().decode()

@@ -20,13 +20,11 @@ from analysis.compare.within_experiment import (
     costs,
 )
 from analysis.load.frames import Data
-from analysis.load.measures import DASH, MEASURES, column, number, quantity
+from analysis.load.measures import DASH, column, number, quantity
+from analysis.load.summary import ARM
 from analysis.verdicts.criteria import Verdict
 from analysis.verdicts.memory import Memory
 from analysis.verdicts.workload_pace import FAILS, HOLDS, UNDECIDED
-
-ARM = ["scheduler", "workload", "variant"]
-COUNTS = ["n_planned", "n_ok", "n_used"]
 
 #: Heading and summary column of what the terminal and Markdown tables show.
 SHOWN = {
@@ -50,33 +48,6 @@ DIRECTION_STYLE = {
     NEUTRAL: "cyan",
 } | {EQUIVALENT: "cyan"}
 STATUS_STYLE = {HOLDS: "green", EQUIVALENT: "cyan", FAILS: "red", UNDECIDED: "yellow"}
-
-
-def summary(data: Data, tidy: pd.DataFrame) -> pd.DataFrame:
-    """One row per scheduler x workload x variant: runs, and the medians over them.
-
-    Columns: ARM, COUNTS, the names of MEASURES, and a column per workload metric
-    (its name and unit). NaN where no run has the value.
-    """
-    counted = data.runs.assign(
-        n_planned=1, n_ok=data.runs["outcome"] == "OK", n_used=data.runs["used"]
-    )
-    rows = counted.groupby(ARM, sort=True)[COUNTS].sum().astype(int)
-    for name, values in _by_column(tidy):
-        rows[name] = values
-    return rows.copy().reset_index()
-
-
-def _by_column(tidy: pd.DataFrame) -> Iterable[tuple[str, pd.Series[float]]]:
-    metrics = tidy[tidy["source"] == "workload"]
-    pairs = metrics[["metric", "unit"]].drop_duplicates().itertuples(index=False)
-    measured = dict(list(tidy[tidy["source"] == "samples"].groupby("metric")))
-    for measure in MEASURES:
-        here = measured.get(measure.name, tidy.head(0))
-        yield measure.name, here.groupby(ARM)["value"].median()
-    for metric, unit in pairs:
-        here = metrics[(metrics["metric"] == metric) & (metrics["unit"] == unit)]
-        yield column(str(metric), str(unit)), here.groupby(ARM)["value"].median()
 
 
 def workload_cells(data: Data, row: pd.Series[float]) -> str:

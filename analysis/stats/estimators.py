@@ -11,7 +11,9 @@ many are taken, evenly spaced and with both ends.
 
 from __future__ import annotations
 
+import math
 import warnings
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -74,31 +76,32 @@ def theil_sen(x: Array, y: Array, level: float = 0.95) -> Interval:
     there = run != 0
     slopes = rise / run if there.all() else rise[there] / run[there]
     n = len(slopes)
-    half = _quantile(level) * np.sqrt(_variance(x, y)) / 2
+    half = _quantile(level) * math.sqrt(_variance(x, y)) / 2
     low = max(round(n / 2 - half) - 1, 0)
     high = min(round(n / 2 + half), n - 1)
-    middle = (n - 1) // 2, n // 2
-    slopes.partition(sorted({low, high, *middle}))
-    estimate = float(np.mean(slopes[list(middle)]))
-    return Interval(estimate, float(slopes[low]), float(slopes[high]))
+    slopes.sort()  # where NumPy has vector instructions for it, faster than partition()
+    estimate = (slopes[(n - 1) // 2] + slopes[n // 2]) / 2
+    return Interval(float(estimate), float(slopes[low]), float(slopes[high]))
 
 
+@lru_cache
 def evenly(n: int, most: int) -> Places:
     """At most `most` of the places 0 to n - 1, evenly spaced, the ends among them."""
-    if n <= most:
-        return np.arange(n)
-    return np.linspace(0, n - 1, most).round().astype(int)
+    at = np.arange(n) if n <= most else np.linspace(0, n - 1, most).round().astype(int)
+    at.flags.writeable = False
+    return at
 
 
 def _differences(values: Array) -> Array:
     """Of all n(n-1)/2 pairs, the later value less the earlier one."""
-    return np.subtract.outer(values, values).ravel()[_pairs(len(values))]
+    later, earlier = _pairs(len(values))
+    return values[later] - values[earlier]
 
 
 @lru_cache(maxsize=2 * MOST_POINTS)
-def _pairs(n: int) -> Places:
-    """The places below the diagonal of an n x n matrix, row after row."""
-    return np.flatnonzero(np.tri(n, k=-1, dtype=bool))
+def _pairs(n: int) -> tuple[Places, Places]:
+    """The places of both values of each pair."""
+    return np.tril_indices(n, -1)
 
 
 @lru_cache
@@ -109,19 +112,22 @@ def _quantile(level: float) -> float:
 def _variance(x: Array, y: Array) -> float:
     """Of Kendall's score, with ties in either: equation 2.6 of Sen, 1968."""
     ties = sum(_score_of_ties(_repeats(values)) for values in (x, y))
-    return (_score_of_ties(np.array([len(x)])) - ties) / 18
+    return (_score_of_ties([len(x)]) - ties) / 18
 
 
-def _score_of_ties(counts: Places) -> float:
-    return float(np.sum(counts * (counts - 1) * (2 * counts + 5)))
+def _score_of_ties(counts: Sequence[int]) -> int:
+    return sum(c * (c - 1) * (2 * c + 5) for c in counts)
 
 
-def _repeats(values: Array) -> Places:
-    """How often each value is there; nothing at all when none is there twice."""
-    steps = np.diff(values)
-    if (steps > 0).all():  # as clocks and leaks do: no need to sort
-        return np.array([], int)
-    return np.unique(values, return_counts=True)[1]
+def _repeats(values: Array) -> list[int]:
+    """How often each value is there that is there more than once."""
+    if (values[1:] > values[:-1]).all():  # as clocks and leaks do: no need to sort
+        return []
+    ordered = np.sort(values)
+    ends = np.flatnonzero(ordered[1:] != ordered[:-1])
+    counts = np.diff(ends, prepend=-1, append=len(ordered) - 1)
+    found: list[int] = counts[counts > 1].tolist()
+    return found
 
 
 def mean(values: Array) -> float:
@@ -187,6 +193,8 @@ def time_mean(time_s: Array, values: Array) -> float:
 
 def last(values: Array) -> float:
     """The last value that is there; NaN when none is."""
+    if len(values) and math.isfinite(values[-1]):  # as nearly always: no need to search
+        return float(values[-1])
     (values,) = present(values)
     return float(values[-1]) if len(values) else np.nan
 

@@ -3,74 +3,78 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import pandas as pd
 
-from analysis.compare import noise
-from analysis.compare import overhead as ledger
-from analysis.compare.noise import Noise
-from analysis.compare.overhead import Ledger
+from analysis.compare.noise import Noise, newest_noise, noise_of
+from analysis.compare.overhead import MEASURED, Ledger, ledger_of, newest_ledger
 from analysis.compare.within_experiment import Comparison, compare
 from analysis.load.frames import Data
+from analysis.load.measures import COMPARED
+from analysis.load.summary import summary
 from analysis.load.tidy import per_run, tidy
-from analysis.report import tables
-from analysis.report.overhead_table import Measuring, measuring
 from analysis.verdicts.criteria import Verdict, judge
 from analysis.verdicts.memory import Memory, memory
 
 
 @dataclass(frozen=True)
 class Findings:
-    """``runs`` is per_run.per_run(), ``summary`` tables.summary().
+    """``runs`` is tidy.per_run(), ``summary`` summary.summary().
 
-    ``noise`` is that of the machine, or of the experiment itself if it is A/A.
-    ``ledger`` is the experiment itself where it is one: it has no verdicts then, for
-    without a clean-up there is no claim about entries. The ledger of the machine on
-    which any other experiment was run is in ``measuring``.
+    ``ledger`` and ``noise`` are those of the machine, or of the experiment itself where
+    it is a ledger or A/A. Without a cleanup as its treatment an experiment has no
+    verdicts: there is no claim about entries.
     """
 
     data: Data
     runs: pd.DataFrame
     summary: pd.DataFrame
     comparisons: tuple[Comparison, ...]
-    measuring: Measuring
-    verdicts: tuple[Verdict, ...] = ()
-    memory: tuple[Memory, ...] = ()
-    ledger: Ledger | None = None
-    noise: Noise | None = None
+    verdicts: tuple[Verdict, ...]
+    memory: tuple[Memory, ...]
+    ledger: Ledger | None
+    noise: Noise | None
 
     @property
     def is_aa(self) -> bool:
-        return noise.is_noise(self.data.manifest)
+        """Whether control was set against itself."""
+        return self.data.manifest.treatment == "none"
+
+    @property
+    def is_ledger(self) -> bool:
+        """Whether the samplers are what was measured."""
+        return self.data.manifest.treatment == "samplers"
 
 
 def find(data: Data) -> Findings:
-    """All of it, from what was read; looks for the machine's ledger beside `data`."""
+    """Return all of it, from what was read and what stands beside it.
+
+    What the experiment is, its manifest says.
+    """
+    manifest = data.manifest
+    is_aa, is_ledger = manifest.treatment == "none", manifest.treatment == "samplers"
+    measures = MEASURED if is_ledger else () if is_aa else COMPARED
     runs = per_run(data)
-    table = tidy(data, runs)
-    beside, facts = data.experiment.path.parent, data.manifest.facts
-
-    def found(of: Ledger | None, comparisons: Sequence[Comparison]) -> Findings:
-        summary = tables.summary(data, table)
-        costs = measuring(data, of)
-        return Findings(data, runs, summary, tuple(comparisons), costs)
-
-    if ledger.is_ledger(data.manifest):
-        comparisons = compare(data, table, ledger.MEASURED)
-        itself = ledger.ledger_of(data, comparisons)
-        return replace(found(itself, comparisons), ledger=itself)
-    of_machine = ledger.newest_ledger(beside, facts)
-    if noise.is_noise(data.manifest):
-        # What differs between control and itself is noise, or a false positive
-        comparisons = compare(data, table, ())
-        of_itself = noise.noise_of(data, comparisons, table)
-        return replace(found(of_machine, comparisons), noise=of_itself)
-    comparisons = compare(data, table)
-    return replace(
-        found(of_machine, comparisons),
-        verdicts=tuple(judge(data, runs, comparisons)),
-        memory=tuple(memory(runs)),
-        noise=noise.newest_noise(beside, facts),
+    table = tidy(data, runs, measures)
+    comparisons = compare(data, table, measures)
+    beside, facts = data.experiment.path.parent, manifest.facts
+    has_claims = not (is_aa or is_ledger)
+    return Findings(
+        data=data,
+        runs=runs,
+        summary=summary(data),
+        comparisons=tuple(comparisons),
+        verdicts=tuple(judge(data, runs, comparisons)) if has_claims else (),
+        memory=tuple(memory(runs)) if has_claims else (),
+        ledger=(
+            ledger_of(data, comparisons) if is_ledger else newest_ledger(beside, facts)
+        ),
+        noise=(
+            noise_of(data, comparisons, table)
+            if is_aa
+            else None
+            if is_ledger
+            else newest_noise(beside, facts)
+        ),
     )

@@ -35,18 +35,25 @@ print(by_arm["map_entries"].agg(["mean", "max"]), by_arm["evictions"].max())
 """
 _READ = """
 from pathlib import Path
-from analysis.load import load
-from experiments.results import Experiment
+from analysis.load.frames import load
+from experiments.store.experiment import Experiment
 print(len(load(Experiment(Path())).runs))
 """
 _AGGREGATE = """
 from pathlib import Path
-from analysis.aggregate import aggregate
-from experiments.results import Experiment
+from analysis.aggregate import aggregate_experiment
+from experiments.store.experiment import Experiment
 print(len(aggregate_experiment(Experiment(Path().resolve())).runs))
 """
 
+#: All that the others import, seaborn too, which is only imported to draw.
+_IMPORT = (
+    "import seaborn; from analysis import aggregate; "
+    "from analysis.report import painting; painting.painters()"
+)
+
 AWK, PANDAS = "awk, one pass", "pandas, a loop"
+COMPILE = "compile what is imported"
 FIRST, SECOND = "aggregate", "aggregate after a new run"
 READ_FIRST, READ_SECOND = "  of it reading", "  of it reading after a new run"
 
@@ -56,8 +63,9 @@ _Row = dict[str, Any]
 def measure(sizes: Sequence[int] = SIZES) -> list[_Row]:
     """Rows of {what, runs, wall_s, cpu_s, peak_mb}.
 
-    Each is a process of its own, so time includes its imports; `peak_mb` is the largest
-    resident set of it or one of its children, in MB of 10^6 bytes.
+    Each is a process of its own, so time includes its imports, of modules that were
+    compiled before; `peak_mb` is the largest resident set of it or one of its children,
+    in MB of 10^6 bytes.
     """
     return [row for runs in sizes for row in _of_size(runs)]
 
@@ -67,6 +75,7 @@ def _of_size(runs: int) -> list[_Row]:
         experiment = synthetic.make(path, runs)
         files = [str(p.relative_to(path)) for p in sorted(path.glob("*/*/*_run*.csv"))]
         python = [sys.executable, "-c"]
+        _timed(COMPILE, [*python, _IMPORT], path)
         rows = [
             _timed(AWK, ["awk", "-F,", _AWK, *files], path),
             _timed(PANDAS, [*python, _PANDAS], path),
@@ -95,9 +104,14 @@ def _forget(experiment: Experiment) -> None:
 
 def _timed(what: str, argv: Sequence[str], cwd: Path) -> _Row:
     began = time.monotonic()
-    path = {**os.environ, "PYTHONPATH": str(paths.PROJECT)}
+    variables = {
+        **os.environ,
+        "PYTHONPATH": str(paths.PROJECT),
+        "PYTHONPYCACHEPREFIX": str(cwd / ".compiled"),
+        "PYTHONDONTWRITEBYTECODE": "",
+    }
     with tempfile.TemporaryFile() as errors:
-        process = proc.start(argv, cwd=cwd, env=path, stderr=errors)
+        process = proc.start(argv, cwd=cwd, env=variables, stderr=errors)
         _, status, used = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
         errors.seek(0)

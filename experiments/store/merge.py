@@ -58,9 +58,8 @@ def _check(a: str, one: Manifest, b: str, other: Manifest) -> None:
 
 
 def _unlike_facts(one: Manifest, other: Manifest) -> Iterator[tuple[str, Any, Any]]:
-    treatments = [m.config.get("treatment", "cleanup") for m in (one, other)]
-    if treatments[0] != treatments[1]:
-        yield "treatment", *treatments
+    if one.treatment != other.treatment:
+        yield "treatment", one.treatment, other.treatment
     yield from unlike(one.facts, other.facts)
     if not any(MachineFacts.of(m.facts).kernel_sha256 for m in (one, other)):
         yield "kernel_sha256, which is not known", None, None

@@ -56,6 +56,11 @@ class Manifest:
     retries: int = 0
     boots: tuple[Mapping[str, Any], ...] = ()
 
+    @property
+    def treatment(self) -> str:
+        """What tells its variants apart: `cleanup`, `samplers`, or `none` (A/A)."""
+        return str(self.config.get("treatment", "cleanup"))
+
 
 @dataclass(frozen=True)
 class StoredResult:

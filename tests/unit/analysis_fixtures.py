@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -303,6 +304,17 @@ MACHINE: Mapping[str, object] = {
 }
 
 
+def _samplers(variant: str) -> tuple[str, ...]:
+    """Of a variant of a ledger."""
+    sets = {
+        "control": (),
+        "default": ("slab", "latency"),
+        "all": ("slab", "latency", "x"),
+    }
+    name = variant.removeprefix("test-")
+    return sets.get(name, (name,))
+
+
 def ledger(
     results: Path,
     name: str = "ledger-1",
@@ -317,7 +329,8 @@ def ledger(
     costs = {"slab": 1.02, "latency": 1.0, "all": 1.05} if costs is None else costs
     variants = ["control", *(f"test-{sampler}" for sampler in costs)]
     specs = [s for w in ("hackbench", "stress-ng") for s in arms(runs, variants, w)]
-    lab = Lab(results / name, specs, facts=facts)
+    specs = [dataclasses.replace(s, samplers=_samplers(s.variant)) for s in specs]
+    lab = Lab(results / name, specs, config={"treatment": "samplers"}, facts=facts)
     for each in lab.specs:
         factor = costs.get(each.variant.removeprefix("test-"), 1.0)
         noise = np.random.default_rng([*each.label.encode()]).normal(0, 0.002)

@@ -49,10 +49,7 @@ MAY_KNOW: Mapping[str, frozenset[str]] = {
         "kernel": "support",
         "support": "",
         GROUND: "",
-        "analysis": (
-            "analysis.compare analysis.load analysis.report analysis.verdicts "
-            "store support"
-        ),
+        "analysis": ("analysis.load analysis.report analysis.verdicts store support"),
         "analysis.validation": (
             "analysis.compare analysis.load analysis.stats analysis.verdicts store"
         ),

@@ -19,6 +19,8 @@ from experiments.store.experiment import Experiment
 from tests.unit import analysis_fixtures as fx
 from tests.unit.report.test_html import Page, check_self_contained, printed
 
+LEDGER = {"treatment": "samplers"}
+
 
 def begun(experiment: Experiment, created: str) -> Experiment:
     experiment.update(created=created)
@@ -59,7 +61,7 @@ def test_samplers_are_in_order_and_sets_of_them_last(tmp_path: Path) -> None:
 
 def test_what_control_cannot_have_is_no_row(tmp_path: Path) -> None:
     specs = fx.arms(2, ("control", "test-latency"))
-    lab = fx.Lab(tmp_path / "ledger-1", specs)
+    lab = fx.Lab(tmp_path / "ledger-1", specs, config=LEDGER)
     for spec in specs:
         metrics = [Metric("round", 2.0, "s", True)]
         if spec.variant != "control":
@@ -70,7 +72,7 @@ def test_what_control_cannot_have_is_no_row(tmp_path: Path) -> None:
 
 def test_without_positive_values_there_is_no_ratio(tmp_path: Path) -> None:
     specs = fx.arms(2, ("control", "test-slab"))
-    lab = fx.Lab(tmp_path / "ledger-1", specs)
+    lab = fx.Lab(tmp_path / "ledger-1", specs, config=LEDGER)
     for spec in specs:
         lab.ok(spec, fx.growing(), [Metric("overrun", spec.block - 1.0, "ms", True)])
     ledger = read_ledger(lab.experiment)
@@ -147,7 +149,7 @@ def test_ledgers_that_cannot_be_read_or_say_nothing_are_passed_over(
 ) -> None:
     begun(fx.ledger(tmp_path, "ledger-old", runs=1), "2026-01-01T00:00:00+00:00")
     specs = fx.arms(1, ("control", "test-all"))
-    empty = fx.Lab(tmp_path / "ledger-new", specs, facts=fx.MACHINE)
+    empty = fx.Lab(tmp_path / "ledger-new", specs, config=LEDGER, facts=fx.MACHINE)
     empty.broken(specs[0], Outcome.FAILED)
     broken = fx.ledger(tmp_path, "ledger-x", runs=1)
     manifest = json.loads(broken.manifest_path.read_text())
@@ -178,7 +180,7 @@ def test_a_ledger_has_its_table_instead_of_verdicts(tmp_path: Path) -> None:
 
 def test_control_that_sampled_nothing_but_time_is_enough(tmp_path: Path) -> None:
     specs = fx.arms(3, ("control", "test-all"))
-    lab = fx.Lab(tmp_path / "ledger-1", specs)
+    lab = fx.Lab(tmp_path / "ledger-1", specs, config=LEDGER)
     for spec in specs:
         times = "".join(f"{t:.3f},,,,\n" for t in range(0, 31, 2))
         text = "timestamp,map_entries,free_mem_kb,slab_bpf_kb,evictions\n" + times
@@ -200,7 +202,9 @@ def test_control_that_sampled_nothing_but_time_is_enough(tmp_path: Path) -> None
 
 def test_a_ledger_without_results_says_so(tmp_path: Path) -> None:
     specs = fx.arms(1, ("control", "test-all"))
-    done = aggregate_experiment(fx.Lab(tmp_path / "ledger-1", specs).experiment)
+    done = aggregate_experiment(
+        fx.Lab(tmp_path / "ledger-1", specs, config=LEDGER).experiment
+    )
     assert "No sampler has a run to set against control yet." in done.report.read_text()
     assert printed(done)
 
@@ -214,7 +218,7 @@ def test_every_report_carries_the_machines_ledger(tmp_path: Path) -> None:
     page = Page(done.report.read_text())
     check_self_contained(page)
     assert "ledger-7 , begun" in page.text and "round (s)" in page.text
-    assert len(done.verdicts) == 6 and done.ledger is None
+    assert len(done.verdicts) == 6 and not done.is_ledger
     assert not (done.report.parent / "ledger.csv").exists()
 
 

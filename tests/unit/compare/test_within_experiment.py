@@ -180,7 +180,7 @@ def test_an_unmeasured_column_is_not_compared(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "variant, expected",
-    [("test", True), ("test-scan", True), ("control", False), ("tester", False)],
+    [("test", True), ("test-scan", True), ("control", False), ("default", False)],
 )
 def test_which_variants_are_tests(variant: str, expected: bool) -> None:
     assert is_test(variant) is expected

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pandas as pd
 import pytest
 
 from analysis.aggregate import aggregate_experiment
-from analysis.load import cache, frames, records
+from analysis.load import cache, encoded, frames, records
 from analysis.load.samples_csv import read_many, read_samples
 from analysis.stats.estimators import MOST_POINTS, evenly, theil_sen
 from experiments.errors import FormatError
@@ -44,10 +45,12 @@ def lab(tmp_path: Path) -> fx.Lab:
     return lab
 
 
+TABLES = (*("runs", "measured", "metrics", "sampling", "lateness", "agent", "curves"),)
+
+
 def same(one: frames.Data, other: frames.Data) -> None:
-    for name in ("runs", "measured", "metrics", "curves"):
+    for name in TABLES:
         pd.testing.assert_frame_equal(getattr(one, name), getattr(other, name))
-    assert one.facts == other.facts
     assert one.histograms == other.histograms
     assert one.set_aside == other.set_aside
 
@@ -130,7 +133,8 @@ def test_a_corrupt_cache_is_thrown_away(
     "change",
     [
         "update runs set numbers = zeroblob(length(numbers))",
-        "update runs set said = replace(said, 'OK', 'ok')",
+        "update kinds set words = replace(words, 'OK', 'ok')",
+        "delete from kinds",
         "update drawables set curve = zeroblob(length(curve))",
         "delete from drawables",
     ],
@@ -159,9 +163,24 @@ def test_other_code_has_a_cache_of_its_own(
     assert database(lab.experiment) != old
 
 
-def test_every_source_of_the_analysis_counts_as_what_makes_a_record() -> None:
-    names = {path.name for path in cache._sources()}
-    assert {"cache.py", "records.py", "estimators.py", "model.py"} <= names
+@pytest.mark.parametrize("change", ["a module more", "a module less", "another line"])
+def test_any_change_of_the_analysis_is_other_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    copy = tmp_path / "analysis"
+    shutil.copytree(cache._ANALYSIS, copy)
+    monkeypatch.setattr(cache, "_ANALYSIS", copy)
+    before = cache.code_version.__wrapped__()
+    assert before == cache.code_version()
+    if change == "a module more":
+        (copy / "room").mkdir()
+        (copy / "room" / "new.py").touch()
+    elif change == "a module less":
+        (copy / "compare/regression_gate.py").unlink()
+    else:
+        with (copy / "report/effect_plots.py").open("a") as module:
+            module.write("#\n")
+    assert cache.code_version.__wrapped__() != before
 
 
 def test_without_a_place_for_a_cache_all_is_read(lab: fx.Lab, reads: list[str]) -> None:
@@ -296,9 +315,7 @@ def test_many_runs_are_read_by_several_processes_in_order(
     experiment = fx.typical(tmp_path / "e", fx.arms(20))
     specs = experiment.manifest().specs
     drawn = {specs[0].run_id, specs[-1].run_id}
-    one = list(records.read(experiment, specs, drawn))
-    monkeypatch.setattr(records, "_MANY", 1)
-    for a, b in zip(one, records.read(experiment, specs, drawn), strict=True):
-        assert a.said == b.said
-        assert (a.drawable is None) == (b.drawable is None)
-        np.testing.assert_array_equal(a.numbers, b.numbers)
+    one = list(encoded.read(experiment, specs, drawn))
+    monkeypatch.setattr(encoded, "_MANY", 1)
+    assert list(encoded.read(experiment, specs, drawn)) == one
+    assert [r.curve is not None for r in one] == [s.run_id in drawn for s in specs]

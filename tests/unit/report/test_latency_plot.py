@@ -12,12 +12,14 @@ import pandas as pd
 import pytest
 
 from analysis.aggregate import aggregate_experiment
+from analysis.load import waits
 from analysis.load.frames import Data, load
 from analysis.load.run_facts import read
-from analysis.report import figures, latency_plot, plots
+from analysis.report import figures, latency_plot
+from analysis.report.sketch import Text
 from tests.unit import analysis_fixtures as fx
 
-WORDS = plots.Text("p99: control 3 us", "1 run")
+WORDS = Text("p99: control 3 us", "1 run")
 
 
 def buckets(*rows: tuple[float, float, int]) -> pd.DataFrame:
@@ -75,8 +77,8 @@ def test_histograms_are_of_the_runs_that_have_them(tmp_path: Path) -> None:
         "run_queue_latency": {"from_us": [], "to_us": [], "count": []}
     }
     lab.ok(third, fx.growing(), facts=nobody)
-    found = latency_plot.histograms(load(lab.experiment))
-    assert list(found.columns) == latency_plot.COLUMNS
+    found = waits.histograms(load(lab.experiment))
+    assert list(found.columns) == waits.COLUMNS
     assert set(found["variant"]) == {"control"} and set(found["run"]) == {1}
     assert found["count"].sum() == 20_000
 
@@ -141,8 +143,8 @@ def test_a_fact_in_another_form_is_named_and_the_run_stays(
     assert data.runs["used"].all() and len(data.set_aside) == 2
     assert data.set_aside[0].file.endswith("_run1.json: run_queue_latency")
     assert data.set_aside[0].reason
-    assert latency_plot.histograms(data).empty
-    assert all(f.agent_cpu_s == 0.3 for f in data.facts.values())
+    assert waits.histograms(data).empty
+    assert (data.agent["agent_cpu_s"] == 0.3).all() and len(data.agent) == 2
 
 
 def test_facts_of_an_older_run_are_absent() -> None:

@@ -13,10 +13,11 @@ import pytest
 
 from analysis.load.samples_csv import read_samples
 from analysis.report import plots
+from analysis.report.sketch import Series, Text
 from tests.unit import analysis_fixtures as fx
 
-WORDS = plots.Text("Control $ends at 7,000, test at 1_0^3$", "3 runs; " + "word " * 40)
-ENTRIES = plots.Series("map_entries", "map entries")
+WORDS = Text("Control $ends at 7,000, test at 1_0^3$", "3 runs; " + "word " * 40)
+ENTRIES = Series("map_entries", "map entries")
 
 
 def frame(variants: list[str], runs: int, samples: int = 16) -> pd.DataFrame:
@@ -84,8 +85,8 @@ def test_the_same_data_give_the_same_figure() -> None:
 
 def test_the_limit_is_drawn_only_when_it_is_near() -> None:
     data = frame(["control"], 1)
-    near = plots.Series("map_entries", "map entries", 7500, "max_entries = 7,500")
-    far = plots.Series("map_entries", "map entries", 7.5e6, "max_entries = 7,500,000")
+    near = Series("map_entries", "map entries", 7500, "max_entries = 7,500")
+    far = Series("map_entries", "map entries", 7.5e6, "max_entries = 7,500,000")
     with_line = plots.over_time(data, near, WORDS)
     assert with_line.count(b"<g id=") > plots.over_time(data, far, WORDS).count(
         b"<g id="
