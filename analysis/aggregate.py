@@ -9,7 +9,7 @@ and report.html; of a ledger also ledger.csv, of an A/A experiment noise.csv.
 from __future__ import annotations
 
 import gc
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -30,7 +30,7 @@ from experiments.support.files import atomic_write
 class Aggregated(Findings):
     """What an experiment says, and where that is written: the path of report.html."""
 
-    report: Path = field(kw_only=True)
+    report: Path
 
     def summary_table(self) -> Table:
         """The medians over runs; of a ledger, what each sampler costs; or the noise."""
