@@ -13,13 +13,12 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from analysis.load import cache, encoded
+from analysis.load import cache, encoded, record_tables
 from analysis.load.cache import Cache
-from analysis.load.encoded import COST, LATENESS, Block, Encoded, Kind, kind_of
+from analysis.load.encoded import Encoded, Kind, kind_of
 from analysis.load.measures import KEYS
 from analysis.load.records import (
     CURVE,
-    NUMBERS,
     PENDING,
     UNREADABLE,
     PlotData,
@@ -60,10 +59,6 @@ RUN_COLUMNS = [
 #: Of a curve, since its previous row; NaN in the first.
 EVICTION_RATE = "evictions_per_s"
 CURVE_COLUMNS = [*KEYS, *CURVE, EVICTION_RATE]
-METRIC_COLUMNS = [*KEYS, "name", "value", "unit", "lower_is_better"]
-SAMPLING_COLUMNS = ["run_id", "sampler", *COST]
-LATENESS_COLUMNS = ["run_id", *LATENESS]
-AGENT_COLUMNS = ["run_id", "agent_cpu_s"]
 
 
 @dataclass(frozen=True)
@@ -118,11 +113,13 @@ def _load(experiment: Experiment, kept: Cache) -> Data:
         experiment=experiment,
         manifest=manifest,
         runs=runs,
-        measured=_measured(runs, blocks),
-        metrics=_metrics(runs, blocks),
-        sampling=_sampling(runs, blocks),
-        lateness=_numbers(runs, blocks, "lateness", LATENESS_COLUMNS),
-        agent=_numbers(runs, blocks, "agent_cpu_s", AGENT_COLUMNS),
+        measured=record_tables.measured(runs, blocks),
+        metrics=record_tables.metrics(runs, blocks),
+        sampling=record_tables.sampling(runs, blocks),
+        lateness=record_tables.numbers(
+            runs, blocks, "lateness", record_tables.LATENESS_COLUMNS
+        ),
+        agent=record_tables.numbers(runs, blocks, "agent_cpu_s", record_tables.AGENT_COLUMNS),
         curves=_curves(runs, drawables),
         histograms={
             run_id: shown.histogram
@@ -198,85 +195,17 @@ def _runs(
     used: Sequence[bool],
 ) -> pd.DataFrame:
     of_spec = RUN_COLUMNS[: RUN_COLUMNS.index("outcome")]
-    columns: dict[str, list[object]] = {
+    cells: dict[str, list[object]] = {
         **{name: [getattr(spec, name) for spec in specs] for name in of_spec},
         "outcome": [kind.outcome for kind in kinds],
         "reason": [k.reason or "; ".join(a.reason for a in k.aside) for k in kinds],
         "used": list(used),
         "max_entries": [max_entries(spec) for spec in specs],
     }
-    frame = pd.DataFrame(columns).astype({"used": bool, "max_entries": float})
+    frame = pd.DataFrame(cells).astype({"used": bool, "max_entries": float})
     unneeded = frame["block"].isin(manifest.facts.get(NOT_NEEDED, ()))
     frame.loc[unneeded & (frame["outcome"] == PENDING), "outcome"] = UNNEEDED
     return frame.assign(drawn=frame["used"] & frame["run_id"].isin(drawn))
-
-
-def _measured(runs: pd.DataFrame, blocks: Sequence[Block]) -> pd.DataFrame:
-    values = np.full((len(runs), len(NUMBERS)), np.nan)
-    for block in blocks:
-        values[block.places] = block.measured
-    used = runs["used"].to_numpy()
-    keys = runs.loc[used, KEYS].reset_index(drop=True)
-    return pd.concat([keys, pd.DataFrame(values[used], columns=NUMBERS)], axis=1)
-
-
-def _metrics(runs: pd.DataFrame, blocks: Sequence[Block]) -> pd.DataFrame:
-    """In the order of the runs, and of each run in its own."""
-    parts = [
-        _taken(runs, block, KEYS, len(block.kind.metrics)).assign(
-            **{
-                column: np.tile([getattr(m, column) for m in block.kind.metrics], n)
-                for column in ("name", "unit", "lower_is_better")
-            },
-            value=block.metrics.ravel(),
-        )
-        for block in blocks
-        if block.kind.metrics and (n := len(block.places))
-    ]
-    return _together(parts, METRIC_COLUMNS)
-
-
-def _sampling(runs: pd.DataFrame, blocks: Sequence[Block]) -> pd.DataFrame:
-    parts = [
-        _taken(runs, block, ["run_id"], len(block.kind.samplers)).assign(
-            sampler=np.tile(block.kind.samplers, len(block.places)),
-            **dict(zip(COST, block.costs.reshape(-1, len(COST)).T, strict=True)),
-        )
-        for block in blocks
-        if block.kind.samplers
-    ]
-    return _together(parts, SAMPLING_COLUMNS)
-
-
-def _numbers(
-    runs: pd.DataFrame, blocks: Sequence[Block], name: str, columns: Sequence[str]
-) -> pd.DataFrame:
-    """The part `name` of the blocks that have it, beside the ids of the runs."""
-    parts = [
-        _taken(runs, block, ["run_id"], 1).assign(
-            **dict(zip(columns[1:], values.T, strict=True))
-        )
-        for block in blocks
-        if (values := getattr(block, name)).size
-    ]
-    return _together(parts, columns)
-
-
-def _taken(
-    runs: pd.DataFrame, block: Block, columns: Sequence[str], times: int
-) -> pd.DataFrame:
-    """These columns of each run of a block, so many times over."""
-    return runs.loc[np.repeat(block.places, times), list(columns)]
-
-
-def _together(parts: Sequence[pd.DataFrame], columns: Sequence[str]) -> pd.DataFrame:
-    """In the order of the runs, whose places their rows have as index."""
-    if not parts:
-        return pd.DataFrame(columns=list(columns))
-    frame = pd.concat(parts) if len(parts) > 1 else parts[0]
-    if not frame.index.is_monotonic_increasing:
-        frame = frame.sort_index(kind="stable")
-    return frame[list(columns)].reset_index(drop=True)
 
 
 def _curves(runs: pd.DataFrame, drawables: Mapping[str, PlotData]) -> pd.DataFrame:
