@@ -25,6 +25,8 @@ CONTROL = "control"
 TEST = "test"
 DEFAULT = "default"
 NO_CLEANUP = "none"
+#: The loader of a run that has no scheduler of its own.
+NO_LOADER = "none"
 
 #: The columns of a run's CSV file. The first five, and the file names, are those of
 #: the automation this project replaces; further columns are only ever added at the
@@ -161,8 +163,8 @@ class BuiltObject:
     offset in the map ``counters_map``, ``record`` a member's name to its offset in the
     values of ``tasks_map``. ``module`` is the file in the job's bin_dir that has to be
     in the kernel first, or empty. An empty ``ops_name`` or ``tasks_map`` is not known
-    beforehand. With ``is_program``, ``path`` is a program that loads the scheduler
-    itself, and ``arguments`` are its own.
+    beforehand. ``loader`` names who puts it into the kernel; ``arguments`` are those of
+    a ``path`` that is a program.
     """
 
     path: Path
@@ -174,7 +176,7 @@ class BuiltObject:
     counters: Mapping[str, int]
     record: Mapping[str, int]
     module: str = ""
-    is_program: bool = False
+    loader: str = "scx"
     arguments: tuple[str, ...] = ()
 
 
@@ -186,6 +188,10 @@ class Job:
     built: BuiltObject | None
     bin_dir: Path  # compiled workload helpers
     out_dir: Path
+
+    @property
+    def loader(self) -> str:
+        return NO_LOADER if self.built is None else self.built.loader
 
 
 @dataclass(frozen=True)

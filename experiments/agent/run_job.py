@@ -101,7 +101,7 @@ def execute(job: Job, tick: Tick) -> RunResult:
 
 
 def _measure(job: Job, log: Kmsg, evidence: Evidence, tick: Tick) -> tuple[Metric, ...]:
-    loader = registry.loader(_loader_name(job))
+    loader = registry.loader(job.loader)
     workload = registry.workload(job.spec.workload)
     if reasons := missing(job):
         raise RunEnded(Outcome.SKIPPED, "; ".join(reasons))
@@ -122,15 +122,9 @@ def _measure(job: Job, log: Kmsg, evidence: Evidence, tick: Tick) -> tuple[Metri
 
 def missing(job: Job) -> list[str]:
     """Reasons why this job cannot run on this kernel; empty when it can."""
-    loader = registry.loader(_loader_name(job))
+    loader = registry.loader(job.loader)
     workload = registry.workload(job.spec.workload)
     return [*loader.missing(job), *workload.missing(job.bin_dir)]
-
-
-def _loader_name(job: Job) -> str:
-    if job.built is None:
-        return "none"
-    return "program" if job.built.is_program else "scx"
 
 
 def _in_charge(loaded: Loaded) -> sched_ext.Status:

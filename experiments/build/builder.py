@@ -126,7 +126,7 @@ class Builder:
                 path=path,
                 sha256=_sha256(path) if path.is_file() else "",
                 tasks_map=map_name,
-                is_program=True,
+                loader="program",
                 arguments=tuple(command[1:]),
             )
         target = paths.BUILD / f"own-{source.name}_{variant}.bpf.o"

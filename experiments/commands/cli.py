@@ -172,8 +172,8 @@ def build(sched: str, kernel: str | None) -> None:
     config = configs.load(schedulers=_names(sched), kernel=kernel)
     root, image = runner.target(config)
     for (name, variant), built in runner.build_all(config, root, image).items():
-        if built.is_program:
-            continue
+        if not built.path.is_relative_to(paths.BUILD):
+            continue  # a program, which was not built here
         size_kb = built.path.stat().st_size / 1024
         path = built.path.relative_to(paths.PROJECT)
         say(f"{name} {variant}: {path} ({size_kb:.0f} KB)")

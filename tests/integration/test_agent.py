@@ -207,7 +207,7 @@ def test_a_program_as_scheduler(
         counters_map="",
         counters={},
         record={},
-        is_program=True,
+        loader="program",
         arguments=("--flag",),
     )
     result, out_dir = lab.run("custom-churn", built, 3, 1.0, **CHURN)
@@ -233,7 +233,7 @@ def test_a_program_that_loads_nothing_is_told_in_its_words(
     program = tmp_path / "scx_program"
     program.write_text("#!/bin/sh\necho no such flag >&2\nexit 2\n")
     program.chmod(0o755)
-    known = {"counters_map": "", "counters": {}, "record": {}, "is_program": True}
+    known = {"counters_map": "", "counters": {}, "record": {}, "loader": "program"}
     built = BuiltObject(program, "", "", "own", "", **known)
     result, _ = lab.run("misbehave", built, 1, 1.0, how="well")
     assert result["outcome"] == "FAILED"

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +18,8 @@ from tests.integration.conftest import PLUGS
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Lab
+
+CHURN = {"rate": 50, "burst": 5, "lifetime_ms": 20}
 
 
 @pytest.fixture
@@ -47,3 +50,11 @@ def test_a_workload_with_a_program_of_its_own(
     (enlarged / "workloads/src/heartbeat.c").unlink()
     Builder(root, kernel).tools()
     assert (bin_dir / "churn").exists() and not (bin_dir / "heartbeat").exists()
+
+
+def test_a_loader_is_found_by_its_name(lab: Lab) -> None:
+    built = dataclasses.replace(lab.scheduler(), loader="noting")
+    result, out_dir = lab.run("custom-churn", built, 2, 1.0, **CHURN)
+    assert result["outcome"] == "OK", result["reason"]
+    assert (out_dir / "noted.txt").read_text() == built.ops_name
+    assert result["proof"]["before"]["ops"] == built.ops_name

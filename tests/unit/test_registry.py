@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A module that is there is known by its name, and by nothing else."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from experiments import registry
+from experiments.errors import ConfigError
+from experiments.model import BuiltObject, Job
+from tests.unit.workloads.test_workloads import spec_for
+
+Add = Callable[[str, str, str], None]
+
+
+@pytest.fixture
+def add(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Add]:
+    """Add a module to a package, in a directory of its own."""
+
+    def one(package: str, module: str, source: str) -> None:
+        (tmp_path / f"{module}.py").write_text(source)
+        parent = importlib.import_module(package)
+        monkeypatch.setattr(parent, "__path__", [*parent.__path__, str(tmp_path)])
+        importlib.invalidate_caches()
+        registry.names.cache_clear()
+        added.append(f"{package}.{module}")
+
+    added: list[str] = []
+    yield one
+    for name in added:
+        sys.modules.pop(name, None)
+    registry.names.cache_clear()
+
+
+LOADER = """
+class Loader:
+    name = "by-hand"
+
+    def missing(self, job):
+        return ("nobody is there",)
+
+LOADER = Loader()
+"""
+
+
+def test_a_loader_is_a_file_and_an_object_that_names_it(add: Add) -> None:
+    with pytest.raises(ConfigError, match="by-hand"):
+        registry.loader("by-hand")
+    add("experiments.loaders", "by_hand", LOADER)
+    spec = spec_for(registry.workload("custom-churn"))
+    by_hand = BuiltObject(Path(), "", "", "", "", "", {}, {}, loader="by-hand")
+    job = Job(spec, by_hand, Path(), Path())
+    assert job.loader == "by-hand"
+    assert registry.loader(job.loader).missing(job) == ("nobody is there",)
+
+
+@pytest.mark.parametrize(
+    ("built", "loader"),
+    [
+        (None, "none"),
+        (BuiltObject(Path(), "", "", "", "", "", {}, {}), "scx"),
+    ],
+)
+def test_without_a_word_of_it_objects_are_loaded_by_scx(
+    built: BuiltObject | None, loader: str
+) -> None:
+    spec = spec_for(registry.workload("custom-churn"))
+    assert Job(spec, built, Path(), Path()).loader == loader
+    assert registry.loader(loader).name == loader
