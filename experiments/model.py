@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Frozen types and protocols that everything else speaks in.
+"""Frozen types that everything else speaks in.
 
 Imported on the host and inside the guest, so it uses the standard library alone and
 imports nothing of ours.
@@ -12,11 +12,10 @@ import enum
 import functools
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 Scalar = bool | int | float | str
 Params = Mapping[str, Scalar]
@@ -255,23 +254,6 @@ class Parameter:
     summary: str
 
 
-class Workload(Protocol):
-    """One module in `workloads/` exposes an object like this as WORKLOAD."""
-
-    name: str
-    summary: str
-    parameters: Mapping[str, Parameter]
-    sustained: bool  # one process for the whole duration, or rounds one after another
-
-    def missing(self, bin_dir: Path) -> Sequence[str]:
-        """Reasons why it cannot run on this kernel; empty when it can."""
-
-    def argv(self, spec: RunSpec, bin_dir: Path) -> Sequence[str]: ...
-
-    def parse(self, spec: RunSpec, rounds: Sequence[Round]) -> Sequence[Metric]:
-        """The metrics of the finished rounds; ValueError when the output has none."""
-
-
 @dataclass(frozen=True)
 class Loaded:
     """A scheduler as the kernel has it now.
@@ -283,57 +265,6 @@ class Loaded:
     ops_name: str
     maps: Mapping[str, int]
     cgroup: Path | None
-
-
-class Sampler(Protocol):
-    """Reads some columns of a sample; made anew for each run.
-
-    One module in `experiments/samplers/` exposes such a class as SAMPLER. Its methods
-    are called in this order: missing, facts, sample, again and again, and, while the
-    scheduler is still loaded, finish and metrics.
-    """
-
-    name: str
-    by_default: bool = True  # whether runs have it that do not say which they want
-
-    def __init__(self, job: Job, loaded: Loaded) -> None: ...
-
-    def missing(self) -> Sequence[str]:
-        """Reasons why its columns stay empty in this run."""
-
-    def facts(self) -> Mapping[str, Any]:
-        """How it measures here."""
-        return {}
-
-    def sample(self) -> Mapping[str, float]: ...
-
-    def finish(self) -> Mapping[str, Any]:
-        """Facts of the whole run, after its last sample."""
-        return {}
-
-    def metrics(self) -> Sequence[Metric]:
-        """Metrics of the whole run, beside those of the workload."""
-        return ()
-
-    def close(self) -> None:
-        """Give back what it holds; called once, whatever happened."""
-
-    @classmethod
-    def release(cls) -> None:
-        """Take out of the kernel what was left there for the next run.
-
-        Called before runs that do not have this sampler, and when the agent ends.
-        """
-
-
-class Loader(Protocol):
-    """Puts a scheduler into the kernel and takes it out again."""
-
-    name: str
-
-    def missing(self, job: Job) -> Sequence[str]: ...
-
-    def loaded(self, job: Job) -> AbstractContextManager[Loaded]: ...
 
 
 @dataclass(frozen=True)
@@ -348,40 +279,6 @@ class Lane:
 
 
 ALONE = Lane()
-
-
-class Backend(Protocol):
-    """A place where the agent runs; one module each exposes such a class as BACKEND.
-
-    It is made from the Config, the LabRoot and the Kernel, and begins an Experiment;
-    their types live above this module.
-    """
-
-    name: str
-
-    @classmethod
-    def target(cls, config: Any) -> tuple[Any, Any]:
-        """The LabRoot to build with and the Kernel to build for.
-
-        Raises MissingRequirement or ConfigError where nothing can be run.
-        """
-
-    def __init__(self, config: Any, root: Any, kernel: Any) -> None: ...
-
-    def begin(self, experiment: Any, lane: Lane = ALONE) -> None: ...
-
-    def missing(self, jobs: Sequence[Job]) -> Mapping[str, Sequence[str]]:
-        """Of the jobs that cannot run here, their labels and the reasons."""
-
-    def execute(self, job: Job, tick: Callable[[str], None]) -> RunResult:
-        """Run one job to its end; BackendLost when the place died under it."""
-
-    def facts(self) -> Mapping[str, Any]: ...
-
-    def renew(self) -> None:
-        """Start afresh after a fault."""
-
-    def close(self) -> None: ...
 
 
 def digest(value: object) -> str:

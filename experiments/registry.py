@@ -13,7 +13,7 @@ import pkgutil
 from typing import cast
 
 from experiments.errors import unknown_name
-from experiments.model import Backend, Loader, Sampler, Workload
+from experiments.plugins import Backend, Loader, Sampler, Workload
 
 #: kind -> (package, the attribute that each of its modules exposes)
 _KINDS = {

@@ -47,10 +47,9 @@ from experiments.model import (
     RunResult,
     RunSpec,
     Sample,
-    Sampler,
-    Workload,
     run_spec,
 )
+from experiments.plugins import Sampler, Workload
 
 Tick = Callable[[str], None]
 

@@ -21,7 +21,8 @@ from subprocess import STDOUT, Popen
 from typing import Any
 
 from experiments.kernel import cgroup
-from experiments.model import Job, Metric, Outcome, Round, RunSpec, Sample, Workload
+from experiments.model import Job, Metric, Outcome, Round, RunSpec, Sample
+from experiments.plugins import Workload
 from experiments.support.proc import end, last_lines, start
 
 #: How long a sustained workload may take to end after its time is up.

@@ -217,7 +217,7 @@ def run(
         runner.checked_name(experiment)
     if dry_run:
         return _show_plan(loaded)
-    if loaded.backend == "host" and yes:
+    if yes and registry.backend(loaded.backend).is_this_machine:
         consent.obtain(yes)
     return _run(loaded, experiment)
 

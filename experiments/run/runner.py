@@ -21,9 +21,10 @@ from experiments.errors import ConfigError
 from experiments.labroot import kernel_image
 from experiments.labroot import root as labroot
 from experiments.machine import facts
-from experiments.model import ALONE, Backend, Lane, Plan, RunSpec, digest
+from experiments.model import Lane, Plan, RunSpec, digest
 from experiments.plan import blocks
 from experiments.plan.config import Config
+from experiments.plugins import Backend
 from experiments.run.lanes import Built, IsDecided, execute, never
 from experiments.run.progress import duration, estimate_s
 from experiments.store.comparable import SAME
@@ -146,25 +147,12 @@ def run(
     return experiment
 
 
-def lanes(config: Config) -> list[Lane]:
-    """Where runs are done side by side, each place with CPUs of its own.
+def lanes(config: Config) -> Sequence[Lane]:
+    """Return where runs are done side by side: its backend knows.
 
-    Raises ConfigError where there are too few: two guests on the same CPUs measure
-    each other.
+    Raises ConfigError for more lanes than there can be.
     """
-    jobs, each = config.vm.jobs, config.vm.cpus
-    if jobs == 1:
-        return [ALONE]
-    if config.backend != "vm":
-        raise ConfigError(f"vm.jobs is {jobs}: the backend {config.backend} is one")
-    cpus = sorted(os.sched_getaffinity(0))
-    if jobs * each > len(cpus):
-        raise ConfigError(
-            f"vm.jobs {jobs} with vm.cpus {each} takes {jobs * each} CPUs, here are "
-            f"{len(cpus)}: guests that share CPUs measure each other; at most "
-            f"{max(len(cpus) // each, 1)} of them fit"
-        )
-    return [Lane(i, tuple(cpus[i * each : (i + 1) * each])) for i in range(jobs)]
+    return registry.backend(config.backend).lanes(config)
 
 
 def announce(

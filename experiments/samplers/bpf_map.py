@@ -15,7 +15,8 @@ from typing import Any
 
 from experiments.kernel import bpf, map_count
 from experiments.kernel.procfs import KeptFile
-from experiments.model import Job, Loaded, Sampler
+from experiments.model import Job, Loaded
+from experiments.plugins import Sampler
 
 
 def _infos(maps: Mapping[str, int]) -> Mapping[str, bpf.MapInfo]:

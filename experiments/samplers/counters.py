@@ -24,7 +24,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from experiments.kernel import bpf
-from experiments.model import Job, Loaded, Sampler
+from experiments.model import Job, Loaded
+from experiments.plugins import Sampler
 
 _FIRST_KEY = bytes(4)
 #: Counters that are columns, and under which name.

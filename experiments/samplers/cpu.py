@@ -7,7 +7,8 @@ import contextlib
 from collections.abc import Mapping, Sequence
 
 from experiments.kernel import cgroup, procfs
-from experiments.model import Job, Loaded, Sampler
+from experiments.model import Job, Loaded
+from experiments.plugins import Sampler
 
 
 class CpuSampler(Sampler):

@@ -20,7 +20,8 @@ from typing import Any
 
 from experiments.kernel import bpf, cgroup
 from experiments.kernel.bpf import BPFFS
-from experiments.model import Job, Loaded, Metric, Sampler
+from experiments.model import Job, Loaded, Metric
+from experiments.plugins import Sampler
 from experiments.samplers import _histogram as histogram
 from experiments.support.proc import CommandFailed, last_lines, run
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from experiments.kernel import procfs
-from experiments.model import Job, Loaded, Sampler
+from experiments.model import Job, Loaded
+from experiments.plugins import Sampler
 
 
 class SchedstatSampler(Sampler):

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from experiments.kernel.procfs import KeptFile
-from experiments.model import Job, Loaded, Sampler
+from experiments.model import Job, Loaded
+from experiments.plugins import Sampler
 from experiments.samplers.bpf_map import watched
 
 _SLAB = Path("/sys/kernel/slab")

@@ -18,6 +18,7 @@ PROJECT = Path(__file__).parents[2]
 LAYERS = [
     {
         *("experiments.__init__", "experiments.errors", "experiments.model"),
+        "experiments.plugins",
         *(
             "experiments.support.failpoints",
             "experiments.support.files",
@@ -149,8 +150,17 @@ def layer(module: str) -> int:
     raise KeyError(module)
 
 
+class Executed(ast.NodeTransformer):
+    """Takes out what only the type checker reads."""
+
+    def visit_If(self, node: ast.If) -> ast.AST | list[ast.stmt]:
+        if isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            return node.orelse
+        return self.generic_visit(node)
+
+
 def imports(path: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(Executed().visit(ast.parse(path.read_text()))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):

@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from experiments import registry
+from experiments import paths, registry
 from experiments.errors import ConfigError
 from experiments.model import BuiltObject, Job
+from experiments.plan import config
+from experiments.run import runner
 from tests.unit.workloads.test_workloads import spec_for
 
 Add = Callable[[str, str, str], None]
@@ -72,3 +74,37 @@ def test_without_a_word_of_it_objects_are_loaded_by_scx(
     spec = spec_for(registry.workload("custom-churn"))
     assert Job(spec, built, Path(), Path()).loader == loader
     assert registry.loader(loader).name == loader
+
+
+BACKEND = """
+from experiments.model import Outcome
+from tests.unit.run.test_runner import FakeBackend, always
+
+class Shed(FakeBackend):
+    name = "shed"
+
+    @classmethod
+    def target(cls, config):
+        return None, None
+
+    def __init__(self, config, root, kernel):
+        super().__init__(always(Outcome.OK))
+
+BACKEND = Shed
+"""
+
+
+def test_a_backend_is_a_file(
+    add: Add, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add("experiments.backends", "shed", BACKEND)
+    monkeypatch.setattr(runner, "build_all", lambda *made_from: {})
+    monkeypatch.setattr(runner.facts, "machine", lambda project: {})
+    monkeypatch.setattr(paths, "BIN", tmp_path)
+    shed = {"schema": 1, "backend": "shed"}
+    done = runner.run(config.parse(shed, "test"), "e", tmp_path)
+    assert done.manifest().outcomes == {"OK": 6}
+    assert not registry.backend("shed").is_this_machine
+    several = config.parse({**shed, "vm": {"jobs": 2}}, "test")
+    with pytest.raises(ConfigError, match="the backend shed is one"):
+        runner.lanes(several)

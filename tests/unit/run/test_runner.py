@@ -18,6 +18,7 @@ from experiments.errors import BackendLost, ConfigError
 from experiments.model import ALONE, Job, Lane, Outcome, RunResult, RunSpec
 from experiments.plan import blocks as plan
 from experiments.plan import config
+from experiments.plugins import Backend
 from experiments.run import lanes as execute
 from experiments.run import runner
 from experiments.store.experiment import Experiment
@@ -25,7 +26,7 @@ from experiments.store.experiment import Experiment
 Behaviour = Callable[[int, RunSpec], Outcome]
 
 
-class FakeBackend:
+class FakeBackend(Backend):
     """Ends the n-th run as `behaviour` says; LOST means that it dies under it."""
 
     name = "fake"
