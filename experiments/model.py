@@ -12,7 +12,7 @@ import enum
 import functools
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,46 +26,6 @@ DEFAULT = "default"
 NO_CLEANUP = "none"
 #: The loader of a run that has no scheduler of its own.
 NO_LOADER = "none"
-
-#: The columns of a run's CSV file. The first five, and the file names, are those of
-#: the automation this project replaces; further columns are only ever added at the
-#: right. timestamp is in seconds since the first sample; counters are cumulative since
-#: the scheduler was loaded, those of the machine and the workload since the first
-#: sample. What could not be read is an empty cell, never 0.
-CSV_COLUMNS = (
-    "timestamp",
-    "map_entries",
-    "free_mem_kb",
-    "slab_bpf_kb",
-    "evictions",
-    "inserted",
-    "insert_failures",
-    "scans",
-    "scanned",
-    "budget_hits",
-    "longest_scan_ns",
-    "scan_time_ns",
-    "map_memlock_kb",
-    "forks",
-    "false_evictions",
-    "leaked",
-    "scans_refused",
-    "exits",
-    "sunreclaim_kb",
-    "percpu_kb",
-    "slab_cache_kb",
-    "run_delay_ns",
-    "timeslices",
-    "context_switches",
-    "cpu_busy_percent",
-    "cpu_spread_percent",
-    "load_cpu_s",
-    "latency_p50_us",
-    "latency_p90_us",
-    "latency_p99_us",
-    "latency_max_us",
-    "latency_count",
-)
 
 
 class Outcome(enum.StrEnum):
@@ -200,10 +160,10 @@ class Sample:
     timestamp_s: float
     values: Mapping[str, float]
 
-    def row(self) -> list[str]:
+    def row(self, columns: Sequence[str]) -> list[str]:
         cells = {"timestamp": f"{self.timestamp_s:.3f}"}
         cells |= {k: f"{v:.15g}" for k, v in self.values.items()}
-        return [cells.get(column, "") for column in CSV_COLUMNS]
+        return [cells.get(column, "") for column in columns]
 
 
 @dataclass(frozen=True)

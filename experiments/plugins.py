@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from experiments.columns import Column
 from experiments.errors import ConfigError
 from experiments.model import (
     ALONE,
@@ -59,6 +60,7 @@ class Sampler(Protocol):
 
     name: str
     by_default: bool = True  # whether runs have it that do not say which they want
+    columns: Sequence[Column] = ()  # all that `sample` may ever fill
 
     def __init__(self, job: Job, loaded: Loaded) -> None: ...
 
@@ -69,7 +71,9 @@ class Sampler(Protocol):
         """How it measures here."""
         return {}
 
-    def sample(self) -> Mapping[str, float]: ...
+    def sample(self) -> Mapping[str, float]:
+        """Numbers of 0 or more, by the names of their columns."""
+        ...
 
     def finish(self) -> Mapping[str, Any]:
         """Facts of the whole run, after its last sample."""

@@ -22,9 +22,10 @@ import pandas as pd
 import scipy
 from pydantic import TypeAdapter
 
+from analysis.load.measures import DECLARED
 from analysis.load.records import CURVE, Drawable, Record, Said
 from analysis.load.run_facts import Histogram
-from experiments import model, paths
+from experiments import columns, model, paths
 from experiments.store import experiment, schema
 
 _T = TypeVar("_T")
@@ -45,7 +46,8 @@ _PATIENCE_S = 60
 
 def _sources() -> list[Path]:
     """Whatever a record may depend on: the analysis, and the forms it reads."""
-    forms = [Path(str(module.__file__)) for module in (model, experiment, schema)]
+    modules = (columns, model, experiment, schema)
+    forms = [Path(str(module.__file__)) for module in modules]
     return [*sorted((paths.PROJECT / "analysis").rglob("*.py")), *forms]
 
 
@@ -54,7 +56,8 @@ def code_version() -> str:
     """A hash of the code that makes records: ours, and the libraries' versions."""
     text = b"".join(path.read_bytes() for path in _sources())
     versions = np.__version__, pd.__version__, scipy.__version__
-    return hashlib.sha256(text + repr(versions).encode()).hexdigest()[:12]
+    declared = repr((versions, DECLARED))
+    return hashlib.sha256(text + declared.encode()).hexdigest()[:12]
 
 
 class _Unsound(Exception):

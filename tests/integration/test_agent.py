@@ -14,10 +14,11 @@ import pandas as pd
 import pytest
 
 from experiments.build.builder import Builder
+from experiments.columns import CSV_COLUMNS
 from experiments.errors import BackendLost
 from experiments.labroot.kernel_image import Kernel
 from experiments.labroot.root import LabRoot
-from experiments.model import CSV_COLUMNS, BuiltObject
+from experiments.model import BuiltObject
 from experiments.plan import scheduler_source
 from experiments.plan.knobs import CLEANUPS
 

@@ -23,10 +23,11 @@ import pytest
 
 from experiments import paths
 from experiments.agent import staging
+from experiments.columns import CSV_COLUMNS
 from experiments.labroot import root as labroot
 from experiments.labroot.kernel_image import Kernel
 from experiments.labroot.root import LabRoot
-from experiments.model import CSV_COLUMNS, Outcome
+from experiments.model import Outcome
 from experiments.paths import PROJECT
 from experiments.plan import config
 from experiments.run import runner

@@ -18,7 +18,7 @@ PROJECT = Path(__file__).parents[2]
 LAYERS = [
     {
         *("experiments.__init__", "experiments.errors", "experiments.model"),
-        "experiments.plugins",
+        *("experiments.columns", "experiments.plugins"),
         *(
             "experiments.support.failpoints",
             "experiments.support.files",
@@ -114,8 +114,10 @@ LAYERS = [
     {"tasks"},
 ]
 ANALYSIS_MAY = {
+    "experiments.columns",
     "experiments.errors",
     "experiments.paths",
+    "experiments.registry",
     "experiments.support.files",
     "experiments.model",
     "experiments.store.experiment",

@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 
 from experiments import paths, registry
+from experiments.agent import run_job
+from experiments.columns import CSV_COLUMNS, header
 from experiments.errors import ConfigError
 from experiments.model import BuiltObject, Job
-from experiments.plan import config
+from experiments.plan import blocks, config
 from experiments.run import runner
 from tests.unit.workloads.test_workloads import spec_for
 
@@ -74,6 +76,52 @@ def test_without_a_word_of_it_objects_are_loaded_by_scx(
     spec = spec_for(registry.workload("custom-churn"))
     assert Job(spec, built, Path(), Path()).loader == loader
     assert registry.loader(loader).name == loader
+
+
+SAMPLER = """
+from experiments.columns import Column, Kind
+from experiments.plugins import Sampler
+
+class Hits(Sampler):
+    name = "cache-hits"
+    by_default = False
+    columns = (Column("hits", "hits", "hits of the cache", Kind.COUNTER),)
+
+SAMPLER = Hits
+"""
+
+
+def test_a_sampler_is_a_file_with_its_columns(add: Add) -> None:
+    add("experiments.samplers", "cache_hits", SAMPLER)
+    asked = config.parse({"schema": 1, "samplers": ["forks", "cache-hits"]}, "test")
+    (spec, *_) = blocks.build(asked).specs
+    chosen = run_job.chosen_samplers(spec)
+    names = header(column for kind in chosen for column in kind.columns)
+    assert names == (*CSV_COLUMNS, "hits")
+    assert "hits" in {column.name for column in registry.columns()}
+
+
+WORKLOAD = """
+from experiments.model import Parameter
+
+class Idle:
+    name = "idle"
+    summary = "nothing at all"
+    parameters = {"for_s": Parameter(1, 1, 10, "seconds")}
+    sustained = True
+
+WORKLOAD = Idle()
+"""
+
+
+def test_a_workload_is_a_file_with_its_settings(add: Add) -> None:
+    add("workloads", "idle", WORKLOAD)
+    settings = {"workloads": ["idle"], "workload": {"idle": {"for_s": 3}}}
+    asked = config.parse({"schema": 1, **settings}, "test")
+    (spec, *_) = blocks.build(asked).specs
+    assert spec.workload == "idle" and spec.workload_params == {"for_s": 3}
+    with pytest.raises(ConfigError, match="for_s is 11"):
+        config.parse({"schema": 1, "workload": {"idle": {"for_s": 11}}}, "test")
 
 
 BACKEND = """

@@ -17,6 +17,7 @@ import pytest
 from experiments.cluster import coordinator, host, session
 from experiments.cluster import membership as hosts
 from experiments.cluster.bundle import Bundle
+from experiments.columns import CSV_COLUMNS
 from experiments.errors import (
     ConfigError,
     ExperimentError,
@@ -24,7 +25,7 @@ from experiments.errors import (
     RunFailed,
 )
 from experiments.machine import facts
-from experiments.model import CSV_COLUMNS, Job, Outcome, RunResult, RunSpec
+from experiments.model import Job, Outcome, RunResult, RunSpec
 from experiments.paths import PROJECT
 from experiments.plan import config
 from experiments.run import runner as run

@@ -21,7 +21,8 @@ from typing import Any
 import pytest
 
 from experiments import paths, registry
-from experiments.model import CSV_COLUMNS, Job, Outcome, RunResult
+from experiments.columns import CSV_COLUMNS
+from experiments.model import Job, Outcome, RunResult
 from experiments.plan import config
 from experiments.plan.config import Config
 from experiments.run import runner
@@ -66,8 +67,7 @@ def tools(
     (directory / "custom-churn").write_text("a program")
     monkeypatch.setattr(runner, "build_all", lambda *made_from: {})
     monkeypatch.setattr(runner.facts, "machine", lambda project: {})
-    monkeypatch.setattr(paths, "BIN", Path(__file__).parent)
-    monkeypatch.setattr(runner, "BIN", directory)
+    monkeypatch.setattr(paths, "BIN", directory)
     monkeypatch.setattr(registry, "backend", lambda name: Recording)
     return directory
 
