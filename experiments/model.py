@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Frozen types and protocols that everything else speaks in.
+"""Frozen types that everything else speaks in.
 
 Imported on the host and inside the guest, so it uses the standard library alone and
 imports nothing of ours.
@@ -12,11 +12,10 @@ import enum
 import functools
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 Scalar = bool | int | float | str
 Params = Mapping[str, Scalar]
@@ -25,46 +24,8 @@ CONTROL = "control"
 TEST = "test"
 DEFAULT = "default"
 NO_CLEANUP = "none"
-
-#: The columns of a run's CSV file. The first five, and the file names, are those of
-#: the automation this project replaces; further columns are only ever added at the
-#: right. timestamp is in seconds since the first sample; counters are cumulative since
-#: the scheduler was loaded, those of the machine and the workload since the first
-#: sample. What could not be read is an empty cell, never 0.
-CSV_COLUMNS = (
-    "timestamp",
-    "map_entries",
-    "free_mem_kb",
-    "slab_bpf_kb",
-    "evictions",
-    "inserted",
-    "insert_failures",
-    "scans",
-    "scanned",
-    "budget_hits",
-    "longest_scan_ns",
-    "scan_time_ns",
-    "map_memlock_kb",
-    "forks",
-    "false_evictions",
-    "leaked",
-    "scans_refused",
-    "exits",
-    "sunreclaim_kb",
-    "percpu_kb",
-    "slab_cache_kb",
-    "run_delay_ns",
-    "timeslices",
-    "context_switches",
-    "cpu_busy_percent",
-    "cpu_spread_percent",
-    "load_cpu_s",
-    "latency_p50_us",
-    "latency_p90_us",
-    "latency_p99_us",
-    "latency_max_us",
-    "latency_count",
-)
+#: The loader of a run that has no scheduler of its own.
+NO_LOADER = "none"
 
 
 class Outcome(enum.StrEnum):
@@ -195,8 +156,8 @@ class BuiltObject:
     offset in the map ``counters_map``, ``record`` a member's name to its offset in the
     values of ``tasks_map``. ``module`` is the file in the job's bin_dir that has to be
     in the kernel first, or empty. An empty ``ops_name`` or ``tasks_map`` is not known
-    beforehand. With ``is_program``, ``path`` is a program that loads the scheduler
-    itself, and ``arguments`` are its own.
+    beforehand. ``loader`` names who puts it into the kernel; ``arguments`` are those of
+    a ``path`` that is a program.
     """
 
     path: Path
@@ -208,7 +169,7 @@ class BuiltObject:
     counters: Mapping[str, int]
     record: Mapping[str, int]
     module: str = ""
-    is_program: bool = False
+    loader: str = "scx"
     arguments: tuple[str, ...] = ()
 
 
@@ -221,6 +182,10 @@ class Job:
     bin_dir: Path  # compiled workload helpers
     out_dir: Path
 
+    @property
+    def loader(self) -> str:
+        return NO_LOADER if self.built is None else self.built.loader
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -229,10 +194,10 @@ class Sample:
     timestamp_s: float
     values: Mapping[str, float]
 
-    def row(self) -> list[str]:
+    def row(self, columns: Sequence[str]) -> list[str]:
         cells = {"timestamp": f"{self.timestamp_s:.3f}"}
         cells |= {k: f"{v:.15g}" for k, v in self.values.items()}
-        return [cells.get(column, "") for column in CSV_COLUMNS]
+        return [cells.get(column, "") for column in columns]
 
 
 @dataclass(frozen=True)
@@ -283,23 +248,6 @@ class Parameter:
     summary: str
 
 
-class Workload(Protocol):
-    """One module in `workloads/` exposes an object like this as WORKLOAD."""
-
-    name: str
-    summary: str
-    parameters: Mapping[str, Parameter]
-    sustained: bool  # one process for the whole duration, or rounds one after another
-
-    def missing(self, bin_dir: Path) -> Sequence[str]:
-        """Reasons why it cannot run on this kernel; empty when it can."""
-
-    def argv(self, spec: RunSpec, bin_dir: Path) -> Sequence[str]: ...
-
-    def parse(self, spec: RunSpec, rounds: Sequence[Round]) -> Sequence[Metric]:
-        """The metrics of the finished rounds; ValueError when the output has none."""
-
-
 @dataclass(frozen=True)
 class Loaded:
     """A scheduler as the kernel has it now.
@@ -311,57 +259,6 @@ class Loaded:
     ops_name: str
     maps: Mapping[str, int]
     cgroup: Path | None
-
-
-class Sampler(Protocol):
-    """Reads some columns of a sample; made anew for each run.
-
-    One module in `experiments/samplers/` exposes such a class as SAMPLER. Its methods
-    are called in this order: missing, facts, sample, again and again, and, while the
-    scheduler is still loaded, finish and metrics.
-    """
-
-    name: str
-    by_default: bool = True  # whether runs have it that do not say which they want
-
-    def __init__(self, job: Job, loaded: Loaded) -> None: ...
-
-    def missing(self) -> Sequence[str]:
-        """Reasons why its columns stay empty in this run."""
-
-    def facts(self) -> Mapping[str, Any]:
-        """How it measures here."""
-        return {}
-
-    def sample(self) -> Mapping[str, float]: ...
-
-    def finish(self) -> Mapping[str, Any]:
-        """Facts of the whole run, after its last sample."""
-        return {}
-
-    def metrics(self) -> Sequence[Metric]:
-        """Metrics of the whole run, beside those of the workload."""
-        return ()
-
-    def close(self) -> None:
-        """Give back what it holds; called once, whatever happened."""
-
-    @classmethod
-    def release(cls) -> None:
-        """Take out of the kernel what was left there for the next run.
-
-        Called before runs that do not have this sampler, and when the agent ends.
-        """
-
-
-class Loader(Protocol):
-    """Puts a scheduler into the kernel and takes it out again."""
-
-    name: str
-
-    def missing(self, job: Job) -> Sequence[str]: ...
-
-    def loaded(self, job: Job) -> AbstractContextManager[Loaded]: ...
 
 
 @dataclass(frozen=True)
@@ -376,40 +273,6 @@ class Lane:
 
 
 ALONE = Lane()
-
-
-class Backend(Protocol):
-    """A place where the agent runs; one module each exposes such a class as BACKEND.
-
-    It is made from the Config, the LabRoot and the Kernel, and begins an Experiment;
-    their types live above this module.
-    """
-
-    name: str
-
-    @classmethod
-    def target(cls, config: Any) -> tuple[Any, Any]:
-        """The LabRoot to build with and the Kernel to build for.
-
-        Raises MissingRequirement or ConfigError where nothing can be run.
-        """
-
-    def __init__(self, config: Any, root: Any, kernel: Any) -> None: ...
-
-    def begin(self, experiment: Any, lane: Lane = ALONE) -> None: ...
-
-    def missing(self, jobs: Sequence[Job]) -> Mapping[str, Sequence[str]]:
-        """Of the jobs that cannot run here, their labels and the reasons."""
-
-    def execute(self, job: Job, tick: Callable[[str], None]) -> RunResult:
-        """Run one job to its end; BackendLost when the place died under it."""
-
-    def facts(self) -> Mapping[str, Any]: ...
-
-    def renew(self) -> None:
-        """Start afresh after a fault."""
-
-    def close(self) -> None: ...
 
 
 def digest(value: object) -> str:

@@ -12,8 +12,9 @@ import importlib
 import pkgutil
 from typing import cast
 
+from experiments.columns import Column
 from experiments.errors import unknown_name
-from experiments.model import Backend, Loader, Sampler, Workload
+from experiments.plugins import Backend, Loader, Sampler, Workload
 
 #: kind -> (package, the attribute that each of its modules exposes)
 _KINDS = {
@@ -50,6 +51,12 @@ def workload(name: str) -> Workload:
 
 def sampler(name: str) -> type[Sampler]:
     return cast(type[Sampler], _get("sampler", name))
+
+
+def columns() -> tuple[Column, ...]:
+    """What all samplers declare, in the order of their names."""
+    kinds = [sampler(name) for name in names("sampler")]
+    return tuple(column for kind in kinds for column in kind.columns)
 
 
 def loader(name: str) -> Loader:

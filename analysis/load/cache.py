@@ -20,8 +20,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from analysis.load.encoded import Encoded, drawable
+from analysis.load.measures import DECLARED
 from analysis.load.records import PlotData
-from experiments import model
+from experiments import columns, model
 from experiments.store import experiment, schema
 
 _T = TypeVar("_T")
@@ -53,7 +54,7 @@ def code_version() -> str:
     Of ours all of the analysis, so that no module can be forgotten.
     """
     versions = {name: importlib.metadata.version(name) for name in _LIBRARIES}
-    hashed = hashlib.sha256(repr(versions).encode())
+    hashed = hashlib.sha256(repr((versions, DECLARED)).encode())
     for path in _sources():
         hashed.update(f"{path.name} {path.stat().st_size} ".encode())
         hashed.update(path.read_bytes())
@@ -63,7 +64,7 @@ def code_version() -> str:
 def _sources() -> list[Path]:
     """The analysis, and what says how the files of a run are read."""
     ours = sorted(_ANALYSIS.rglob("*.py"))
-    return ours + [Path(str(m.__file__)) for m in (model, experiment, schema)]
+    return ours + [Path(str(m.__file__)) for m in (columns, model, experiment, schema)]
 
 
 class _Unsound(Exception):

@@ -119,7 +119,9 @@ def _load(experiment: Experiment, kept: Cache) -> Data:
         lateness=record_tables.numbers(
             runs, blocks, "lateness", record_tables.LATENESS_COLUMNS
         ),
-        agent=record_tables.numbers(runs, blocks, "agent_cpu_s", record_tables.AGENT_COLUMNS),
+        agent=record_tables.numbers(
+            runs, blocks, "agent_cpu_s", record_tables.AGENT_COLUMNS
+        ),
         curves=_curves(runs, drawables),
         histograms={
             run_id: shown.histogram

@@ -11,8 +11,16 @@ import math
 import re
 from dataclasses import dataclass
 
+from experiments import registry
+from experiments.columns import Column, Kind, added, header
+
 #: Written as escapes: in source they pass for x and -.
 TIMES, DASH, MINUS = "\u00d7", "\u2013", "\u2212"
+
+#: What the samplers declare, and the columns of a run's samples: those of a file that
+#: they declare, absent where it does not have them.
+DECLARED = registry.columns()
+COLUMNS = header(DECLARED)
 
 KEYS = ["scheduler", "workload", "variant", "run", "block"]
 TIDY = [*KEYS, "metric", "unit", "lower_is_better", "source", "value"]
@@ -31,7 +39,21 @@ class Measure:
     lower_is_better: bool | None
 
 
+def per_s(column: Column) -> str:
+    """Return the name of the measure that is the rate of a counter."""
+    return f"{column.name}_per_s"
+
+
+def _measure(column: Column) -> Measure:
+    """Return the measure of a column that nothing else is known of."""
+    if column.kind is Kind.COUNTER:
+        return Measure(per_s(column), column.meaning, f"{column.unit or 1}/s", None)
+    return Measure(column.name, column.meaning, column.unit, None)
+
+
 #: In the order in which tables show them. A measure of a count has no unit suffix.
+#: One that bears the name of a column is its last value, or its mean where each value
+#: is of the time between two samples; with _per_s it is the rate of a counter.
 MEASURES = (
     Measure("entries_max", "maximum", "entries", True),
     Measure("entries_mean", "mean", "entries", True),
@@ -62,6 +84,7 @@ MEASURES = (
     Measure("cpu_busy_percent", "CPUs busy", "%", None),
     Measure("cpu_spread_percent", "busiest less idlest CPU", "%", None),
     Measure("load_cpu_s", "CPU time of the workload", "s", None),
+    *map(_measure, added(DECLARED)),
 )
 
 _MEASURED = frozenset(m.name for m in MEASURES)

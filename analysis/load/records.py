@@ -14,13 +14,13 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from analysis.load import run_facts
-from analysis.load.measures import MEASURES
+from analysis.load.measures import COLUMNS, MEASURES
 from analysis.load.run_facts import Histogram, RunFacts
 from analysis.load.run_measures import WITHIN, run_stats
 from analysis.load.samples_csv import check_span, read_many
 from analysis.stats.estimators import Array, evenly
 from experiments.errors import FormatError
-from experiments.model import CSV_COLUMNS, Metric, Outcome, RunResult, RunSpec
+from experiments.model import Metric, Outcome, RunResult, RunSpec
 from experiments.store.experiment import Experiment
 
 PENDING = "PENDING"
@@ -159,12 +159,12 @@ def _sound(result: RunResult, rows: Array, is_drawn: bool) -> RunRecord:
 
 def _drawable(rows: Array, facts: RunFacts) -> PlotData:
     thin = rows[evenly(len(rows), CURVE_POINTS)]
-    curve = np.ascontiguousarray(thin[:, [CSV_COLUMNS.index(c) for c in CURVE]])
+    curve = np.ascontiguousarray(thin[:, [COLUMNS.index(c) for c in CURVE]])
     return PlotData(curve, facts.run_queue_latency)
 
 
 def _numbers(spec: RunSpec, rows: Array, facts: RunFacts) -> Array:
-    columns = dict(zip(CSV_COLUMNS, rows.T, strict=True))
+    columns = dict(zip(COLUMNS, rows.T, strict=True))
     values = run_stats(columns, max_entries(spec))
     # A run without the sampler of that column has the whole of it all the same
     if facts.load_cpu_s is not None:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
+from analysis.load.measures import COLUMNS, DECLARED, MEASURES, per_s
 from analysis.stats.estimators import (
     Array,
     Interval,
@@ -20,7 +21,7 @@ from analysis.stats.estimators import (
     theil_sen,
     time_mean,
 )
-from experiments.model import CSV_COLUMNS
+from experiments.columns import Kind
 
 Columns = Mapping[str, Array]
 
@@ -34,12 +35,15 @@ WITHIN = (
     *("growth_low", "growth_high", "growth_per_exit_low", "growth_per_exit_high"),
     *("tail_low", "tail_high", "full_at_s"),
 )
-#: Columns of which a run's last value is a measure of that name.
-_LAST = (
-    *("evictions", "insert_failures", "scans_refused", "false_evictions", "leaked"),
-    *("slab_bpf_kb", "map_memlock_kb", "slab_cache_kb", "sunreclaim_kb", "percpu_kb"),
-    *("exits", "load_cpu_s"),
-)
+_MEASURED = {m.name for m in MEASURES}
+#: Columns that are measures themselves, by what makes one number of a run's samples.
+_OWN = {
+    column.name: mean if column.kind is Kind.INTERVAL else last
+    for column in DECLARED
+    if column.name in _MEASURED
+}
+#: measure -> the counter of which it is the rate
+_RATES = {per_s(c): c.name for c in DECLARED if per_s(c) in _MEASURED}
 
 
 def filling(entries: Array, max_entries: float) -> slice:
@@ -68,13 +72,16 @@ def run_stats(
     `samples`: the columns of one run, ordered by time; `max_entries`: of its map, NaN
     when not known. The keys are those of MEASURES and WITHIN.
     """
-    column = {c: np.asarray(samples[c], dtype=float) for c in CSV_COLUMNS}
+    column = {c: np.asarray(samples[c], dtype=float) for c in COLUMNS}
     span_s = float(np.ptp(column["timestamp"])) or np.nan
     return {
         **_growth(column, max_entries),
+        **_of_columns(column, span_s),
         **_of_map(column),
         **_of_scans(column, span_s),
-        **_of_machine(column, span_s),
+        "wait_us_per_timeslice": rate(
+            column["run_delay_ns"] / 1e3, column["timeslices"]
+        ),
     }
 
 
@@ -107,8 +114,12 @@ def _of_map(column: Columns) -> dict[str, float]:
         "entries_mean": time_mean(column["timestamp"], entries),
         "entries_final": last(entries),
         "memory_map_r": correlation(entries, column["slab_bpf_kb"]),
-        **{name: last(column[name]) for name in _LAST},
     }
+
+
+def _of_columns(column: Columns, span_s: float) -> dict[str, float]:
+    rates = {name: increase(column[c]) / span_s for name, c in _RATES.items()}
+    return {name: of(column[name]) for name, of in _OWN.items()} | rates
 
 
 def _of_scans(column: Columns, span_s: float) -> dict[str, float]:
@@ -117,17 +128,6 @@ def _of_scans(column: Columns, span_s: float) -> dict[str, float]:
         "mean_scan_us": rate(column["scan_time_ns"] / 1e3, column["scans"]),
         "longest_scan_us": last(column["longest_scan_ns"]) / 1e3,
         "scanned_per_us": rate(column["scanned"], column["scan_time_ns"] / 1e3),
-    }
-
-
-def _of_machine(column: Columns, span_s: float) -> dict[str, float]:
-    wait_us = column["run_delay_ns"] / 1e3
-    return {
-        "forks_per_s": increase(column["forks"]) / span_s,
-        "context_switches_per_s": increase(column["context_switches"]) / span_s,
-        "wait_us_per_timeslice": rate(wait_us, column["timeslices"]),
-        "cpu_busy_percent": mean(column["cpu_busy_percent"]),
-        "cpu_spread_percent": mean(column["cpu_spread_percent"]),
     }
 
 

@@ -9,18 +9,17 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pandas as pd
 
+from analysis.load.measures import COLUMNS
 from analysis.stats.estimators import Array
+from experiments.columns import REQUIRED, is_header
 from experiments.errors import FormatError
-from experiments.model import CSV_COLUMNS, RunSpec
-
-#: The columns that every CSV file has; files of older programs end here.
-REQUIRED = CSV_COLUMNS[:5]
+from experiments.model import RunSpec
 
 _OF_NUMBERS = b"0123456789.+-eE"
 
 
 def read_samples(text: str) -> pd.DataFrame:
-    """The rows of a run's CSV: float columns CSV_COLUMNS, NaN where a cell is absent.
+    """The rows of a run's CSV: float columns COLUMNS, NaN where a cell is absent.
 
     Raises FormatError saying what is wrong: no header, a header again, a line cut
     short, a cell which is no number, a clock which runs backwards.
@@ -35,11 +34,11 @@ def read_samples(text: str) -> pd.DataFrame:
     except (ValueError, OverflowError) as error:
         raise FormatError(f"a cell is not a number: {error}") from None
     _check_values(frame.to_numpy(dtype=float))
-    return frame.reindex(columns=list(CSV_COLUMNS))
+    return frame.reindex(columns=list(COLUMNS))
 
 
 def read_many(files: Sequence[bytes]) -> list[Array | FormatError]:
-    """Of each file the rows, one column for each of CSV_COLUMNS; or what is wrong.
+    """Of each file the rows, one column for each of COLUMNS; or what is wrong.
 
     The same as read_samples() of each. Most of that one's time is spent before the
     first number is read, so files with the same header are read as one.
@@ -63,8 +62,8 @@ def _is_plain(header: bytes, body: bytes) -> bool:
     names = tuple(header.decode("latin-1").split(","))
     line = b"," * (len(names) - 1) + b"\n"
     return (
-        len(names) >= len(REQUIRED)
-        and names == CSV_COLUMNS[: len(names)]
+        is_header(names)
+        and names == COLUMNS[: len(names)]
         and body.translate(None, _OF_NUMBERS) == line * body.count(b"\n")
     )
 
@@ -79,8 +78,8 @@ def _read_together(header: bytes, bodies: list[bytes]) -> Iterator[Array | Forma
     if len(read) != sum(lengths):
         return
     rows = read
-    if read.shape[1] < len(CSV_COLUMNS):
-        rows = np.full((len(read), len(CSV_COLUMNS)), np.nan, order="F")
+    if read.shape[1] < len(COLUMNS):
+        rows = np.full((len(read), len(COLUMNS)), np.nan, order="F")
         rows[:, : read.shape[1]] = read
     for part in np.split(rows, np.cumsum(lengths)[:-1]):
         try:
@@ -116,10 +115,7 @@ def check_span(rows: Array, spec: RunSpec) -> None:
 
 def _checked_header(line: str) -> list[str]:
     header = line.split(",")
-    known = len(CSV_COLUMNS)
-    if len(header) < len(REQUIRED) or header[:known] != list(
-        CSV_COLUMNS[: len(header)]
-    ):
+    if not is_header(header):
         raise FormatError(f"the first line is not the header: {line[:80]!r}")
     if len(set(header)) < len(header):
         raise FormatError("the header names a column twice")

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from experiments.kernel.kmsg import KmsgRecord
-from experiments.model import Sampler
+from experiments.plugins import Sampler
 from experiments.samplers.bpf_map import BpfMapSampler
 from experiments.samplers.counters import CountersSampler
 

@@ -33,11 +33,11 @@ from experiments import registry
 from experiments.agent import eviction_check
 from experiments.agent.sampling_cost import SamplingCosts
 from experiments.agent.workload_driver import Evidence, RunEnded, drive, load_threads
+from experiments.columns import header
 from experiments.errors import ExperimentError
 from experiments.kernel import procfs, sched_ext
 from experiments.kernel.kmsg import Kmsg
 from experiments.model import (
-    CSV_COLUMNS,
     BuiltObject,
     Job,
     Loaded,
@@ -47,10 +47,9 @@ from experiments.model import (
     RunResult,
     RunSpec,
     Sample,
-    Sampler,
-    Workload,
     run_spec,
 )
+from experiments.plugins import Sampler, Workload
 
 Tick = Callable[[str], None]
 
@@ -101,7 +100,7 @@ def execute(job: Job, tick: Tick) -> RunResult:
 
 
 def _measure(job: Job, log: Kmsg, evidence: Evidence, tick: Tick) -> tuple[Metric, ...]:
-    loader = registry.loader(_loader_name(job))
+    loader = registry.loader(job.loader)
     workload = registry.workload(job.spec.workload)
     if reasons := missing(job):
         raise RunEnded(Outcome.SKIPPED, "; ".join(reasons))
@@ -122,15 +121,9 @@ def _measure(job: Job, log: Kmsg, evidence: Evidence, tick: Tick) -> tuple[Metri
 
 def missing(job: Job) -> list[str]:
     """Reasons why this job cannot run on this kernel; empty when it can."""
-    loader = registry.loader(_loader_name(job))
+    loader = registry.loader(job.loader)
     workload = registry.workload(job.spec.workload)
     return [*loader.missing(job), *workload.missing(job.bin_dir)]
-
-
-def _loader_name(job: Job) -> str:
-    if job.built is None:
-        return "none"
-    return "program" if job.built.is_program else "scx"
 
 
 def _in_charge(loaded: Loaded) -> sched_ext.SchedExtStatus:
@@ -166,6 +159,7 @@ def _prove_and_drive(
         log.drain()
         _check_alive(before, sched_ext.status())
         values = {k: v for s in samplers for k, v in costs.of(s).items()}
+        _check_declared(values, evidence.columns)
         evidence.samples.append(Sample(timestamp_s, values))
         if timestamp_s >= job.spec.duration_s / 2 and _SHARE not in evidence.proof:
             evidence.proof[_SHARE] = sched_ext.share_of(load_threads(job.spec))
@@ -199,6 +193,7 @@ def _apart() -> Mapping[str, Any]:
 def _samplers(job: Job, loaded: Loaded, evidence: Evidence) -> Iterator[list[Sampler]]:
     chosen = chosen_samplers(job.spec)
     _release(chosen)
+    evidence.columns = header(column for kind in chosen for column in kind.columns)
     with contextlib.ExitStack() as stack:
         made = []
         for kind in chosen:
@@ -226,6 +221,14 @@ def chosen_samplers(spec: RunSpec) -> list[type[Sampler]]:
         return [registry.sampler(name) for name in spec.samplers]
     every = [registry.sampler(name) for name in registry.names("sampler")]
     return [sampler for sampler in every if sampler.by_default]
+
+
+def _check_declared(values: Mapping[str, float], columns: Sequence[str]) -> None:
+    if unknown := values.keys() - set(columns):
+        raise RunEnded(
+            Outcome.FAILED,
+            f"no sampler of this run declares the columns {', '.join(sorted(unknown))}",
+        )
 
 
 def _check_alive(
@@ -258,8 +261,8 @@ def _metrics(
 def _write(out_dir: Path, evidence: Evidence, log: Sequence[str]) -> None:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(CSV_COLUMNS)
-    writer.writerows(sample.row() for sample in evidence.samples)
+    writer.writerow(evidence.columns)
+    writer.writerows(sample.row(evidence.columns) for sample in evidence.samples)
     (out_dir / "samples.csv").write_text(text.getvalue())
     (out_dir / "dmesg.log").write_text("".join(f"{line}\n" for line in log))
 

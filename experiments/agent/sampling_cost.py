@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from experiments.model import Sampler
+from experiments.plugins import Sampler
 
 
 @dataclass(frozen=True)

@@ -27,8 +27,10 @@ _OTHER_END = ("experiments/agent/client.py", "experiments/agent/staging.py")
 #: What these rooms know outside of them.
 _MODULES = (
     "experiments/__init__.py",
+    "experiments/columns.py",
     "experiments/errors.py",
     "experiments/model.py",
+    "experiments/plugins.py",
     "experiments/registry.py",
     "experiments/support/__init__.py",
     "experiments/support/proc.py",

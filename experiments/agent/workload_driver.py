@@ -19,8 +19,10 @@ from pathlib import Path
 from subprocess import STDOUT, Popen
 from typing import Any
 
+from experiments.columns import CSV_COLUMNS
 from experiments.kernel import cgroup
-from experiments.model import Job, Metric, Outcome, Round, RunSpec, Sample, Workload
+from experiments.model import Job, Metric, Outcome, Round, RunSpec, Sample
+from experiments.plugins import Workload
 from experiments.support.proc import end, last_lines, start
 from experiments.support.quantiles import percentile
 
@@ -43,6 +45,7 @@ class RunEnded(Exception):
 class Evidence:
     """What a run has gathered so far; it is kept whatever becomes of the run."""
 
+    columns: tuple[str, ...] = CSV_COLUMNS
     samples: list[Sample] = field(default_factory=list)
     rounds: list[Round] = field(default_factory=list)
     proof: dict[str, Any] = field(default_factory=dict)

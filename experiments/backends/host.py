@@ -29,6 +29,7 @@ from experiments.labroot.lab_root import LabRoot
 from experiments.machine import consent, settings, stale_state, tuning
 from experiments.model import ALONE, Job, Lane, RunResult
 from experiments.plan.config import Config
+from experiments.plugins import Backend
 from experiments.store.experiment import Experiment
 from experiments.store.machine_facts import LabRootFacts, MachineFacts
 from experiments.support.console import say
@@ -43,8 +44,9 @@ _RECORDED = (*settings.SHOWN, settings.CONSOLE)
 _SBIN = "/usr/local/sbin:/usr/sbin:/sbin"
 
 
-class HostBackend:
+class HostBackend(Backend):
     name = "host"
+    is_this_machine = True
 
     @classmethod
     def target(cls, config: Config) -> tuple[LabRoot, Kernel]:

@@ -6,18 +6,25 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime
+import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from experiments.backends._handing import Share
-from experiments.errors import BackendLost, HelperLost, MissingRequirement
+from experiments.errors import (
+    BackendLost,
+    ConfigError,
+    HelperLost,
+    MissingRequirement,
+)
 from experiments.labroot import kernel_image, lab_root
 from experiments.labroot.kernel_image import Kernel
 from experiments.labroot.lab_root import LabRoot
 from experiments.model import ALONE, Job, Lane, Outcome, RunResult
 from experiments.plan.config import Config
+from experiments.plugins import Backend
 from experiments.store.experiment import Experiment
 from experiments.store.machine_facts import LabRootFacts, MachineFacts
 from experiments.support import failpoints
@@ -29,13 +36,32 @@ _WARM_UP_S = 5
 _INSIDE = Path("/lab/share")
 
 
-class VmBackend:
+class VmBackend(Backend):
     name = "vm"
 
     @classmethod
     def target(cls, config: Config) -> tuple[LabRoot, Kernel]:
         root = lab_root.open_root()
         return root, kernel_image.prepare(root, config.vm.kernel)
+
+    @classmethod
+    def lanes(cls, config: Config) -> Sequence[Lane]:
+        """Return a lane for each guest, with CPUs of its own.
+
+        Raises ConfigError where there are too few: two guests on the same CPUs measure
+        each other.
+        """
+        jobs, each = config.vm.jobs, config.vm.cpus
+        if jobs == 1:
+            return (ALONE,)
+        cpus = sorted(os.sched_getaffinity(0))
+        if jobs * each > len(cpus):
+            raise ConfigError(
+                f"vm.jobs {jobs} with vm.cpus {each} takes {jobs * each} CPUs, here "
+                f"are {len(cpus)}: guests that share CPUs measure each other; at most "
+                f"{max(len(cpus) // each, 1)} of them fit"
+            )
+        return [Lane(i, tuple(cpus[i * each : (i + 1) * each])) for i in range(jobs)]
 
     def __init__(self, config: Config, root: LabRoot, kernel: Kernel) -> None:
         self._config = config

@@ -26,7 +26,8 @@ from experiments.agent.run_job import be_on_time, chosen_samplers
 from experiments.agent.workload_driver import Deadlines
 from experiments.errors import RunFailed
 from experiments.kernel import bpf, cgroup, map_count, procfs, scratch_map
-from experiments.model import NO_CLEANUP, BuiltObject, Job, Loaded, RunSpec, Sampler
+from experiments.model import NO_CLEANUP, BuiltObject, Job, Loaded, RunSpec
+from experiments.plugins import Sampler
 from experiments.support.proc import CommandFailed, end, run, start
 
 #: Entries -> measurements of each way in a round. What takes long is measured less.

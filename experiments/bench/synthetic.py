@@ -11,9 +11,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from experiments import registry
+from experiments.columns import Column, Kind, added, header
 from experiments.model import (
     CONTROL,
-    CSV_COLUMNS,
     NO_CLEANUP,
     TEST,
     Metric,
@@ -22,6 +23,7 @@ from experiments.model import (
     RunResult,
     RunSpec,
 )
+from experiments.plugins import Sampler
 from experiments.store.experiment import Experiment
 from experiments.store.schema import result_json
 
@@ -29,10 +31,6 @@ ROWS = 300
 _INTERVAL_S = 2.0
 _WORKLOADS = ("hackbench", "stress-ng")
 _ARMS = ((CONTROL, NO_CLEANUP), (TEST, "scan"))
-_SAMPLERS = (
-    *("bpf-map", "counters", "cpu", "forks", "memory", "sched-latency"),
-    *("schedstat", "slab-cache"),
-)
 _KNOBS = {
     "max_entries": 65536,
     "prealloc": False,
@@ -98,29 +96,71 @@ def write_run(experiment: Experiment, spec: RunSpec, seed: int = 0) -> None:
     files.json.write_bytes(result_json(result))
 
 
+def _samplers() -> list[type[Sampler]]:
+    """Those that a run has which names none."""
+    every = [registry.sampler(name) for name in registry.names("sampler")]
+    return [sampler for sampler in every if sampler.by_default]
+
+
 def _csv(spec: RunSpec, rng: random.Random) -> str:
     slope = rng.gauss(235, 15)
-    rows = [",".join(CSV_COLUMNS)]
+    declared = [column for sampler in _samplers() for column in sampler.columns]
+    names, further = header(declared), added(declared)
+    rows = [",".join(names)]
     for i in range(ROWS):
         time_s = i * _INTERVAL_S + (rng.random() / 500 if i else 0.0)
         born = int(100 + slope * time_s + 40 * rng.random())
         kept = born if spec.variant == CONTROL else min(born, 600 + rng.randrange(90))
-        rows.append(f"{time_s:.3f},{kept},{_cells(born, kept, time_s, rng.random())}")
+        noise = rng.random()
+        cells = _cells(born, kept, time_s, noise)
+        cells |= {column.name: _cell(column, time_s, noise) for column in further}
+        rows.append(",".join([cells[name] for name in names]))
     return "\n".join(rows) + "\n"
 
 
-def _cells(born: int, kept: int, time_s: float, noise: float) -> str:
-    """All columns but the first two."""
+def _cell(column: Column, time_s: float, noise: float) -> str:
+    """A number of a column that nothing is known of but its kind."""
+    if column.kind is Kind.COUNTER:
+        return f"{int(100 * (time_s + noise))}"
+    return "100" if column.kind is Kind.PEAK else f"{99 + noise:.1f}"
+
+
+def _cells(born: int, kept: int, time_s: float, noise: float) -> dict[str, str]:
     gone, busy, second = born - kept, time_s + noise, int(time_s)
-    return (
-        f"{1843404 + int(4e3 * noise)},{39.8671875 + kept / 8},{gone},{born},0,"
-        f"{second},{16384 * second},{second // 5},{150660 + int(9 * busy)},"
-        f"{120000 * second},{1025.5 + kept / 8},{born - 60},0,{kept - kept // 9},0,"
-        f"{born - 80},{15716 + kept // 5},568,{67.5 + kept / 8},{int(5e9 * busy)},"
-        f"{int(1400 * busy)},{int(2100 * busy)},{86 + noise:.1f},{2 + noise:.1f},"
-        f"{1.7 * busy:.6f},{19532 + noise:.4f},{133669 + noise:.4f},"
-        f"{180164 + noise:.4f},{213497 + noise:.2f},{2029 + int(400 * noise)}"
-    )
+    return {
+        "timestamp": f"{time_s:.3f}",
+        "map_entries": f"{kept}",
+        "free_mem_kb": f"{1843404 + int(4e3 * noise)}",
+        "slab_bpf_kb": f"{39.8671875 + kept / 8}",
+        "evictions": f"{gone}",
+        "inserted": f"{born}",
+        "insert_failures": "0",
+        "scans": f"{second}",
+        "scanned": f"{16384 * second}",
+        "budget_hits": f"{second // 5}",
+        "longest_scan_ns": f"{150660 + int(9 * busy)}",
+        "scan_time_ns": f"{120000 * second}",
+        "map_memlock_kb": f"{1025.5 + kept / 8}",
+        "forks": f"{born - 60}",
+        "false_evictions": "0",
+        "leaked": f"{kept - kept // 9}",
+        "scans_refused": "0",
+        "exits": f"{born - 80}",
+        "sunreclaim_kb": f"{15716 + kept // 5}",
+        "percpu_kb": "568",
+        "slab_cache_kb": f"{67.5 + kept / 8}",
+        "run_delay_ns": f"{int(5e9 * busy)}",
+        "timeslices": f"{int(1400 * busy)}",
+        "context_switches": f"{int(2100 * busy)}",
+        "cpu_busy_percent": f"{86 + noise:.1f}",
+        "cpu_spread_percent": f"{2 + noise:.1f}",
+        "load_cpu_s": f"{1.7 * busy:.6f}",
+        "latency_p50_us": f"{19532 + noise:.4f}",
+        "latency_p90_us": f"{133669 + noise:.4f}",
+        "latency_p99_us": f"{180164 + noise:.4f}",
+        "latency_max_us": f"{213497 + noise:.2f}",
+        "latency_count": f"{2029 + int(400 * noise)}",
+    }
 
 
 def _proof() -> Mapping[str, Any]:
@@ -137,7 +177,8 @@ def _facts(rng: random.Random) -> Mapping[str, Any]:
         "lateness_us": {"p50": 1e3 * rng.random(), "p99": 12286.6, "max": 12286.6},
         "load_cpu_s": rng.gauss(500, 20),
         "sampling": {
-            s: {**cost, "cpu_us": 1e3 * rng.random(), "wall_us": 1e3} for s in _SAMPLERS
+            sampler.name: {**cost, "cpu_us": 1e3 * rng.random(), "wall_us": 1e3}
+            for sampler in _samplers()
         },
         "run_queue_latency": {
             "from_us": edges[:-1],

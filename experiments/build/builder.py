@@ -35,7 +35,6 @@ from experiments.plan import knobs
 from experiments.plan.scheduler_source import OWN
 from experiments.support.files import atomic_write
 from experiments.support.proc import last_lines
-from workloads.custom_churn import PROGRAM
 
 TASKS_MAP = "tasks"
 COUNTERS_MAP = ".bss.counters"
@@ -58,6 +57,11 @@ _BPF_FLAGS = (
     "-I/usr/include/x86_64-linux-gnu",
 )
 
+#: Sources of what runs beside the schedulers: each becomes a BPF object or a program.
+_TOOLS = (
+    *("experiments/kernel/*.bpf.c", "experiments/samplers/*.bpf.c"),
+    "workloads/src/*.c",
+)
 
 #: Static, as it also runs beside an older libc, that of the machine.
 _C_FLAGS = ("-O2", "-static", "-Wall", "-Wextra", "-Werror")
@@ -198,12 +202,18 @@ class Builder:
         return lab_root.machine() if all(map(shutil.which, ("make", "gcc"))) else None
 
     def tools(self) -> Path:
-        """The directory with what runs beside the schedulers."""
-        for folder in ("kernel", "samplers"):
-            found = (paths.PROJECT / "experiments" / folder).glob("*.bpf.c")
-            for source in sorted(found):
-                self._tool(paths.BIN / f"{source.stem}.o", source)
-        self._tool(paths.BIN / PROGRAM, paths.PROJECT / f"workloads/src/{PROGRAM}.c")
+        """Build all that runs beside the schedulers; return its directory."""
+        sources = [p for pattern in _TOOLS for p in paths.PROJECT.glob(pattern)]
+        targets = {
+            paths.BIN / _helper_name(source): source for source in sorted(sources)
+        }
+        for target, source in targets.items():
+            self._tool(target, source)
+        # What is there is a fact of every experiment, and may have lost its source
+        for path in list(paths.BIN.iterdir()):
+            if _stamp(path).exists() and path not in targets and path.name != MODULE:
+                path.unlink()
+                _stamp(path).unlink()
         return paths.BIN
 
     def _tool(self, target: Path, source: Path) -> None:
@@ -279,7 +289,7 @@ def _program(request: BuildRequest) -> BuiltObject:
         path=path,
         sha256=_sha256(path) if path.is_file() else "",
         tasks_map=request.map_name,
-        is_program=True,
+        loader="program",
         arguments=tuple(command[1:]),
     )
 
@@ -291,6 +301,12 @@ def _ops_name(name: str) -> str:
 
 def _sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _helper_name(source: Path) -> str:
+    """Return the name of what a source becomes: x.bpf.o of x.bpf.c, y of y.c."""
+    is_bpf = source.name.endswith(".bpf.c")
+    return f"{source.stem}.o" if is_bpf else source.stem
 
 
 def _stamp(target: Path) -> Path:

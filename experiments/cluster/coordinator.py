@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments import paths
+from experiments import paths, registry
 from experiments.cluster.bundle import Bundle, unpack
 from experiments.cluster.host import Failure
 from experiments.cluster.membership import (
@@ -96,7 +96,7 @@ class ClusterHosts:
 
 def _check(config: Config) -> None:
     """Raises ConfigError for what hosts of a cluster do not do."""
-    if config.backend != "vm":
+    if registry.backend(config.backend).is_this_machine:
         raise ConfigError(f"the hosts of a cluster run guests: not {config.backend}")
     if config.vm.jobs != 1:
         raise ConfigError(

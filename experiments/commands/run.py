@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from experiments import paths
+from experiments import paths, registry
 from experiments.commands import calibrate, cluster, results
 from experiments.commands.guard import names
 from experiments.commands.setup import build, setup
@@ -76,7 +76,7 @@ def run(
         checked_name(experiment)
     if dry_run:
         return _show_plan(loaded)
-    if loaded.backend == "host" and yes:
+    if yes and registry.backend(loaded.backend).is_this_machine:
         consent.obtain(yes)
     return _run(loaded, experiment)
 

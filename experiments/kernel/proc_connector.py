@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The proc connector: an event for every task that is created or exits.
 
-The constants are pyroute2's. Its parser takes about 70 us an event, though, and a storm
-of forks has thousands of them a second, so the few fields that are needed are read here
-(include/uapi/linux/cn_proc.h, unchanged since Linux 2.6.15 as far as they go).
+The constants are those of pyroute2, which takes seconds to import in a guest. Its
+parser takes about 70 us an event, and a storm of forks has thousands of them a second,
+so the few fields that are needed are read here (include/uapi/linux/cn_proc.h, unchanged
+since Linux 2.6.15 as far as they go).
 """
 
 from __future__ import annotations
@@ -16,16 +17,11 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from pyroute2.netlink import NETLINK_CONNECTOR, NLMSG_DONE
-from pyroute2.netlink.connector.cn_proc import (
-    CN_IDX_PROC,
-    CN_VAL_PROC,
-    PROC_CN_MCAST_IGNORE,
-    PROC_CN_MCAST_LISTEN,
-    PROC_EVENT_EXIT,
-    PROC_EVENT_FORK,
-    PROC_EVENT_NONE,
-)
+NETLINK_CONNECTOR = 11
+NLMSG_DONE = 3
+CN_IDX_PROC = CN_VAL_PROC = 1
+PROC_CN_MCAST_LISTEN, PROC_CN_MCAST_IGNORE = 1, 2
+PROC_EVENT_NONE, PROC_EVENT_FORK, PROC_EVENT_EXIT = 0, 1, 0x80000000
 
 _NLMSGHDR = struct.Struct("=IHHII")  # length, type, flags, seq, pid
 _CN_MSG = struct.Struct("=IIIIHH")  # idx, val, seq, ack, len, flags

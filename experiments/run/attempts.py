@@ -11,7 +11,8 @@ from typing import Protocol
 
 from experiments import paths
 from experiments.errors import BackendLost
-from experiments.model import Backend, BuiltObject, Job, Outcome, RunResult, RunSpec
+from experiments.model import BuiltObject, Job, Outcome, RunResult, RunSpec
+from experiments.plugins import Backend
 from experiments.store.experiment import Experiment
 from experiments.support import failpoints
 

@@ -8,16 +8,16 @@ free.
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
-from experiments import paths
+from experiments import paths, registry
 from experiments.errors import BackendLost, ConfigError
-from experiments.model import ALONE, Backend, Job, Lane, Plan, RunSpec
+from experiments.model import Job, Lane, Plan, RunSpec
 from experiments.plan.config import Config
+from experiments.plugins import Backend
 from experiments.run.attempts import MAX_ATTEMPTS, BuiltObjects, job, run_one
 from experiments.run.block_queue import BlockQueue
 from experiments.run.prepare import Prepared, prepare
@@ -90,25 +90,12 @@ class LocalLanes:
         return [made.backend, *others]
 
 
-def lanes_of(config: Config) -> list[Lane]:
-    """Return where runs are done side by side, each lane with CPUs of its own.
+def lanes_of(config: Config) -> Sequence[Lane]:
+    """Return where runs are done side by side: the backend knows.
 
-    Raises ConfigError where there are too few: two guests on the same CPUs measure
-    each other.
+    Raises ConfigError for more lanes than there can be.
     """
-    jobs, each = config.vm.jobs, config.vm.cpus
-    if jobs == 1:
-        return [ALONE]
-    if config.backend != "vm":
-        raise ConfigError(f"vm.jobs is {jobs}: the backend {config.backend} is one")
-    cpus = sorted(os.sched_getaffinity(0))
-    if jobs * each > len(cpus):
-        raise ConfigError(
-            f"vm.jobs {jobs} with vm.cpus {each} takes {jobs * each} CPUs, here are "
-            f"{len(cpus)}: guests that share CPUs measure each other; at most "
-            f"{max(len(cpus) // each, 1)} of them fit"
-        )
-    return [Lane(i, tuple(cpus[i * each : (i + 1) * each])) for i in range(jobs)]
+    return registry.backend(config.backend).lanes(config)
 
 
 def measuring_lock() -> Path:

@@ -13,8 +13,9 @@ from experiments.build.builder import Builder
 from experiments.labroot.kernel_image import Kernel
 from experiments.labroot.lab_root import LabRoot
 from experiments.machine import facts
-from experiments.model import Backend, Plan
+from experiments.model import Plan
 from experiments.plan.config import Config
+from experiments.plugins import Backend
 from experiments.run.attempts import BuiltObjects
 from experiments.store.machine_facts import MachineFacts
 from experiments.support import failpoints

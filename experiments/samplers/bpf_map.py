@@ -13,9 +13,11 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from experiments.columns import Column, Kind
 from experiments.kernel import bpf, map_count
 from experiments.kernel.procfs import KeptFile
-from experiments.model import Job, Loaded, Sampler
+from experiments.model import Job, Loaded
+from experiments.plugins import Sampler
 
 
 def _infos(maps: Mapping[str, int]) -> Mapping[str, bpf.MapInfo]:
@@ -51,8 +53,15 @@ def watched(job: Job, loaded: Loaded) -> tuple[str, bpf.MapInfo | None]:
     return name, infos.get(name[:15])
 
 
+ENTRIES = Column("map_entries", "entries", "entries of the map", Kind.GAUGE)
+
+
 class BpfMapSampler(Sampler):
     name = "bpf-map"
+    columns = (
+        ENTRIES,
+        Column("map_memlock_kb", "kB", "memory of the map", Kind.GAUGE),
+    )
 
     def __init__(self, job: Job, loaded: Loaded) -> None:
         self._maps = loaded.maps

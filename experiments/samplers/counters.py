@@ -23,24 +23,32 @@ import struct
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from experiments.columns import Column, Kind
 from experiments.kernel import bpf
-from experiments.model import Job, Loaded, Sampler
+from experiments.model import Job, Loaded
+from experiments.plugins import Sampler
+from experiments.samplers.bpf_map import ENTRIES
 
 _FIRST_KEY = bytes(4)
-#: Counters that are columns, and under which name.
+_COUNTER = Kind.COUNTER
+#: Counters that are columns, by their names in struct cleanup_counters.
 _COLUMNS = {
-    "inserted": "inserted",
-    "insert_failures": "insert_failures",
-    "evicted": "evictions",
-    "scans": "scans",
-    "scanned": "scanned",
-    "budget_hits": "budget_hits",
-    "refused": "scans_refused",
-    "longest_scan_ns": "longest_scan_ns",
-    "scan_time_ns": "scan_time_ns",
-    "evicted_alive": "false_evictions",
-    "leaked": "leaked",
-    "entries": "map_entries",
+    "inserted": Column("inserted", "entries", "entries put in", _COUNTER),
+    "insert_failures": Column("insert_failures", "inserts", "failed inserts", _COUNTER),
+    "evicted": Column("evictions", "entries", "entries the clean-up removed", _COUNTER),
+    "scans": Column("scans", "scans", "scans", _COUNTER),
+    "scanned": Column("scanned", "entries", "entries that scans visited", _COUNTER),
+    "budget_hits": Column("budget_hits", "scans", "scans the budget ended", _COUNTER),
+    "refused": Column(
+        "scans_refused", "scans", "scans not begun, as another CPU was at it", _COUNTER
+    ),
+    "longest_scan_ns": Column("longest_scan_ns", "ns", "longest scan", Kind.PEAK),
+    "scan_time_ns": Column("scan_time_ns", "ns", "time in scans", _COUNTER),
+    "evicted_alive": Column(
+        "false_evictions", "entries", "entries evicted of live tasks", _COUNTER
+    ),
+    "leaked": Column("leaked", "entries", "entries whose task has exited", Kind.GAUGE),
+    "entries": ENTRIES,  # of a map that cannot be counted
 }
 #: Strategies that evict without saying whom.
 _NEEDS_CENSUS = ("kfunc", "lru")
@@ -76,6 +84,7 @@ def derive(
 
 class CountersSampler(Sampler):
     name = "counters"
+    columns = (*_COLUMNS.values(),)
 
     def __init__(self, job: Job, loaded: Loaded) -> None:
         built = job.built
@@ -122,7 +131,7 @@ class CountersSampler(Sampler):
 
     def sample(self) -> Mapping[str, float]:
         read = self.read()
-        columns = {_COLUMNS[k]: v for k, v in read.items() if k in _COLUMNS}
+        columns = {_COLUMNS[k].name: v for k, v in read.items() if k in _COLUMNS}
         if self._cleanup in _NEEDS_CENSUS and self._exited_at is None:
             del columns["false_evictions"]
         return columns

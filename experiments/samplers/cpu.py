@@ -6,12 +6,19 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping, Sequence
 
+from experiments.columns import Column, Kind
 from experiments.kernel import cgroup, procfs
-from experiments.model import Job, Loaded, Sampler
+from experiments.model import Job, Loaded
+from experiments.plugins import Sampler
 
 
 class CpuSampler(Sampler):
     name = "cpu"
+    columns = (
+        Column("cpu_busy_percent", "%", "CPUs busy", Kind.INTERVAL),
+        Column("cpu_spread_percent", "%", "busiest less idlest CPU", Kind.INTERVAL),
+        Column("load_cpu_s", "s", "CPU time of the workload", Kind.COUNTER),
+    )
 
     def __init__(self, job: Job, loaded: Loaded) -> None:
         self._group = cgroup.load_group(job.spec.run_id)

@@ -9,12 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from experiments.columns import Column, Kind
 from experiments.kernel import procfs
-from experiments.model import Job, Loaded, Sampler
+from experiments.model import Job, Loaded
+from experiments.plugins import Sampler
 
 
 class ForksSampler(Sampler):
     name = "forks"
+    columns = (
+        Column("forks", "tasks", "tasks created by anybody", Kind.COUNTER),
+        Column("exits", "tasks", "tasks that exited", Kind.COUNTER),
+    )
 
     def __init__(self, job: Job, loaded: Loaded) -> None:
         self._before: tuple[int, int] | None = None

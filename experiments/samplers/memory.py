@@ -11,12 +11,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from experiments.columns import Column, Kind
 from experiments.kernel import cgroup, procfs
-from experiments.model import Job, Loaded, Sampler
+from experiments.model import Job, Loaded
+from experiments.plugins import Sampler
 
 
 class MemorySampler(Sampler):
     name = "memory"
+    columns = (
+        Column("free_mem_kb", "kB", "free memory of the machine", Kind.GAUGE),
+        Column("sunreclaim_kb", "kB", "unreclaimable slab of the machine", Kind.GAUGE),
+        Column("percpu_kb", "kB", "per-CPU memory of the machine", Kind.GAUGE),
+        Column("slab_bpf_kb", "kB", "slab of the scheduler's cgroup", Kind.GAUGE),
+    )
 
     def __init__(self, job: Job, loaded: Loaded) -> None:
         self._cgroup = loaded.cgroup

@@ -12,7 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from experiments.kernel.proc_connector import Kind, ProcConnector, ProcEvent, parse
-from experiments.model import Job, Loaded, Sampler
+from experiments.model import Job, Loaded
+from experiments.plugins import Sampler
 from experiments.support.quantiles import percentile
 
 _PERCENTILES = {"p50": 50, "p90": 90, "p99": 99}

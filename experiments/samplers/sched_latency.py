@@ -18,9 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from experiments.columns import Column, Kind
 from experiments.kernel import bpf, cgroup
 from experiments.kernel.bpf import BPFFS
-from experiments.model import Job, Loaded, Metric, Sampler
+from experiments.model import Job, Loaded, Metric
+from experiments.plugins import Sampler
 from experiments.samplers import _histogram as histogram
 from experiments.support.proc import CommandFailed, last_lines, run
 
@@ -36,6 +38,11 @@ _CGROUP_ID = struct.Struct("=Q")
 _FIRST_KEY = bytes(4)
 _LOAD_TIMEOUT_S = 60
 _QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
+
+
+def _wait(name: str, which: str) -> Column:
+    meaning = f"{which} from runnable to running, of the workload's threads"
+    return Column(f"latency_{name}_us", "us", meaning, Kind.INTERVAL)
 
 
 @dataclass(frozen=True)
@@ -61,6 +68,13 @@ def added_up(raw: bytes) -> Waits:
 class SchedLatencySampler(Sampler):
     name = "sched-latency"
     by_default = True
+    columns = (
+        _wait("p50", "median wait"),
+        _wait("p90", "90th percentile of waits"),
+        _wait("p99", "99th percentile of waits"),
+        _wait("max", "longest wait"),
+        Column("latency_count", "waits", "waits that those are of", Kind.INTERVAL),
+    )
 
     def __init__(self, job: Job, loaded: Loaded) -> None:
         self._reasons: Sequence[str] = ()

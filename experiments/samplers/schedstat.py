@@ -9,12 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from experiments.columns import Column, Kind
 from experiments.kernel import procfs
-from experiments.model import Job, Loaded, Sampler
+from experiments.model import Job, Loaded
+from experiments.plugins import Sampler
 
 
 class SchedstatSampler(Sampler):
     name = "schedstat"
+    columns = (
+        Column("run_delay_ns", "ns", "time all tasks waited for a CPU", Kind.COUNTER),
+        Column("timeslices", "time slices", "time slices of all tasks", Kind.COUNTER),
+        Column("context_switches", "switches", "context switches", Kind.COUNTER),
+    )
 
     def __init__(self, job: Job, loaded: Loaded) -> None:
         self._before: dict[str, int] | None = None

@@ -11,8 +11,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from experiments.columns import Column, Kind
 from experiments.kernel.procfs import KeptFile
-from experiments.model import Job, Loaded, Sampler
+from experiments.model import Job, Loaded
+from experiments.plugins import Sampler
 from experiments.samplers.bpf_map import watched
 
 _SLAB = Path("/sys/kernel/slab")
@@ -43,6 +45,11 @@ def cache_of(size: int) -> Path | None:
 
 class SlabCacheSampler(Sampler):
     name = "slab-cache"
+    columns = (
+        Column(
+            "slab_cache_kb", "kB", "the kmalloc-cg cache of the elements", Kind.GAUGE
+        ),
+    )
 
     def __init__(self, job: Job, loaded: Loaded) -> None:
         self._cache: Path | None = None

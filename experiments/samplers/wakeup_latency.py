@@ -16,7 +16,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.model import Job, Loaded, Metric, Sampler
+from experiments.model import Job, Loaded, Metric
+from experiments.plugins import Sampler
 from experiments.support.proc import end, last_lines, start
 
 _PROGRAM = "cyclictest"

@@ -19,10 +19,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
+from experiments.columns import REQUIRED
 from experiments.errors import ConfigError, FormatError
 from experiments.model import (
     CONTROL,
-    CSV_COLUMNS,
     NO_CLEANUP,
     TEST,
     Outcome,
@@ -32,7 +32,7 @@ from experiments.model import (
 )
 from experiments.store.experiment import Experiment
 
-COLUMNS = CSV_COLUMNS[:5]
+COLUMNS = REQUIRED
 #: What those programs wrote as 0 when it could not be read. In control runs `evictions`
 #: is 0 throughout when all is well, so there it is not among them.
 _ZERO_WHEN_UNREAD = {

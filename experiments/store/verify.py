@@ -9,13 +9,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from experiments.columns import is_header
 from experiments.errors import FormatError
-from experiments.model import CSV_COLUMNS, Outcome, Plan, RunSpec
+from experiments.model import Outcome, Plan, RunSpec
 from experiments.store.experiment import Experiment
 from experiments.store.schema import Manifest, Recorded, RunFiles, StoredResult
 from experiments.support.files import Fingerprint, fingerprint
-
-_LEAST_COLUMNS = 5
 
 
 @dataclass(frozen=True)
@@ -148,8 +147,7 @@ def _bad_header(path: Path) -> str:
         return ""
     with path.open() as file:
         names = tuple(file.readline().rstrip("\n").split(","))
-    known = len(names) >= _LEAST_COLUMNS and names == CSV_COLUMNS[: len(names)]
-    return "" if known else "its columns are not those of this schema"
+    return "" if is_header(names) else "its columns are not those of this schema"
 
 
 def _sha256(path: Path) -> str:

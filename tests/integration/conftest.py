@@ -33,6 +33,8 @@ from experiments.vm import accel
 from experiments.vm.guest import Guest, Shape
 
 OWN_WORKLOADS = Path(__file__).parent / "guest"
+#: What somebody might add to the project; each file stands where it would there.
+PLUGS = Path(__file__).parent / "plugs"
 FAULT = "/lab/src/tests/integration/fault.bpf.c"
 
 
@@ -95,12 +97,19 @@ class Lab:
     def guest(self) -> Guest:
         if self._guest is None:
             staging.stage(self.share)
+            code = self.share / staging.CODE
             for module in OWN_WORKLOADS.glob("*.py"):
-                shutil.copy(module, self.share / staging.CODE / "workloads")
+                shutil.copy(module, code / "workloads")
+            shutil.copytree(PLUGS, code, dirs_exist_ok=True)
             self._guest = Guest(
                 self._root, self._kernel, self.shape, self.share, self._run_dir
             )
         return self._guest
+
+    def add_tool(self, path: Path) -> None:
+        """Put a program beside those of the project, for runs in this guest."""
+        (self.share / "bin").mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, self.share / "bin")
 
     def scheduler(self, cleanup: str = "none", **knobs: Any) -> BuiltObject:
         """The object of scx_simple."""

@@ -14,10 +14,11 @@ import pandas as pd
 import pytest
 
 from experiments.build.builder import Builder
+from experiments.columns import CSV_COLUMNS
 from experiments.errors import BackendLost
 from experiments.labroot.kernel_image import Kernel
 from experiments.labroot.lab_root import LabRoot
-from experiments.model import CSV_COLUMNS, BuiltObject
+from experiments.model import BuiltObject
 from experiments.plan.blocks import build_plan
 from experiments.plan.config import parse_config
 from experiments.plan.knobs import CLEANUPS
@@ -213,7 +214,7 @@ def test_a_program_as_scheduler(
         counters_map="",
         counters={},
         record={},
-        is_program=True,
+        loader="program",
         arguments=("--flag",),
     )
     result, out_dir = lab.run("custom-churn", built, 3, 1.0, **CHURN)
@@ -243,7 +244,7 @@ def test_a_program_that_loads_nothing_is_told_in_its_words(
         "counters_map": "",
         "counters": {},
         "record": {},
-        "is_program": True,
+        "loader": "program",
     }
     built = BuiltObject(program, "", "", "own", "", **known)
     result, _ = lab.run("misbehave", built, 1, 1.0, how="well")

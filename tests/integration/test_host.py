@@ -23,10 +23,11 @@ import pytest
 
 from experiments import paths
 from experiments.agent import staging
+from experiments.columns import CSV_COLUMNS
 from experiments.labroot import lab_root
 from experiments.labroot.kernel_image import Kernel
 from experiments.labroot.lab_root import LabRoot
-from experiments.model import CSV_COLUMNS, Outcome
+from experiments.model import Outcome
 from experiments.paths import PROJECT
 from experiments.plan.blocks import build_plan
 from experiments.plan.config import load_config

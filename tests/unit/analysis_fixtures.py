@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
+from experiments.columns import CSV_COLUMNS
 from experiments.model import (
-    CSV_COLUMNS,
     Metric,
     Outcome,
     Plan,
@@ -169,7 +169,7 @@ def rows(shape: Shape, spec: RunSpec, seed: int = 1) -> list[list[str]]:
     t = times(spec.duration_s, spec.sample_interval_s)
     named = shape(t, np.random.default_rng(key))
     return [
-        Sample(float(t[i]), {k: float(v[i]) for k, v in named.items()}).row()
+        Sample(float(t[i]), {k: float(v[i]) for k, v in named.items()}).row(CSV_COLUMNS)
         for i in range(len(t))
     ]
 

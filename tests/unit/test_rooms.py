@@ -103,9 +103,21 @@ def room_of(module: str) -> str:
     return below[0] if in_room else GROUND
 
 
+class _Executed(ast.NodeTransformer):
+    """Takes out what only the type checker reads."""
+
+    def visit_If(self, node: ast.If) -> ast.AST | list[ast.stmt]:
+        if isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            return node.orelse
+        return self.generic_visit(node)
+
+
 def imports(source: str) -> Iterator[str]:
-    """Yield the modules and packages that a source imports, ours and others'."""
-    for node in ast.walk(ast.parse(source)):
+    """Yield the modules and packages that a source imports, ours and others'.
+
+    What only the type checker reads is no import.
+    """
+    for node in ast.walk(_Executed().visit(ast.parse(source))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):

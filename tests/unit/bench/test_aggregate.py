@@ -11,7 +11,7 @@ import pytest
 
 from analysis.load.frames import load
 from experiments.bench import aggregate, synthetic
-from experiments.model import CSV_COLUMNS
+from experiments.columns import CSV_COLUMNS
 from experiments.store.experiment import Experiment
 
 

@@ -17,6 +17,7 @@ import pytest
 from experiments.cluster import coordinator, host, session
 from experiments.cluster import membership as hosts
 from experiments.cluster.bundle import Bundle
+from experiments.columns import CSV_COLUMNS
 from experiments.errors import (
     ConfigError,
     ExperimentError,
@@ -24,16 +25,7 @@ from experiments.errors import (
     RunFailed,
 )
 from experiments.machine import facts
-from experiments.model import (
-    ALONE,
-    CSV_COLUMNS,
-    Job,
-    Lane,
-    Outcome,
-    Plan,
-    RunResult,
-    RunSpec,
-)
+from experiments.model import ALONE, Job, Lane, Outcome, Plan, RunResult, RunSpec
 from experiments.paths import PROJECT
 from experiments.plan import config
 from experiments.run.attempts import Stopped

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from analysis.load.frames import PENDING, UNREADABLE, load
 from analysis.load.samples_csv import read_samples
+from experiments.columns import CSV_COLUMNS
 from experiments.errors import FormatError
-from experiments.model import CSV_COLUMNS, Metric, Outcome
+from experiments.model import Metric, Outcome
 from tests.unit import analysis_fixtures as fx
 
 CONTROL = fx.spec()

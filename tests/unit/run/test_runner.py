@@ -16,18 +16,10 @@ from typing import Any
 import pytest
 
 from experiments.errors import BackendLost, ConfigError
-from experiments.model import (
-    ALONE,
-    Backend,
-    Job,
-    Lane,
-    Outcome,
-    Plan,
-    RunResult,
-    RunSpec,
-)
+from experiments.model import ALONE, Job, Lane, Outcome, Plan, RunResult, RunSpec
 from experiments.plan import config
 from experiments.plan.blocks import build_plan
+from experiments.plugins import Backend
 from experiments.run import lanes, runner
 from experiments.run.attempts import MAX_ATTEMPTS
 from experiments.run.block_queue import BlockQueue, IsDecided, never

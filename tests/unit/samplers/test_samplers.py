@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pyroute2 import netlink
+from pyroute2.netlink.connector import cn_proc
 
 from experiments import registry
 from experiments.agent.sampling_cost import SamplingCosts
@@ -184,3 +186,14 @@ def test_ids_of_specs_without_samplers_are_what_they_were() -> None:
 def test_what_puts_load_on_the_system_is_off_by_default() -> None:
     off = [n for n in registry.names("sampler") if not registry.sampler(n).by_default]
     assert off == ["proc-events", "wakeup-latency"]
+
+
+def test_the_numbers_of_the_proc_connector_are_those_of_pyroute2() -> None:
+    theirs = {**vars(netlink), **vars(cn_proc)}
+    names = [name for name in vars(proc_connector) if name.startswith(PREFIXES)]
+    assert len(names) == 9
+    for name in names:
+        assert getattr(proc_connector, name) == theirs[name], name
+
+
+PREFIXES = ("NETLINK_", "NLMSG_", "CN_", "PROC_")

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from analysis.aggregate import aggregate_experiment
-from experiments.model import CSV_COLUMNS, Outcome
+from experiments.columns import CSV_COLUMNS
+from experiments.model import Outcome
 from experiments.store.experiment import Experiment
 
 GOLDEN = Path(__file__).parents[2] / "golden"

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from experiments.model import CSV_COLUMNS, Job, Outcome, RunResult
+from experiments.columns import CSV_COLUMNS
+from experiments.model import Job, Outcome, RunResult
 from experiments.plan import blocks, config
 from experiments.store.experiment import Experiment
 from experiments.store.verify import verify_experiment

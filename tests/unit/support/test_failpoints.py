@@ -21,8 +21,9 @@ from typing import Any
 import pytest
 
 from experiments import paths, registry
+from experiments.columns import CSV_COLUMNS
 from experiments.machine import facts
-from experiments.model import CSV_COLUMNS, Job, Outcome, RunResult
+from experiments.model import Job, Outcome, RunResult
 from experiments.plan import config
 from experiments.plan.blocks import build_plan
 from experiments.plan.config import Config

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from experiments import registry
 from experiments.errors import ConfigError
-from experiments.model import Round, RunSpec, Workload
+from experiments.model import Round, RunSpec
+from experiments.plugins import Workload
 
 OUTPUTS = Path(__file__).parents[2] / "golden/outputs"
 
