@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import sys
 
-from experiments.agent.run_job import serve
+from experiments.agent.serve import serve
 
 if __name__ == "__main__":
     serve(sys.argv[1])

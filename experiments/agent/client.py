@@ -2,13 +2,12 @@
 """The line to an agent: words go in, events come out, and silence has an end.
 
 In a guest it is a serial port, which is QEMU's own stdin and stdout; on this machine it
-is the agent's. `experiments.agent` says what goes over it.
+is the agent's. protocol.py says what goes over it.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import select
 import subprocess
@@ -16,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from experiments.agent.protocol import VERSION, Event, Word, parse_event, request
 from experiments.errors import BackendLost, HelperLost
 
 _READ_BYTES = 1 << 16
@@ -77,32 +77,37 @@ class Line:
         """
         deadline = time.monotonic() + timeout_s
         while True:
-            line = self._line(deadline)
-            with contextlib.suppress(ValueError):
-                event = json.loads(line)
-                if isinstance(event, dict) and "event" in event:
-                    return event
+            if (event := parse_event(self._line(deadline))) is not None:
+                return event
+
+    def hello(self, timeout_s: float) -> Mapping[str, Any]:
+        """Wait for the agent; return its facts of the kernel. Raises as event()."""
+        said = self.event(timeout_s)
+        if said.get("protocol") != VERSION:
+            raise self._lost(f"speaks protocol {said.get('protocol')}, not {VERSION}")
+        facts: Mapping[str, Any] = said["facts"]
+        return facts
 
     def serve(
-        self, job: str, silence_s: float, word: str = "run"
+        self, job: str, silence_s: float, word: Word = Word.RUN
     ) -> Iterator[dict[str, Any]]:
         """Hand the agent a job file (a path as it sees it); its events, last `done`.
 
-        `word` is "run", or "check" to hear what is missing for it.
+        `word` may be CHECK, to hear what is missing for it.
 
         Raises BackendLost when the agent dies, or says nothing for `silence_s`.
         """
         try:
-            self._in.write(f"{word} {job}\n".encode())
+            self._in.write(request(word, job))
             self._in.flush()
         except BrokenPipeError:
             raise self._lost("died") from None
         while True:
             event = self.event(silence_s)
-            if event["event"] == "crashed":
+            if event["event"] == Event.CRASHED:
                 raise BackendLost(f"the agent crashed:\n{event['text']}")
             yield event
-            if event["event"] == "done":
+            if event["event"] == Event.DONE:
                 return
 
     def close(self) -> None:

@@ -2,12 +2,7 @@
 """One spec on this kernel: load, prove, sample, run the workload, prove, unload, write.
 
 The same code runs in a guest and on the host. One thread does everything, so no process
-is forked for a sample and no sample waits for a lock. It runs at SCHED_FIFO 1, which
-keeps it on time, and out of the scheduler under test and its maps.
-
-As a program (`python3 -m experiments.agent DEVICE`) it serves jobs until its input
-ends: lines `run PATH` and `check PATH` of a job file come in, lines of JSON go out. The
-device `-` stands for stdin and stdout. On SIGTERM it unloads what it has loaded.
+is forked for a sample and no sample waits for a lock.
 """
 
 from __future__ import annotations
@@ -16,18 +11,11 @@ import contextlib
 import csv
 import dataclasses
 import io
-import json
 import os
-import platform
-import signal
-import sys
-import termios
 import time
-import traceback
-import tty
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any, NoReturn
+from typing import Any
 
 from experiments import registry
 from experiments.agent import eviction_check
@@ -38,7 +26,6 @@ from experiments.errors import ExperimentError
 from experiments.kernel import procfs, sched_ext
 from experiments.kernel.kmsg import Kmsg
 from experiments.model import (
-    BuiltObject,
     Job,
     Loaded,
     Metric,
@@ -47,7 +34,6 @@ from experiments.model import (
     RunResult,
     RunSpec,
     Sample,
-    run_spec,
 )
 from experiments.plugins import Sampler, Workload
 
@@ -192,7 +178,7 @@ def _apart() -> Mapping[str, Any]:
 @contextlib.contextmanager
 def _samplers(job: Job, loaded: Loaded, evidence: Evidence) -> Iterator[list[Sampler]]:
     chosen = chosen_samplers(job.spec)
-    _release(chosen)
+    release_samplers(chosen)
     evidence.columns = header(column for kind in chosen for column in kind.columns)
     with contextlib.ExitStack() as stack:
         made = []
@@ -208,7 +194,7 @@ def _samplers(job: Job, loaded: Loaded, evidence: Evidence) -> Iterator[list[Sam
         yield usable
 
 
-def _release(but: Sequence[type[Sampler]] = ()) -> None:
+def release_samplers(but: Sequence[type[Sampler]] = ()) -> None:
     """Have all samplers but these take out of the kernel what they keep in it."""
     for name in registry.names("sampler"):
         if (kind := registry.sampler(name)) not in but:
@@ -265,92 +251,3 @@ def _write(out_dir: Path, evidence: Evidence, log: Sequence[str]) -> None:
     writer.writerows(sample.row(evidence.columns) for sample in evidence.samples)
     (out_dir / "samples.csv").write_text(text.getvalue())
     (out_dir / "dmesg.log").write_text("".join(f"{line}\n" for line in log))
-
-
-# --- as a program ---------------------------------------------------------------------
-
-
-def read_job(path: Path) -> Job:
-    raw = json.loads(path.read_text())
-    built = raw["built"]
-    if built is not None:
-        paths = {"path": Path(built["path"]), "arguments": tuple(built["arguments"])}
-        built = BuiltObject(**{**built, **paths})
-    return Job(run_spec(raw["spec"]), built, Path(raw["bin_dir"]), Path(raw["out_dir"]))
-
-
-def facts() -> Mapping[str, Any]:
-    """This kernel and machine, as the agent sees them."""
-    return {
-        "kernel": platform.release(),
-        "kernel_version": platform.version(),
-        "machine": platform.machine(),
-        "cpus": os.cpu_count(),
-        "mem_total_kb": procfs.field_after(
-            (procfs.PROC / "meminfo").read_text(), "MemTotal:"
-        ),
-        "pid_max": int((procfs.PROC / "sys/kernel/pid_max").read_text()),
-        "boot_id": (procfs.PROC / "sys/kernel/random/boot_id").read_text().strip(),
-        "cmdline": (procfs.PROC / "cmdline").read_text().strip(),
-        "clocksource": Path(
-            "/sys/devices/system/clocksource/clocksource0/current_clocksource"
-        )
-        .read_text()
-        .strip(),
-        "python": platform.python_version(),
-    }
-
-
-def be_on_time() -> None:
-    """SCHED_FIFO 1 for this process; what it starts is ordinary again."""
-    policy = os.SCHED_FIFO | os.SCHED_RESET_ON_FORK
-    os.sched_setscheduler(0, policy, os.sched_param(1))
-
-
-def _streams(device: str) -> tuple[IO[bytes], IO[bytes]]:
-    """Where lines come from, and where they go."""
-    if device == "-":
-        return sys.stdin.buffer, os.fdopen(sys.stdout.fileno(), "wb", buffering=0)
-    stream = os.fdopen(os.open(device, os.O_RDWR), "r+b", buffering=0)
-    with contextlib.suppress(termios.error):  # not every device needs a raw mode
-        tty.setraw(stream.fileno())
-    return io.BufferedReader(stream), stream
-
-
-def _give_up(signum: int, frame: object) -> NoReturn:
-    """The blocks that are open clean up on the way out; no second signal stops them."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    raise SystemExit(128 + signum)
-
-
-def serve(device: str) -> None:
-    """Serve jobs over a terminal device, or over stdin and stdout."""
-    signal.signal(signal.SIGTERM, _give_up)
-    lines, out = _streams(device)
-
-    def say(**event: object) -> None:
-        out.write(json.dumps(event).encode() + b"\n")
-
-    be_on_time()
-    say(event="hello", facts=facts())
-    try:
-        while line := lines.readline().decode().strip():
-            word, _, path = line.partition(" ")
-            _answer(word, read_job(Path(path)), say)
-    finally:
-        _release()
-
-
-def _answer(word: str, job: Job, say: Callable[..., None]) -> None:
-    if word == "check":
-        say(event="done", missing=missing(job))
-        return
-    try:
-        result = execute(job, lambda text: say(event="tick", text=text))
-    except Exception:
-        # A defect of ours: it must not look like a silent agent
-        say(event="crashed", text=traceback.format_exc())
-        raise
-    stored = job.out_dir / "result.json"
-    stored.write_text(json.dumps(dataclasses.asdict(result)))
-    say(event="done", path=str(stored))

@@ -5,19 +5,18 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
-import os
 import shutil
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.agent import staging
+from experiments.agent import protocol, staging
 from experiments.agent.client import Line
+from experiments.agent.protocol import Event, Word
 from experiments.agent.workload_driver import END_GRACE_S
 from experiments.errors import ConfigError
-from experiments.model import BuiltObject, Job, Lane, Metric, Outcome, RunResult
+from experiments.model import BuiltObject, Job, Lane, RunResult
 from experiments.store.experiment import Experiment
 from experiments.support import failpoints
 from experiments.support.files import atomic_write
@@ -64,7 +63,7 @@ class Share:
         for job in jobs:
             out_dir = experiment.new_attempt(job.spec)
             path = self._hand_over(dataclasses.replace(job, out_dir=out_dir))
-            answer = [*line.serve(path, SILENCE_S, "check")][-1]
+            answer = [*line.serve(path, SILENCE_S, Word.CHECK)][-1]
             shutil.rmtree(out_dir)
             if answer["missing"]:
                 found[job.spec.label] = answer["missing"]
@@ -81,27 +80,17 @@ class Share:
         path = self._hand_over(job)
         silence = SILENCE_S + END_GRACE_S + job.spec.sample_interval_s
         for event in line.serve(path, silence):
-            if event["event"] == "tick":
+            if event["event"] == Event.TICK:
                 tick(event["text"])
-        said = json.loads((job.out_dir / "result.json").read_text())
-        return RunResult(
-            job.spec,
-            job.spec.run_id,
-            Outcome(said["outcome"]),
-            said["reason"],
-            tuple(Metric(**m) for m in said["metrics"]),
-            said["proof"],
-            {**said["facts"], **facts},
-        )
+        return protocol.read_result(job.out_dir, job.spec, facts)
 
     def _hand_over(self, job: Job) -> str:
         """Write the job's file; its path as the agent sees it."""
         with _STAGING:
             inside = self._seen(job)
-        raw = json.dumps(dataclasses.asdict(inside), default=os.fspath)
-        atomic_write(job.out_dir / "job.json", raw)
+        atomic_write(job.out_dir / protocol.JOB_FILE, protocol.job_text(inside))
         failpoints.step("job handed over")
-        return str(inside.out_dir / "job.json")
+        return str(inside.out_dir / protocol.JOB_FILE)
 
     def _seen(self, job: Job) -> Job:
         """The job as the agent sees it, its artefacts copied to the share."""

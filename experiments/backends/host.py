@@ -175,7 +175,7 @@ class _Agent:
         try:
             stale_state.remember(self._process.pid)
             self.line = Line(self._process, "agent", self._last_words)
-            self.facts: Mapping[str, Any] = self.line.event(_HELLO_TIMEOUT_S)["facts"]
+            self.facts = self.line.hello(_HELLO_TIMEOUT_S)
         except BaseException:
             self.close()
             raise

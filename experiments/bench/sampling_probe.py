@@ -22,7 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments.agent.run_job import be_on_time, chosen_samplers
+from experiments.agent.run_job import chosen_samplers
+from experiments.agent.serve import be_on_time
 from experiments.agent.workload_driver import Deadlines
 from experiments.errors import RunFailed
 from experiments.kernel import bpf, cgroup, map_count, procfs, scratch_map

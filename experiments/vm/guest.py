@@ -15,7 +15,6 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from experiments.agent.client import Line
 from experiments.errors import HelperLost
@@ -119,12 +118,11 @@ class Guest:
             qemu = self._start_qemu(shape, kernel)
             self.line = Line(qemu, _GUEST, self.last_words, servers)
             self._stack.callback(self.line.close)
-            hello = self.line.event(boot_timeout_s)
+            self.facts = self.line.hello(boot_timeout_s)
         except BaseException:
             self.close()
             raise
         self.boot_s = time.monotonic() - began
-        self.facts: Mapping[str, Any] = hello["facts"]
 
     @property
     def console(self) -> Path:

@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from experiments.agent import staging
+from experiments.agent import protocol, staging
 from experiments.build.builder import Builder
 from experiments.errors import ExperimentError
 from experiments.labroot import kernel_image, lab_root
@@ -157,11 +157,11 @@ class Lab:
             *(duration_s, interval_s, params, {}, samplers),
         )
         job = Job(spec, built, inside / "bin", inside / out_dir.name)
-        raw = json.dumps(dataclasses.asdict(job), default=os.fspath)
-        (out_dir / "job.json").write_text(raw)
-        for _ in guest.line.serve(f"{inside}/{out_dir.name}/job.json", 90):
+        (out_dir / protocol.JOB_FILE).write_text(protocol.job_text(job))
+        asked = f"{inside}/{out_dir.name}/{protocol.JOB_FILE}"
+        for _ in guest.line.serve(asked, 90):
             pass
-        return json.loads((out_dir / "result.json").read_text()), out_dir
+        return json.loads((out_dir / protocol.RESULT_FILE).read_text()), out_dir
 
     def close(self) -> None:
         if self._guest is not None:

@@ -21,6 +21,7 @@ from typing import Any, NoReturn
 
 sys.path.insert(0, str(Path.cwd()))
 
+from experiments.agent.protocol import VERSION
 from experiments.commands import system
 from experiments.errors import ExperimentError
 from experiments.kernel import sched_ext
@@ -128,7 +129,7 @@ def main(device: str) -> None:
         def say(**event: Any) -> None:
             stream.write(json.dumps(event).encode() + b"\n")
 
-        say(event="hello", facts={})
+        say(event="hello", protocol=VERSION, facts={})
         lines = os.fdopen(os.dup(stream.fileno()), "rb")
         while line := lines.readline():
             asked = json.loads(line.partition(b" ")[2])
