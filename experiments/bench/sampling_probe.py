@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import Any
 
 from experiments.agent.run_job import chosen_samplers
+from experiments.agent.sample_clock import Deadlines
 from experiments.agent.serve import be_on_time
-from experiments.agent.workload_driver import Deadlines
 from experiments.errors import RunFailed
 from experiments.kernel import bpf, cgroup, map_count, procfs, scratch_map
 from experiments.model import NO_CLEANUP, BuiltObject, Job, Loaded, RunSpec

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.agent.workload_driver import Deadlines
+from experiments.agent.sample_clock import Deadlines
 
 
 class Clock:
