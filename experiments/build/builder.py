@@ -31,6 +31,7 @@ from experiments.model import (
     digest,
 )
 from experiments.plan import knobs
+from experiments.plan.knobs import CLEANUPS
 from experiments.plan.scheduler_source import OWN, Source
 from experiments.support.files import atomic_write
 from experiments.support.proc import last_lines
@@ -112,6 +113,7 @@ class Builder:
             counters_map=COUNTERS_MAP,
             counters=said["counters"],
             record=said["record"],
+            needs_census=cleanup != NO_CLEANUP and CLEANUPS[cleanup].needs_census,
             module=MODULE if cleanup == "kfunc" and not self._has_helper() else "",
         )
 

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from experiments import registry
 from experiments.model import CONTROL, NO_CLEANUP, TEST, Arm, Plan, RunSpec, Scalar
 from experiments.plan.config import Config, default_samplers
-from experiments.plan.knobs import READ_BY
+from experiments.plan.knobs import CLEANUPS
 from experiments.plan.scheduler_source import Source
 
 
@@ -28,7 +28,8 @@ def variants(config: Config) -> dict[str, Arm]:
     strategies = [c for c in config.cleanups if c != NO_CLEANUP]
     for cleanup in strategies:
         name = TEST if len(strategies) == 1 else f"{TEST}-{cleanup}"
-        read = {k: v for k, v in config.sweep.items() if k in READ_BY[cleanup]}
+        reads = CLEANUPS[cleanup].reads
+        read = {k: v for k, v in config.sweep.items() if k in reads}
         for settings in combinations(read):
             suffix = "".join(f"-{k}{v}" for k, v in settings.items())
             tests[name + suffix] = Arm(cleanup, {**knobs, **settings})
