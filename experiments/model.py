@@ -157,7 +157,8 @@ class BuiltObject:
     values of ``tasks_map``. ``module`` is the file in the job's bin_dir that has to be
     in the kernel first, or empty. An empty ``ops_name`` or ``tasks_map`` is not known
     beforehand. ``loader`` names who puts it into the kernel; ``arguments`` are those of
-    a ``path`` that is a program.
+    a ``path`` that is a program. With ``needs_census`` its counters do not tell whom it
+    has evicted: the entries are looked through.
     """
 
     path: Path
@@ -170,6 +171,7 @@ class BuiltObject:
     record: Mapping[str, int]
     module: str = ""
     loader: str = "scx"
+    needs_census: bool = False
     arguments: tuple[str, ...] = ()
 
 

@@ -32,6 +32,7 @@ from experiments.model import (
     digest,
 )
 from experiments.plan import knobs
+from experiments.plan.knobs import CLEANUPS
 from experiments.plan.scheduler_source import OWN
 from experiments.support.files import atomic_write
 from experiments.support.proc import last_lines
@@ -129,6 +130,7 @@ class Builder:
             counters_map=COUNTERS_MAP,
             counters=said["counters"],
             record=said["record"],
+            needs_census=not is_control and CLEANUPS[variant.cleanup].needs_census,
             module=MODULE if needs_module else "",
         )
 

@@ -24,7 +24,7 @@ from experiments.model import (
     Variant,
 )
 from experiments.plan.config import Config, default_samplers
-from experiments.plan.knobs import READ_BY
+from experiments.plan.knobs import CLEANUPS
 from experiments.plan.scheduler_source import SchedulerSource
 
 
@@ -74,7 +74,8 @@ def _cleanup_variants(config: Config) -> Iterator[Variant]:
     strategies = [c for c in config.cleanups if c != NO_CLEANUP]
     for cleanup in strategies:
         name = TEST if len(strategies) == 1 else f"{TEST}-{cleanup}"
-        read = {k: v for k, v in config.sweep.items() if k in READ_BY[cleanup]}
+        reads = CLEANUPS[cleanup].reads
+        read = {k: v for k, v in config.sweep.items() if k in reads}
         for settings in combinations(read):
             suffix = "".join(f"-{k}{v}" for k, v in settings.items())
             yield Variant(name + suffix, cleanup, {**knobs, **settings})

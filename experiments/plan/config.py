@@ -226,11 +226,10 @@ def _check_sweep(config: Config) -> None:
             raise unknown_name("setting to sweep", name, knobs.OF_CLEANUP)
         if not values:
             raise ConfigError(f"sweep: {name} has no values")
-        if not any(
-            name in knobs.READ_BY.get(cleanup, ()) for cleanup in config.cleanups
-        ):
-            chosen = ", ".join(config.cleanups)
-            raise ConfigError(f"sweep: {name} means nothing to the strategy {chosen}")
+        chosen = [c for c in config.cleanups if c != NO_CLEANUP]
+        if not any(name in knobs.CLEANUPS[cleanup].reads for cleanup in chosen):
+            named = ", ".join(config.cleanups)
+            raise ConfigError(f"sweep: {name} means nothing to the strategy {named}")
         for value in values:
             knobs.checked("sweep", {name: value}, knobs.KNOBS)
 

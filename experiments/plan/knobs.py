@@ -7,9 +7,12 @@ the two together.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import NamedTuple
 
+from experiments import paths
 from experiments.errors import ConfigError, unknown_name
 from experiments.model import NO_CLEANUP, Parameter, Params, Scalar
 
@@ -24,40 +27,40 @@ KNOBS: Mapping[str, Parameter] = {
 }
 
 
-_OF_SCANS = ("period_ms", "budget_us", "max_age_ms")
-#: strategy -> the settings that it alone reads, not control. Only those can be swept.
-READ_BY: Mapping[str, tuple[str, ...]] = {
-    "scan": _OF_SCANS,
-    "kfunc": _OF_SCANS,
-    "timer": _OF_SCANS,
-    "exit": (),
-    "lru": ("lru_entries",),
-    "storage": (),
-}
-OF_CLEANUP = tuple(dict.fromkeys(name for of in READ_BY.values() for name in of))
-
-
 class Cleanup(NamedTuple):
-    """A strategy of schedulers/include/cleanup.bpf.h."""
+    """A strategy, as the comment at the head of its file says."""
 
-    macro: str
     summary: str
+    reads: tuple[str, ...]  # the settings that it alone reads, not control
+    needs_census: bool  # it evicts without counting whom
 
 
-CLEANUPS: Mapping[str, Cleanup] = {
-    "scan": Cleanup(
-        "CLEANUP_SCAN", "budgeted scan from ops.dispatch that goes on where it stopped"
-    ),
-    "kfunc": Cleanup(
-        "CLEANUP_KFUNC", "scx_bpf_map_scan_timeout() from ops.dispatch, by our module"
-    ),
-    "timer": Cleanup("CLEANUP_TIMER", "the scan from a bpf_timer, off the hot path"),
-    "exit": Cleanup("CLEANUP_EXIT", "ops.exit_task deletes the entry: exact"),
-    "lru": Cleanup("CLEANUP_LRU", "BPF_MAP_TYPE_LRU_HASH: the kernel evicts"),
-    "storage": Cleanup(
-        "CLEANUP_STORAGE", "BPF_MAP_TYPE_TASK_STORAGE: the entry dies with its task"
-    ),
-}
+#: The order in which `all` stands for them, and so that of the runs of a plan: those
+#: that are added follow by their names.
+_FIRST = ("scan", "kfunc", "timer", "exit", "lru", "storage")
+_END = ".bpf.h"
+
+
+def strategies(folder: Path) -> dict[str, Cleanup]:
+    """Return the strategies that have a file in `folder`, by the names of the files."""
+    found = {path.name.removesuffix(_END): path for path in folder.glob(f"*{_END}")}
+    found.pop(NO_CLEANUP, None)
+    ordered = [*(n for n in _FIRST if n in found), *sorted(found.keys() - {*_FIRST})]
+    return {name: _strategy(name, found[name].read_text()) for name in ordered}
+
+
+def _strategy(name: str, text: str) -> Cleanup:
+    def line(begins: str) -> str:
+        found = re.search(rf"^ \* {re.escape(begins)}: (.+)$", text, re.MULTILINE)
+        return found[1] if found else ""
+
+    reads = tuple(filter(None, line("Reads").split(", ")))
+    return Cleanup(line(name), reads, line("Needs") == "census")
+
+
+CLEANUPS: Mapping[str, Cleanup] = strategies(paths.SCHEDULERS / "include/strategies")
+#: Settings that some strategy reads. Only those can be swept.
+OF_CLEANUP = tuple(dict.fromkeys(name for c in CLEANUPS.values() for name in c.reads))
 
 
 def checked(
@@ -88,5 +91,5 @@ def defines(cleanup: str, knobs: Params) -> list[str]:
     """The compiler's -D options for a strategy and its settings."""
     options = [f"-D{name.upper()}={int(value)}" for name, value in knobs.items()]
     if cleanup != NO_CLEANUP:
-        options.append(f"-DCLEANUP={CLEANUPS[cleanup].macro}")
+        options.append(f"-DCLEANUP={cleanup}")
     return options

@@ -50,8 +50,9 @@ _COLUMNS = {
     "leaked": Column("leaked", "entries", "entries whose task has exited", Kind.GAUGE),
     "entries": ENTRIES,  # of a map that cannot be counted
 }
-#: Strategies that evict without saying whom.
-_NEEDS_CENSUS = ("kfunc", "lru")
+
+#: Kinds of maps whose entries come and go without the scheduler.
+_LRU, _STORAGE = "lru_hash", "task_storage"
 
 
 def balance(counters: Mapping[str, int]) -> int:
@@ -60,24 +61,27 @@ def balance(counters: Mapping[str, int]) -> int:
 
 
 def derive(
-    counters: Mapping[str, int], cleanup: str, census: tuple[int, int] | None
+    counters: Mapping[str, int],
+    map_type: str,
+    census: tuple[int, int] | None,
+    needs_census: bool = False,
 ) -> dict[str, int]:
     """`counters` completed by what follows from them.
 
     `census` is (entries, marked entries) of a walk at the same time, or None where the
-    counters tell all.
+    counters tell all, or where none could be made.
     """
     full = dict(counters)
-    if cleanup == "storage":
+    if map_type == _STORAGE:
         full["entries"] = balance(full)
-    if cleanup == "lru" and census is not None:
+    if map_type == _LRU and census is not None:
         # Tasks may come between the counters and the census
         full["evicted"] = max(0, full["inserted"] - full["dropped"] - census[0])
     dead = full["left_behind"] - full["reused"]
     if census is not None:
         full["leaked"] = census[1]
         full["evicted_alive"] = max(0, full["evicted"] - (dead - census[1]))
-    elif cleanup not in _NEEDS_CENSUS:
+    elif not needs_census:
         full["leaked"] = dead - (full["evicted"] - full["evicted_alive"])
     return full
 
@@ -89,25 +93,27 @@ class CountersSampler(Sampler):
     def __init__(self, job: Job, loaded: Loaded) -> None:
         built = job.built
         self._offsets = built.counters if built else {}
-        self._cleanup = built.cleanup if built else ""
+        self._needs_census = built.needs_census if built else False
         self._exited_at = built.record.get("exited") if built else None
         self._fd = self._tasks = -1
+        self._map_type = ""
         if built and self._offsets and built.counters_map[:15] in loaded.maps:
             self._fd = bpf.open_map(loaded.maps[built.counters_map[:15]])
             self._size = bpf.map_info(self._fd).value_size
-        if built and self._cleanup in _NEEDS_CENSUS:
+        if built and self._fd >= 0 and built.tasks_map[:15] in loaded.maps:
             self._tasks = bpf.open_map(loaded.maps[built.tasks_map[:15]])
             self._info = bpf.map_info(self._tasks)
+            self._map_type = self._info.type_name
 
     def missing(self) -> Sequence[str]:
         return () if self._fd >= 0 else ("the scheduler has no counters of its own",)
 
     def facts(self) -> Mapping[str, Any]:
-        by = "census of the map" if self._tasks >= 0 else "counters of the scheduler"
+        by = "census of the map" if self._needs_census else "counters of the scheduler"
         return {"leaked_by": by}
 
     def _census(self) -> tuple[int, int] | None:
-        if self._tasks < 0 or self._exited_at is None:
+        if self._tasks < 0 or not self._needs_census or self._exited_at is None:
             return None
         entries = marked = 0
         for value in bpf.walk_values(self._tasks, self._info):
@@ -118,7 +124,7 @@ class CountersSampler(Sampler):
     @property
     def counts_evictions(self) -> bool:
         """Whether `evicted` is a count of its own; with lru it is a difference."""
-        return self._cleanup != "lru"
+        return self._map_type != _LRU
 
     def read(self) -> dict[str, int]:
         """All counters by their names in struct cleanup_counters, and what follows."""
@@ -127,12 +133,13 @@ class CountersSampler(Sampler):
             name: struct.unpack_from("=Q", raw, offset)[0]
             for name, offset in self._offsets.items()
         }
-        return derive(counters, self._cleanup, self._census())
+        census = self._census()
+        return derive(counters, self._map_type, census, self._needs_census)
 
     def sample(self) -> Mapping[str, float]:
         read = self.read()
         columns = {_COLUMNS[k].name: v for k, v in read.items() if k in _COLUMNS}
-        if self._cleanup in _NEEDS_CENSUS and self._exited_at is None:
+        if self._needs_census and self._exited_at is None:
             del columns["false_evictions"]
         return columns
 

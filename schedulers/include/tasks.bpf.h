@@ -21,7 +21,19 @@
 #define SCXLAB_TASKS_BPF_H
 
 #include "scx.bpf.h"
-#include "strategy.bpf.h"
+
+/* What a strategy may define before it includes this: another kind of map, and that it
+ * goes through `order`.
+ */
+#ifndef TASKS_ARE_LRU
+#define TASKS_ARE_LRU 0
+#endif
+#ifndef TASKS_ARE_STORAGE
+#define TASKS_ARE_STORAGE 0
+#endif
+#ifndef ORDER_IS_USED
+#define ORDER_IS_USED 0
+#endif
 
 /* Entries of the map at the most. */
 #ifndef MAX_ENTRIES
@@ -56,11 +68,11 @@ struct task_record {
 };
 
 struct {
-#if CLEANUP == CLEANUP_STORAGE
+#if TASKS_ARE_STORAGE
 	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, int);
-#elif CLEANUP == CLEANUP_LRU
+#elif TASKS_ARE_LRU
 	/* The kernel always allocates all of its elements in advance. */
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, LRU_ENTRIES);
@@ -150,7 +162,7 @@ static __always_inline u64 nr_competing(u64 dsq_id)
 
 static __always_inline struct task_record *record_find(struct task_struct *p)
 {
-#if CLEANUP == CLEANUP_STORAGE
+#if TASKS_ARE_STORAGE
 	return bpf_task_storage_get(&tasks, p, NULL, 0);
 #else
 	u32 pid = p->pid;
@@ -161,7 +173,7 @@ static __always_inline struct task_record *record_find(struct task_struct *p)
 
 static __always_inline bool record_add(struct task_struct *p, struct task_record *rec)
 {
-#if CLEANUP == CLEANUP_STORAGE
+#if TASKS_ARE_STORAGE
 	return bpf_task_storage_get(&tasks, p, rec, BPF_LOCAL_STORAGE_GET_F_CREATE);
 #else
 	u32 pid = p->pid;
@@ -172,7 +184,7 @@ static __always_inline bool record_add(struct task_struct *p, struct task_record
 
 static __always_inline void record_drop(struct task_struct *p)
 {
-#if CLEANUP == CLEANUP_STORAGE
+#if TASKS_ARE_STORAGE
 	long err = bpf_task_storage_delete(&tasks, p);
 #else
 	u32 pid = p->pid;
@@ -223,6 +235,9 @@ static __always_inline struct task_record *record_of(struct task_struct *p)
 	return rec;
 }
 
+/* Of the strategy: what becomes of the entry of a task that exits. */
+static __always_inline void cleanup_exit(struct task_struct *p);
+
 /* To be called from ops.exit_task, in every scheduler. It is what tells an entry that
  * has leaked from one whose task sleeps.
  */
@@ -234,15 +249,7 @@ static __always_inline void record_exit(struct task_struct *p)
 		return;
 	COUNT(left_behind, 1);
 	rec->exited = 1;
-#if CLEANUP == CLEANUP_STORAGE
-	/* The kernel frees it together with the task. */
-	COUNT(evicted, 1);
-#elif CLEANUP == CLEANUP_EXIT
-	u32 pid = p->pid;
-
-	if (!bpf_map_delete_elem(&tasks, &pid))
-		COUNT(evicted, 1);
-#endif
+	cleanup_exit(p);
 }
 
 #endif

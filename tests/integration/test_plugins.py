@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pandas as pd
 import pytest
@@ -19,6 +19,9 @@ from experiments.build.builder import Builder
 from experiments.columns import CSV_COLUMNS
 from experiments.labroot.kernel_image import Kernel
 from experiments.labroot.lab_root import LabRoot
+from experiments.model import BuildRequest, Variant
+from experiments.plan import knobs
+from experiments.plan.knobs import Cleanup
 from tests.integration.conftest import PLUGS
 
 if TYPE_CHECKING:
@@ -35,6 +38,7 @@ def enlarged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         shutil.copytree(paths.PROJECT / folder, copy / folder)
     shutil.copytree(PLUGS, copy, dirs_exist_ok=True)
     monkeypatch.setattr(paths, "PROJECT", copy)
+    monkeypatch.setattr(paths, "SCHEDULERS", copy / "schedulers")
     monkeypatch.setattr(paths, "BUILD", copy / "build")
     monkeypatch.setattr(paths, "BIN", copy / "build/bin")
     return copy
@@ -88,6 +92,27 @@ def test_the_analysis_has_measures_of_columns_that_were_added(
     for written in made.values():
         assert {"uptime_s", "idle_s_per_s"} <= set(written)
     assert "time since boot" in (tmp_path / "made/report.html").read_text()
+
+
+def test_a_strategy_is_a_file(
+    lab: Lab,
+    root: LabRoot,
+    kernel: Kernel,
+    enlarged: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    there = knobs.strategies(enlarged / "schedulers/include/strategies")
+    assert there["tidy"].summary.startswith("ops.exit_task deletes every other entry")
+    monkeypatch.setitem(cast(dict[str, Cleanup], knobs.CLEANUPS), "tidy", there["tidy"])
+    settings = {name: knob.default for name, knob in knobs.KNOBS.items()}
+    builder = Builder(root, kernel)
+    tidy = Variant("test", "tidy", settings)
+    built = builder.build(BuildRequest("scx_simple", tidy))
+    result, out_dir = lab.run("custom-churn", built, 3, 1.0, **CHURN)
+    assert result["outcome"] == "OK", result["reason"]
+    assert "flags" not in result["facts"]
+    last = pd.read_csv(out_dir / "samples.csv").iloc[-1]
+    assert 0.2 * last["inserted"] < last["evictions"] < 0.8 * last["inserted"]
 
 
 OF_A_FILE = """

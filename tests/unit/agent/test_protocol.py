@@ -19,7 +19,11 @@ SPEC = RunSpec(
 )
 BUILT = BuiltObject(
     *(Path("/b/x.bpf.o"), "aa", "ops", "scan", "tasks", ".bss.counters"),
-    *({"evicted": 8}, {"seen": 0}, "m.ko", "program", ("-f",)),
+    *({"evicted": 8}, {"seen": 0}),
+    needs_census=True,
+    module="m.ko",
+    loader="program",
+    arguments=("-f",),
 )
 
 

@@ -62,9 +62,33 @@ def test_defaults_and_bounds_are_those_of_the_source(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", knobs.CLEANUPS)
-def test_every_strategy_is_in_the_header(name: str) -> None:
-    header = (SCHEDULERS / "include/strategy.bpf.h").read_text()
-    assert f"#define {knobs.CLEANUPS[name].macro} " in header
+def test_every_strategy_says_what_it_is_and_reads(name: str) -> None:
+    strategy = knobs.CLEANUPS[name]
+    assert strategy.summary
+    assert set(strategy.reads) <= set(knobs.KNOBS)
+
+
+def test_strategies_that_are_added_follow_those_of_old_plans(tmp_path: Path) -> None:
+    (tmp_path / "age.bpf.h").write_text(STRATEGY)
+    (tmp_path / "none.bpf.h").write_text("")
+    for name in reversed(list(knobs.CLEANUPS)):
+        file = SCHEDULERS / f"include/strategies/{name}.bpf.h"
+        (tmp_path / file.name).write_text(file.read_text())
+    found = knobs.strategies(tmp_path)
+    old = ["scan", "kfunc", "timer", "exit", "lru", "storage"]
+    assert list(found) == [*old, "age"]
+    assert found["age"] == ("the oldest one leaves", ("max_age_ms", "fifo"), True)
+    assert found["exit"] == knobs.CLEANUPS["exit"]
+
+
+STRATEGY = """/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * age: the oldest one leaves
+ *
+ * Reads: max_age_ms, fifo
+ * Needs: census
+ */
+"""
 
 
 def test_the_config_file_spells_out_every_knob() -> None:

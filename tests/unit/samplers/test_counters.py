@@ -51,7 +51,7 @@ def simulate(
 @given(EVENTS)
 def test_leaked_is_exact(events: list[tuple[str, int]]) -> None:
     count, entries = simulate(events)
-    derived = counters.derive(count, "scan", None)
+    derived = counters.derive(count, "hash", None)
     assert derived["leaked"] == sum(entries.values())
     assert counters.balance(count) == len(entries)
 
@@ -61,19 +61,19 @@ def test_a_census_gives_who_was_evicted_alive(events: list[tuple[str, int]]) -> 
     count, entries = simulate(events)
     census = len(entries), sum(entries.values())
     silent = {**count, "evicted_alive": 0}
-    assert counters.derive(silent, "kfunc", census) == {
+    assert counters.derive(silent, "hash", census) == {
         **count,
         "leaked": census[1],
     }
     unknown = {**silent, "evicted": 0}
-    derived = counters.derive(unknown, "lru", census)
+    derived = counters.derive(unknown, "lru_hash", census)
     assert derived["evicted"] == count["evicted"]
     assert derived["evicted_alive"] == count["evicted_alive"]
 
 
 def test_entries_of_task_storage_follow_from_the_counters() -> None:
     count = {**dict.fromkeys(NAMES, 0), "inserted": 9, "left_behind": 4, "evicted": 4}
-    derived = counters.derive(count, "storage", None)
+    derived = counters.derive(count, "task_storage", None)
     assert (derived["entries"], derived["leaked"]) == (5, 0)
 
 
