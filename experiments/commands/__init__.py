@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a user types; tasks.py is their skin."""
+"""What a user types; tasks.py is their skin.
+
+Others use: none of its modules by name.
+"""
 
 from experiments.commands import (
     bench,

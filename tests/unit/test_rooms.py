@@ -201,6 +201,28 @@ def test_the_table_allows_nothing_that_is_not_done() -> None:
         assert known <= done, f"{room} does not know {sorted(known - done)}"
 
 
+def _face(room: str) -> set[str]:
+    """Return the modules that the docstring of a room says others use."""
+    package = room if room.startswith("analysis.") else f"experiments.{room}"
+    docstring = ast.get_docstring(ast.parse(SOURCES[package])) or ""
+    (said,) = [p for p in docstring.split("\n\n") if p.startswith("Others use: ")]
+    names = " ".join(said.split()).removeprefix("Others use: ").removesuffix(".")
+    return set() if names.startswith("none") else set(names.split(", "))
+
+
+@pytest.mark.parametrize(
+    "room", sorted(MAY_KNOW.keys() - {GROUND, TOP, "analysis", "workloads"})
+)
+def test_the_face_of_a_room_is_what_its_docstring_says(room: str) -> None:
+    used = {
+        name.rpartition(".")[2]
+        for module, source in SOURCES.items()
+        for name in ours(module, source) - PACKAGES
+        if room_of(name) == room != room_of(module)
+    }
+    assert used == _face(room)
+
+
 def test_rooms_do_not_know_each_other_in_circles() -> None:
     graphlib.TopologicalSorter(MAY_KNOW).prepare()
 

@@ -144,3 +144,15 @@ def test_blocks_that_were_not_needed_are_not_missed(tmp_path: Path) -> None:
     assert claims["no crash or ejection"].status == "holds"
     assert claims["no crash or ejection"].runs == "control 6/6, test 6/6"
     assert "NOT NEEDED" in done.report.read_text()
+
+
+@pytest.mark.parametrize("name", ["mine", "aa-1"])
+@pytest.mark.parametrize("treatment", ["none", "cleanup"])
+def test_what_an_experiment_is_its_manifest_says_and_not_its_name(
+    tmp_path: Path, name: str, treatment: str
+) -> None:
+    settings: dict[str, object] = {"treatment": treatment, "iterations": 3}
+    found = aggregate_experiment(made(tmp_path / name, settings, 1.0, 0.02))
+    assert found.is_aa == (treatment == "none")
+    assert bool(found.verdicts) == (treatment == "cleanup")
+    assert (tmp_path / name / "noise.csv").exists() == found.is_aa
