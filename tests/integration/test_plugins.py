@@ -87,7 +87,7 @@ def test_the_analysis_has_measures_of_columns_that_were_added(
     enlarged: Path, tmp_path: Path
 ) -> None:
     sampler = enlarged / "experiments/samplers/uptime.py"
-    sampler.write_text(sampler.read_text().replace("by_default = False\n", ""))
+    sampler.write_text(sampler.read_text().replace("False", "True"))
     made = analysed(enlarged, OF_AN_EXPERIMENT, tmp_path / "made")
     for written in made.values():
         assert {"uptime_s", "idle_s_per_s"} <= set(written)
@@ -123,9 +123,9 @@ said = {k: v for k, v in measured.items() if v == v}
 """
 OF_AN_EXPERIMENT = """
 import csv
-from analysis.aggregate import aggregate
+from analysis.aggregate import aggregate_experiment
 from experiments.bench import synthetic
-aggregate(synthetic.make(path, 8))
+aggregate_experiment(synthetic.make(path, 8))
 written = ("runs.csv", "summary.csv")
 said = {name: next(csv.reader((path / name).open())) for name in written}
 """

@@ -11,7 +11,7 @@ from analysis.load.frames import load
 from analysis.report import junit
 from analysis.verdicts.criteria import Verdict
 from analysis.verdicts.workload_pace import FAILS, HOLDS, UNDECIDED
-from experiments.commands import results as analyses
+from experiments.commands import results
 from experiments.model import Outcome
 from tests.unit import analysis_fixtures as fx
 
@@ -76,8 +76,8 @@ def test_the_page_of_a_job_is_appended_to(
     page.write_text("before\n")
     summary.write_text("| a |\n")
     monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
-    analyses._append_summary(summary)
+    results._append_summary(summary)
     assert page.read_text() == "before\n"
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(page))
-    analyses._append_summary(summary)
+    results._append_summary(summary)
     assert page.read_text() == "before\n| a |\n\n"
