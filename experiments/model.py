@@ -41,7 +41,7 @@ class Outcome(enum.StrEnum):
 
 @dataclass(frozen=True)
 class Metric:
-    """One number a workload yields."""
+    """One number that a workload or a sampler yields for a whole run."""
 
     name: str
     value: float

@@ -113,7 +113,7 @@ def compare(
 ) -> list[Comparison]:
     """All comparisons of an experiment: workload metrics, and `measures` of the runs.
 
-    `tidy` is that of per_run.tidy().
+    `tidy` is that of tidy.tidy().
     """
     is_sequential = bool(data.manifest.config.get("until_decided"))
     found = []

@@ -70,7 +70,7 @@ _Judgement = tuple[str, str]
 def judge(
     data: Data, runs: pd.DataFrame, comparisons: Sequence[Comparison]
 ) -> list[Verdict]:
-    """A verdict on each criterion for each group; `runs` is per_run.per_run()."""
+    """A verdict on each criterion for each group; `runs` is tidy.per_run()."""
     criteria: dict[str, Callable[[GroupEvidence], _Judgement]] = {
         GROWS: _grows,
         LEVELS_OFF: _levels_off,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Places where the agent runs, one module each; every one exposes BACKEND.
+"""Where the agent runs: each module without an underscore exposes BACKEND.
 
-Others use: none of its modules by name.
+No other room imports them: the registry loads them by their names.
 """

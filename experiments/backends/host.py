@@ -207,7 +207,7 @@ def _check_free() -> None:
 
 
 def _drop_caches() -> bool:
-    """Every run begins with files on disk, not only the first; whether it worked."""
+    """Drop the page cache, so that every run reads from disk; return if that worked."""
     try:
         _DROP_CACHES.write_text(_EVERYTHING)
     except OSError:

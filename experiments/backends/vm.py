@@ -93,7 +93,7 @@ class VmBackend(Backend):
         ).written()
 
     def _shape(self) -> Mapping[str, Any]:
-        """As before there were several guests at once, where there is one."""
+        """Return the guest's shape; without `jobs` if it is 1, as in older results."""
         shape = self._config.vm.model_dump(mode="json")
         if shape["jobs"] == 1:
             del shape["jobs"]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What can be measured of the project itself.
+"""Benchmarks of scxlab itself.
 
 Others use: aggregate, crash, harness, sampling.
 """

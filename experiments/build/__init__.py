@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Sources become objects, by the compilers of the lab root.
+"""Compile schedulers and tools with the compilers of the lab root.
 
 Others use: builder.
 """

@@ -2,7 +2,7 @@
 """The runs of a block as a host hands them over: files with their hashes.
 
 A host packs what its runs left; whoever collects the results checks every hash before
-the first file is written, and finishes each run by the rules of results.py.
+the first file is written, and finishes each run by the rules of store/experiment.py.
 """
 
 from __future__ import annotations

@@ -72,7 +72,7 @@ class ClusterHosts:
                 self._cluster.stop(self._token, self._hosts.accepted())
 
     def owners(self, begun: Mapping[int, str]) -> Mapping[int, str]:
-        """What was begun without a cluster is for that machine, which is no host."""
+        """Return who has to end each begun block: HERE for those begun without it."""
         return {block: host or HERE for block, host in begun.items()}
 
     @property
@@ -247,7 +247,7 @@ class Coordinator:
             self._refuse_host(block, bundle.host, str(error))
 
     def _record_lost(self, block: Block, reason: str) -> None:
-        """A block that kills its hosts is not dealt again before it is resumed."""
+        """Record all runs of a block whose hosts died as LOST."""
         for spec in block.specs:
             result = RunResult(spec, spec.run_id, Outcome.LOST, reason)
             self._experiment.finish(result, self._experiment.new_attempt(spec))

@@ -59,7 +59,7 @@ def connected(where: str) -> Iterator[DaskCluster]:
 
 
 class DaskCluster:
-    """The `hosts.Cluster` of a client that is connected."""
+    """The `membership.Cluster` of a client that is connected."""
 
     def __init__(self, client: Client, where: str) -> None:
         self._client = client

@@ -70,7 +70,7 @@ class Host:
     def describe(
         self, config: Mapping[str, Any], source: str, revision: str
     ) -> HostReport:
-        """Build what `config` needs, and say what runs here would be of.
+        """Build what `config` needs; return the facts that runs here would have.
 
         `source` and `revision` are those of who asks.
         """
@@ -146,7 +146,7 @@ class Host:
 
     @contextlib.contextmanager
     def _interrupted(self) -> Iterator[None]:
-        """No block is done in here; one that was on has lost its guest."""
+        """Interrupt the block that is being done, and let none begin inside `with`."""
         while not self._busy.acquire(timeout=_ASK_AGAIN_S):
             # Again and again, for a guest that was booting was nobody's yet
             if (session := self._session) is not None:

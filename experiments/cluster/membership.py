@@ -211,7 +211,7 @@ class Hosts:
             )
 
     def facts(self) -> dict[str, Any]:
-        """For the manifest: each host that takes part, and what all of them are."""
+        """Return name -> machine of the hosts that take part, for the manifest."""
         machines = {
             self._names[where]: {**report.facts["host"], "git": report.facts["git"]}
             for where, report in self._reports.items()

@@ -114,7 +114,7 @@ class Session:
         return self._pack(specs, reporter.wall_s)
 
     def _clear(self, specs: Sequence[RunSpec]) -> None:
-        """The experiment is that of this block; the blocks before were handed over."""
+        """Remove the files of earlier blocks, which were handed over; plan `specs`."""
         for spec in self._experiment.manifest().specs:
             for path in self._experiment.files(spec):
                 path.unlink(missing_ok=True)

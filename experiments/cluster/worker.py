@@ -69,7 +69,7 @@ def run_block(request: BlockRequest) -> Bundle | Failure:
 
 
 async def stop(token: str, dask_worker: Worker) -> None:
-    """Beside the tasks, for one of them may be what is to be stopped."""
+    """Stop work for `token`, outside of the thread of tasks, which may be busy."""
     await asyncio.to_thread(_host(dask_worker).stop, token)
 
 

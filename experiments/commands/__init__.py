@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a user types; tasks.py is their skin.
+"""What a user types: tasks.py declares tasks and flags and calls these.
 
-Others use: none of its modules by name.
+No other room imports them.
 """
 
 from experiments.commands import (

@@ -23,7 +23,7 @@ from experiments.errors import ExperimentError
 from experiments.machine.stale_state import Leftover
 from experiments.support import locks, tempdirs
 
-#: What an atomic write leaves when it is cut off (results.atomic_write). One that goes
+#: What an atomic write leaves when it is cut off (files.atomic_write). One that goes
 #: on takes milliseconds.
 _HALF_WRITTEN = re.compile(r"\..+\.tmp")
 _WRITING_S = 60.0

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Typed windows on Linux: they report what the kernel says and decide nothing.
+"""Typed wrappers of kernel interfaces; they decide nothing.
 
 Others use: bpf, cgroup, clock, kmsg, map_count, proc_connector, procfs, sched_ext,
 scratch_map.

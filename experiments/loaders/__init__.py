@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Ways of putting a scheduler into the kernel; every module exposes LOADER.
+"""Ways of putting a scheduler into the kernel: each module exposes LOADER.
 
-Others use: none of its modules by name.
+No other room imports them: the registry loads them by their names.
 """

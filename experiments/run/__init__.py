@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The runs of a plan are done: blocks, attempts, progress, status.
+"""Do the runs of a plan: blocks, lanes, attempts, progress, status.
 
 Others use: attempts, block_queue, lanes, prepare, progress, runner, status.
 """

@@ -36,7 +36,7 @@ class RunListener(Protocol):
 
 
 class Stopped(Exception):
-    """Another lane has failed, or the user has had enough."""
+    """Raised to end a run early: another lane has failed, or a stop was asked for."""
 
 
 def job(spec: RunSpec, built: BuiltObjects, out_dir: Path) -> Job:
@@ -53,7 +53,7 @@ def run_one(
     listener: RunListener,
     is_stopped: Callable[[], bool],
 ) -> None:
-    """Do one run, again if it is lost, to its outcome among the results.
+    """Do one run, repeat it while it is LOST, and store its outcome.
 
     Raises Stopped as soon as `is_stopped` says so.
     """

@@ -43,13 +43,13 @@ class LocalLanes:
 
     @contextlib.contextmanager
     def held_for(self, experiment: Experiment) -> Iterator[None]:
-        """Wait for another experiment: two at once would measure each other."""
+        """Hold the lock of this machine; wait while another experiment measures."""
         with locks.queued(measuring_lock(), experiment.path.name, _say_waiting):
             failpoints.step("machine locked")
             yield
 
     def owners(self, begun: Mapping[int, str]) -> Mapping[int, str]:
-        """Raise ConfigError: control and test of a block are of one machine."""
+        """Return `begun`; raise ConfigError if a host of a cluster began a block."""
         if elsewhere := {block: host for block, host in begun.items() if host}:
             named = ", ".join(f"{b} on {h}" for b, h in sorted(elsewhere.items()))
             raise ConfigError(

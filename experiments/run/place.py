@@ -34,7 +34,7 @@ class Place(Protocol):
         """
 
     def held_for(self, experiment: Experiment) -> AbstractContextManager[None]:
-        """Hold the place for this experiment while the block runs."""
+        """Return a context manager that reserves the place for this experiment."""
 
     def owners(self, begun: Mapping[int, str]) -> Mapping[int, str]:
         """Return who here has to end each half-done block; empty: anybody.

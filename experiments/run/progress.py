@@ -62,7 +62,7 @@ class RunProgress:
 
     @contextmanager
     def showing(self) -> Iterator[None]:
-        """While the runs are done; what ended them is an event, too."""
+        """Show progress inside `with`, and log its beginning and what ended it."""
         ended = "interrupted"
         runs, planned = len(self._left), self._planned
         self._event("started", pending=runs, planned=planned, lanes=self._lanes)
@@ -86,7 +86,7 @@ class RunProgress:
         say(f"  {text}")
 
     def begins(self, spec: RunSpec, attempt: int, host: str = "") -> None:
-        """On `host` of a cluster, if any."""
+        """Show and log that a run begins, on `host` if it is one of a cluster."""
         self._now.pop("", None)
         self._now[spec.run_id] = f"{spec.label} on {host}" if host else spec.label
         ids = {"run": spec.label, "run_id": spec.run_id}
@@ -132,7 +132,7 @@ class RunProgress:
         self._progress.advance(self._task)
 
     def set_lanes(self, lanes: int) -> None:
-        """So many runs are done at once from now on."""
+        """Set how many runs are done at once from now on."""
         self._lane_s = self._lane_seconds()
         self._lanes, self._lanes_since = lanes, time.monotonic()
 

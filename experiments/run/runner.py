@@ -125,7 +125,7 @@ def _facts_before(results: Path, name: str | None) -> Mapping[str, Any] | None:
 
 
 def _record_where(experiment: Experiment, where: str) -> None:
-    """A cluster's scheduler may have moved since the experiment was begun."""
+    """Record where the experiment is done, if that has changed."""
     config = experiment.manifest().config
     if config.get("where", where) != where:
         experiment.update(config={**config, "where": where})
@@ -146,7 +146,7 @@ def announcement(
 
 @contextlib.contextmanager
 def owned(experiment: Experiment) -> Iterator[None]:
-    """One runner at a time; the kernel drops the lock of one that died.
+    """Hold the lock of the experiment; the kernel drops that of a runner that died.
 
     Raises ConfigError naming the other one.
     """

@@ -77,7 +77,7 @@ def experiment_status(experiment: Experiment) -> ExperimentStatus:
 
 
 def lines(found: ExperimentStatus) -> list[str]:
-    """For a person."""
+    """Return the status as lines for a person."""
     counts = ", ".join(f"{k} {n}" for k, n in found.outcomes.items()) or "none yet"
     said = [f"{found.experiment}: {found.done} of {found.planned} runs done: {counts}"]
     if found.not_needed:

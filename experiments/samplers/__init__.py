@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What fills the columns of a sample, one class a module.
+"""Fill columns of the CSV files, and yield facts and metrics; one class a module.
 
 Others use: bpf_map, counters.
 """

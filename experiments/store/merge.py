@@ -130,7 +130,7 @@ def _create(
 
 
 def _config(manifests: Sequence[Manifest]) -> Mapping[str, Any]:
-    """That of the first; whoever stopped early in one has done so in all together."""
+    """Return the config of the first, with `until_decided` if any part had it."""
     is_sequential = any(m.config.get("until_decided") for m in manifests)
     more = {"until_decided": True} if is_sequential else {}
     return {**manifests[0].config, **more}
@@ -166,7 +166,7 @@ def _take(part: Experiment, old: RunSpec, merged: Experiment, new: RunSpec) -> N
 
 
 def _link(source: Path, target: Path) -> None:
-    """Finished files do not change, so one copy does."""
+    """Link `source` to `target`, or copy it: finished files do not change."""
     try:
         os.link(source, target)
     except OSError:

@@ -89,7 +89,7 @@ def read(adapter: TypeAdapter[_T], path: Path) -> _T:
 
 
 def fingerprints(files: RunFiles) -> dict[str, Fingerprint]:
-    """Of the files of a run beside its JSON, by the end of their names."""
+    """Return fingerprints of a run's files but its JSON, by the end of their names."""
     stem = files.csv.name.removesuffix(".csv")
     there = [path for path in files[:-1] if path.exists()]
     return {path.name.removeprefix(stem): fingerprint(path) for path in there}

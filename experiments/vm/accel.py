@@ -43,7 +43,7 @@ def remembered_in() -> Path:
 
 
 def _machine(root: LabRoot, kernel: Kernel) -> str:
-    """What an answer holds for; a host that was too busy is asked again after boot."""
+    """Return a key of all that a probe's answer depends on, this boot included."""
     qemu = root.packages.get("qemu-system-x86", "")
     boot = BOOT_ID.read_text().strip()
     return digest([platform.release(), cpu_model(), qemu, kernel.sha256, boot])[:12]

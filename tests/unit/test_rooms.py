@@ -205,9 +205,10 @@ def _face(room: str) -> set[str]:
     """Return the modules that the docstring of a room says others use."""
     package = room if room.startswith("analysis.") else f"experiments.{room}"
     docstring = ast.get_docstring(ast.parse(SOURCES[package])) or ""
-    (said,) = [p for p in docstring.split("\n\n") if p.startswith("Others use: ")]
-    names = " ".join(said.split()).removeprefix("Others use: ").removesuffix(".")
-    return set() if names.startswith("none") else set(names.split(", "))
+    said = [p for p in docstring.split("\n\n") if p.startswith("Others use: ")]
+    assert said or "No other room imports" in docstring
+    names = " ".join(" ".join(said).split()).removeprefix("Others use: ")
+    return set(filter(None, names.removesuffix(".").split(", ")))
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from invoke.program import Program
 
-from experiments import paths
+from experiments import paths, registry
 from experiments.commands import dev, results, run, setup
 from experiments.errors import MissingRequirement
 from experiments.labroot import lab_root
@@ -74,8 +74,9 @@ def test_dry_run_shows_the_plan_and_runs_nothing(
 ) -> None:
     assert invoke(monkeypatch, "run --dry-run --iterations 2 --workload all") == 0
     said = capsys.readouterr().out
-    assert said.count("scx_simple/control/") == 6
-    assert "12 runs, about " in said
+    blocks = 2 * len(registry.names("workload"))
+    assert said.count("scx_simple/control/") == blocks
+    assert f"{2 * blocks} runs, about " in said
 
 
 def test_the_list_names_everything(

@@ -18,7 +18,7 @@ import psutil
 import pytest
 import seaborn  # noqa: F401 - its first import starts a program to look for fonts
 
-from experiments import paths
+from experiments import paths, registry
 from experiments.doctor import check_host, check_labroot, check_machine, check_packages
 from experiments.doctor.check import Answer, Check, CheckStatus, broken, findings, found
 from experiments.errors import ConfigError, MissingRequirement
@@ -486,6 +486,8 @@ def test_host_tools(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     programs(monkeypatch)
     monkeypatch.setattr(paths, "BIN", tmp_path)
     says(check_host._bpftool(), CheckStatus.MISSING, "PATH", "install bpftool")
+    known = ("custom-churn", "hackbench", "stress-ng")
+    monkeypatch.setattr(registry, "names", lambda kind: known)
     answer = check_host._workloads()
     says(
         answer,

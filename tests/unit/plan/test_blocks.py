@@ -7,6 +7,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
+from experiments import registry
 from experiments.model import RunSpec, Variant
 from experiments.plan import blocks, config, knobs
 from experiments.plan.config import Config
@@ -33,7 +34,7 @@ def test_another_seed_another_order() -> None:
 @given(st.integers(0, 2**63 - 1), st.integers(1, 12))
 def test_blocks_hold_one_of_each_arm_side_by_side(seed: int, iterations: int) -> None:
     specs = make(seed, iterations, workloads=["all"])
-    assert len(specs) == 2 * 3 * iterations
+    assert len(specs) == 2 * len(registry.names("workload")) * iterations
     pairs = list(zip(specs[::2], specs[1::2], strict=True))
     for a, b in pairs:
         assert {a.variant, b.variant} == {"control", "test"}
