@@ -23,7 +23,7 @@ from experiments.kernel import bpf, cgroup
 from experiments.kernel.bpf import BPFFS
 from experiments.model import Job, Loaded, Metric
 from experiments.plugins import Sampler
-from experiments.samplers import _histogram as histogram
+from experiments.samplers._histogram import bounds, highest, quantile
 from experiments.support.proc import CommandFailed, last_lines, run
 
 OBJECT_NAME = "schedlat.bpf.o"
@@ -131,14 +131,14 @@ class SchedLatencySampler(Sampler):
         counts = waits.since(self._last)
         self._last = waits
         values = {f"latency_{k}_us": v for k, v in _quantiles_us(counts).items()}
-        highest = histogram.highest(counts)
-        if highest is not None:
-            values["latency_max_us"] = min(highest, waits.max_ns) / 1000
+        longest = highest(counts)
+        if longest is not None:
+            values["latency_max_us"] = min(longest, waits.max_ns) / 1000
         return {**values, "latency_count": sum(counts)}
 
     def finish(self) -> Mapping[str, Any]:
         used = [(n, count) for n, count in enumerate(self._last.buckets) if count]
-        spans = [histogram.bounds(bucket) for bucket, _ in used]
+        spans = [bounds(bucket) for bucket, _ in used]
         return {
             "run_queue_latency": {
                 "from_us": [low / 1000 for low, _ in spans],
@@ -161,7 +161,7 @@ class SchedLatencySampler(Sampler):
 
 
 def _quantiles_us(counts: Sequence[int]) -> dict[str, float]:
-    found = {name: histogram.quantile(counts, q) for name, q in _QUANTILES.items()}
+    found = {name: quantile(counts, q) for name, q in _QUANTILES.items()}
     return {name: ns / 1000 for name, ns in found.items() if ns is not None}
 
 

@@ -14,8 +14,7 @@ from typing import Any, cast
 
 import pytest
 
-from experiments.cluster import coordinator, host, session
-from experiments.cluster import membership as hosts
+from experiments.cluster import coordinator, host, membership, session
 from experiments.cluster.bundle import Bundle
 from experiments.columns import CSV_COLUMNS
 from experiments.errors import (
@@ -139,7 +138,7 @@ class Cluster:
         except Died:
             del self.members[where]
             if self.kills:
-                task.result, task.is_done = hosts.HostsDied("they all died"), True
+                task.result, task.is_done = membership.HostsDied("they all died"), True
             return self.kills
         task.is_done = True
         return True
@@ -192,7 +191,7 @@ def make(
     monkeypatch.setattr(session, "measuring_lock", lambda: lock_of_host(tmp_path))
     monkeypatch.setattr(facts, "git_revision", lambda project: "1" * 40)
     monkeypatch.setattr(facts, "revision", lambda project: "commit 1, source 2")
-    monkeypatch.setattr(hosts, "GRACE_S", 0.0)
+    monkeypatch.setattr(membership, "GRACE_S", 0.0)
 
     def cluster(*names: str, **backends: Backend) -> Cluster:
         every = {name: Backend(always(Outcome.OK)) for name in names} | backends

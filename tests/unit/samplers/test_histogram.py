@@ -7,8 +7,8 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.samplers import _histogram as histogram
 from experiments.samplers import sched_latency
+from experiments.samplers._histogram import bounds, highest, quantile
 
 
 def bucket_of(value: int) -> int:
@@ -20,13 +20,13 @@ def bucket_of(value: int) -> int:
 
 @given(st.integers(min_value=4, max_value=(1 << 40) - 1))
 def test_a_value_lies_within_the_bounds_of_its_bucket(value: int) -> None:
-    low, high = histogram.bounds(bucket_of(value))
+    low, high = bounds(bucket_of(value))
     assert low <= value < high
     assert high <= 1.25 * low
 
 
 def test_buckets_have_no_gaps() -> None:
-    edges = [histogram.bounds(n) for n in range(8, 160)]
+    edges = [bounds(n) for n in range(8, 160)]
     assert all(a[1] == b[0] for a, b in itertools.pairwise(edges))
 
 
@@ -37,15 +37,15 @@ def test_quantiles_are_those_of_the_values_to_a_quarter(values: list[int]) -> No
         counts[bucket_of(value)] += 1
     for share in (0.01, 0.5, 0.9, 0.99, 1.0):
         exact = sorted(values)[math.ceil(share * len(values)) - 1]
-        found = histogram.quantile(counts, share)
+        found = quantile(counts, share)
         assert found is not None
         assert exact / 1.25 <= found <= exact * 1.25
-    assert max(values) <= (histogram.highest(counts) or 0) <= 1.25 * max(values) + 1
+    assert max(values) <= (highest(counts) or 0) <= 1.25 * max(values) + 1
 
 
 def test_nothing_counted_is_no_quantile() -> None:
-    assert histogram.quantile([0] * 160, 0.5) is None
-    assert histogram.highest([0] * 160) is None
+    assert quantile([0] * 160, 0.5) is None
+    assert highest([0] * 160) is None
 
 
 def cpu_histogram(max_ns: int, **buckets: int) -> bytes:
