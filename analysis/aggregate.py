@@ -50,7 +50,7 @@ class Aggregated(Findings):
         return tables.cost_lines(self.comparisons) + tables.memory_lines(self.memory)
 
     def set_aside_lines(self) -> list[Text]:
-        """The files that are no data, each with the reason."""
+        """Return the files that are no data, each with the reason."""
         return [Text(f"set aside: {s.file}: {s.reason}") for s in self.data.set_aside]
 
 

@@ -86,7 +86,7 @@ def header(declared: Iterable[Column]) -> tuple[str, ...]:
 
 
 def is_header(names: Sequence[str]) -> bool:
-    """Whether a CSV file of some version begins with these names.
+    """Return whether a CSV file of some version begins with these names.
 
     Those of older versions end earlier, and samplers may have been added that are not
     known here.

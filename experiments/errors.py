@@ -58,7 +58,7 @@ class RunFailed(ExperimentError):
 
 
 def unknown_name(kind: str, name: str, valid: Iterable[str]) -> ConfigError:
-    """The error for `name` that is none of `valid`, naming the nearest ones."""
+    """Return the error for `name` that is none of `valid`, naming the nearest ones."""
     names = sorted(valid)
     near = difflib.get_close_matches(name, names, n=2, cutoff=0.5)
     hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""

@@ -86,7 +86,7 @@ class RunSpec:
 
 
 def run_spec(raw: Mapping[str, Any]) -> RunSpec:
-    """A spec from its JSON, in which tuples are lists."""
+    """Return a spec from its JSON, in which tuples are lists."""
     samplers = raw.get("samplers")
     named = None if samplers is None else tuple(samplers)
     return RunSpec(**{**raw, "samplers": named})
@@ -278,6 +278,6 @@ ALONE = Lane()
 
 
 def digest(value: object) -> str:
-    """The sha256 of a JSON-like value, independent of the order of its keys."""
+    """Return the sha256 of a JSON-like value, independent of the order of its keys."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()

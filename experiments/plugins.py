@@ -42,7 +42,7 @@ class Workload(Protocol):
     sustained: bool  # one process for the whole duration, or rounds one after another
 
     def missing(self, bin_dir: Path) -> Sequence[str]:
-        """Reasons why it cannot run on this kernel; empty when it can."""
+        """Return reasons why it cannot run on this kernel; empty when it can."""
 
     def argv(self, spec: RunSpec, bin_dir: Path) -> Sequence[str]: ...
 
@@ -65,10 +65,10 @@ class Sampler(Protocol):
     def __init__(self, job: Job, loaded: Loaded) -> None: ...
 
     def missing(self) -> Sequence[str]:
-        """Reasons why its columns stay empty in this run."""
+        """Return reasons why its columns stay empty in this run."""
 
     def facts(self) -> Mapping[str, Any]:
-        """How it measures here."""
+        """Return how it measures here."""
         return {}
 
     def sample(self) -> Mapping[str, float]:
@@ -76,11 +76,11 @@ class Sampler(Protocol):
         ...
 
     def finish(self) -> Mapping[str, Any]:
-        """Facts of the whole run, after its last sample."""
+        """Return facts of the whole run, after its last sample."""
         return {}
 
     def metrics(self) -> Sequence[Metric]:
-        """Metrics of the whole run, beside those of the workload."""
+        """Return metrics of the whole run, beside those of the workload."""
         return ()
 
     def close(self) -> None:

@@ -27,7 +27,7 @@ _KINDS = {
 
 @functools.cache
 def names(kind: str) -> tuple[str, ...]:
-    """The names there are of a kind, sorted.
+    """Return the names there are of a kind, sorted.
 
     Asked for with every run of a plan, several times; nobody adds modules meanwhile.
     """
@@ -54,7 +54,7 @@ def sampler(name: str) -> type[Sampler]:
 
 
 def columns() -> tuple[Column, ...]:
-    """What all samplers declare, in the order of their names."""
+    """Return what all samplers declare, in the order of their names."""
     kinds = [sampler(name) for name in names("sampler")]
     return tuple(column for kind in kinds for column in kind.columns)
 

@@ -121,7 +121,7 @@ class _Draft(NamedTuple):
 
 
 def changes(a: pd.DataFrame, b: pd.DataFrame) -> list[MetricChange]:
-    """Of every arm and metric that both tables of tidy.tidy() have."""
+    """Return the change of every variant and metric that both tidy tables have."""
     by_arm = [dict(list(_compared(t).groupby(_ARM, sort=True))) for t in (a, b)]
     found = []
     for arm in by_arm[0].keys() & by_arm[1].keys():

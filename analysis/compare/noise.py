@@ -67,7 +67,7 @@ class Noise:
         return max(n for n in needed if n is not None)
 
     def rich_table(self) -> Table:
-        """For the terminal."""
+        """Return a table for the terminal."""
         detects = [f"{n} blocks find %" for n in BLOCKS[:-1]]
         needs = [f"blocks for {e} %" for e in EFFECTS_PERCENT[1:4]]
         heads = ("workload", "metric", "blocks", "noise %", *detects, *needs, "A/A is")

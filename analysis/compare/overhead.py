@@ -60,7 +60,7 @@ class Ledger:
     table: pd.DataFrame
 
     def cell(self, row: Mapping[Any, Any]) -> tuple[str, str]:
-        """Of one row of the table, the change in % and its interval, as text."""
+        """Return the change in % and its interval of one row, as text."""
         if pd.isna(row["low"]):
             return change(row["ratio"]), DASH
         return change(row["ratio"]), f"{change(row['low'])} to {change(row['high'])}"
@@ -78,7 +78,7 @@ class Ledger:
 
 
 def ledger_of(data: Data, comparisons: Sequence[Comparison]) -> Ledger:
-    """The ledger that `data` is; its comparisons are those over MEASURED."""
+    """Return the ledger that `data` is; its comparisons are those over MEASURED."""
     made = variants(data.manifest)
     table = pd.DataFrame(
         [_row(c, made) for c in comparisons if c.n_control and c.n_test],

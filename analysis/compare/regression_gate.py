@@ -22,7 +22,7 @@ _RULE = re.compile(r"regression=(\d+(?:\.\d+)?)%")
 
 
 def threshold(text: str) -> float:
-    """The share in a rule such as `regression=3%`: 0.03.
+    """Return the share in a rule such as `regression=3%`: 0.03.
 
     Raises ConfigError when it is no such rule, or not below 100 %.
     """

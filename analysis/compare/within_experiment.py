@@ -60,7 +60,7 @@ class Comparison(Effect):
         return f"Test has {test} against {control}: {self.in_words()}, over {over}."
 
     def in_words(self) -> str:
-        """For example `0.103 x control (95 % interval 0.0981 to 0.108)`."""
+        """Return for example `0.103 x control (95 % interval 0.0981 to 0.108)`."""
         if self.estimate is None:
             return "not comparable (no block has both)"
         text = number(self.estimate)
@@ -99,7 +99,7 @@ def is_test(variant: str) -> bool:
 
 
 def groups(data: Data) -> list[Group]:
-    """Every test variant of the plan, in the order of the names."""
+    """Return every test variant of the plan, in the order of the names."""
     keys = data.runs[["scheduler", "workload", "variant"]].drop_duplicates()
     found = [Group(*row) for row in keys.itertuples(index=False)]
     return sorted(

@@ -62,7 +62,7 @@ def code_version() -> str:
 
 
 def _sources() -> list[Path]:
-    """The analysis, and what says how the files of a run are read."""
+    """Return the analysis, and what says how the files of a run are read."""
     ours = sorted(_ANALYSIS.rglob("*.py"))
     return ours + [Path(str(m.__file__)) for m in (columns, model, experiment, schema)]
 
@@ -72,7 +72,7 @@ class _Unsound(Exception):
 
 
 def use(folder: Path, work: Callable[[Cache], _T]) -> _T:
-    """What `work` returns of the cache of the experiment in `folder`.
+    """Return what `work` returns of the cache of the experiment in `folder`.
 
     It is begun again, with an empty cache, when the one on the disk turns out to be
     unsound, and with one in memory when none can be kept there.
@@ -153,16 +153,16 @@ class Cache:
         self._database.execute(f"insert or replace into {table} values ({places})", row)
 
     def save(self) -> None:
-        """What was put so far stays, whatever happens."""
+        """Commit what was put so far: it stays, whatever happens."""
         self._database.commit()
 
     def drawable(self) -> set[str]:
-        """The ids of the runs of which there is something to draw."""
+        """Return the ids of the runs of which there is something to draw."""
         query = "select run_id from drawables"
         return {run_id for (run_id,) in self._database.execute(query)}
 
     def drawables(self, run_ids: Iterable[str]) -> dict[str, PlotData]:
-        """Of runs whose records are true."""
+        """Return what is drawn of runs whose records are true."""
         return {run_id: self._drawable(run_id) for run_id in run_ids}
 
     def _drawable(self, run_id: str) -> PlotData:
@@ -173,7 +173,7 @@ class Cache:
         return drawable(row[1], row[2])
 
     def figures(self, keys: Sequence[str]) -> dict[str, bytes]:
-        """Those of `keys` that are kept; the others are to be made."""
+        """Return those of `keys` that are kept; the others are to be made."""
         found = {}
         query = "select key, svg, sum from figures where key = ?"
         for key in keys:
@@ -200,7 +200,7 @@ def _record(words: str, row: tuple[str, str, str, bytes, int]) -> Encoded:
 
 
 def _sum(*parts: object) -> int:
-    """A checksum: SQLite notices a broken page, but not a changed number."""
+    """Return a checksum: SQLite notices a broken page, but not a changed number."""
     found = 0
     for part in parts:
         data = part if isinstance(part, bytes) else repr(part).encode()

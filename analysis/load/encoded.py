@@ -144,7 +144,7 @@ def encode(record: RunRecord) -> Encoded:
 
 
 def _more(record: RunRecord) -> Iterator[float | None]:
-    """All numbers but NUMBERS; None becomes NaN."""
+    """Yield all numbers but NUMBERS; None becomes NaN."""
     facts = record.said.facts
     yield from (metric.value for metric in record.said.metrics)
     for cost in facts.sampling.values():
@@ -166,7 +166,7 @@ def drawable(curve: bytes, histogram: bytes) -> PlotData:
 
 
 def blocks(found: Sequence[Encoded]) -> Iterator[Block]:
-    """The numbers of all that is data, by kind."""
+    """Yield the numbers of all that is data, by kind."""
     places: dict[str, list[int]] = {}
     for i, record in enumerate(found):
         if record.is_data:

@@ -91,7 +91,7 @@ class Data:
 
 
 def load(experiment: Experiment) -> Data:
-    """All of `experiment`; files are read of runs that are new or have changed.
+    """Return all of `experiment`; files are read of runs that are new or have changed.
 
     Raises FormatError when the manifest itself cannot be read; whatever is wrong with
     a single run's files goes to `Data.set_aside` instead.
@@ -141,7 +141,7 @@ def is_imported(manifest: Manifest) -> bool:
 
 
 def _not_imported(manifest: Manifest) -> Iterator[SetAside]:
-    """Files that were no data when the experiment was imported."""
+    """Yield files that were no data when the experiment was imported."""
     imported = manifest.facts.get("imported") or {}
     for refused in imported.get("set_aside", ()):
         yield SetAside(str(refused["file"]), str(refused["reason"]))

@@ -122,12 +122,12 @@ def number(value: float | None, digits: int = 3) -> str:
 
 
 def quantity(value: float | None, unit: str) -> str:
-    """A number with its unit: `1.25 s`, and `240/s` for the unit `1/s`."""
+    """Return a number with its unit: `1.25 s`, and `240/s` for the unit `1/s`."""
     return f"{number(value)}{unit[1:] if unit.startswith('1/') else f' {unit}'}".strip()
 
 
 def change(ratio: float, sign: bool = True) -> str:
-    """A ratio as a change in per cent, to a tenth: `+1.2` for 1.012."""
+    """Return a ratio as a change in per cent, to a tenth: `+1.2` for 1.012."""
     if not math.isfinite(ratio):
         return DASH
     text = f"{round(100 * (ratio - 1), 1) + 0.0:{'+' if sign else ''},.1f}"

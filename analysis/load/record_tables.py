@@ -60,7 +60,7 @@ def sampling(runs: pd.DataFrame, blocks: Sequence[Block]) -> pd.DataFrame:
 def numbers(
     runs: pd.DataFrame, blocks: Sequence[Block], name: str, columns: Sequence[str]
 ) -> pd.DataFrame:
-    """The part `name` of the blocks that have it, beside the ids of the runs."""
+    """Return the part `name` of the blocks that have it, beside the ids of the runs."""
     parts = [
         _taken(runs, block, ["run_id"], 1).assign(
             **dict(zip(columns[1:], values.T, strict=True))
@@ -74,7 +74,7 @@ def numbers(
 def _taken(
     runs: pd.DataFrame, block: Block, columns: Sequence[str], times: int
 ) -> pd.DataFrame:
-    """These columns of each run of a block, so many times over."""
+    """Return these columns of each run of a block, so many times over."""
     return runs.loc[np.repeat(block.places, times), list(columns)]
 
 

@@ -173,12 +173,12 @@ def _numbers(spec: RunSpec, rows: Array, facts: RunFacts) -> Array:
 
 
 def max_entries(spec: RunSpec) -> float:
-    """Of the map of the run's scheduler; NaN where that is not known."""
+    """Return the most entries of the map of a run; NaN where that is not known."""
     limit = spec.knobs.get("max_entries")
     return float(limit) if isinstance(limit, int | float) else np.nan
 
 
 def _flags(result: RunResult) -> str:
-    """What an OK run has to say for itself: checks of its own that failed."""
+    """Return what an OK run has to say for itself: checks of its own that failed."""
     flags = result.facts.get("flags", ())
     return "; ".join(f"flagged: {flag}" for flag in flags)

@@ -77,7 +77,7 @@ _PARTS: Mapping[str, TypeAdapter[Any]] = {
 
 
 def read(facts: Mapping[str, Any]) -> tuple[RunFacts, dict[str, str]]:
-    """The facts that are understood, and for each that is not, why."""
+    """Return the facts that are understood, and for each that is not, why."""
     found: dict[str, Any] = {}
     wrong: dict[str, str] = {}
     for name, adapter in _PARTS.items():

@@ -67,7 +67,7 @@ def growth_per_exit(column: Columns, until: slice) -> Interval:
 def run_stats(
     samples: Columns | pd.DataFrame, max_entries: float = np.nan
 ) -> dict[str, float]:
-    """Every measure of one run, and the intervals within it.
+    """Return every measure of one run, and the intervals within it.
 
     `samples`: the columns of one run, ordered by time; `max_entries`: of its map, NaN
     when not known. The keys are those of MEASURES and WITHIN.
@@ -132,6 +132,6 @@ def _of_scans(column: Columns, span_s: float) -> dict[str, float]:
 
 
 def tail_slope(time_s: Array, entries: Array) -> Interval:
-    """The slope over the last half of the run's time with its 90 % interval."""
+    """Return the slope over the last half of the run's time with its 90 % interval."""
     tail = time_s >= (time_s[0] + time_s[-1]) / 2
     return theil_sen(time_s[tail], entries[tail], level=0.90)

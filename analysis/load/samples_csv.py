@@ -38,7 +38,7 @@ def read_samples(text: str) -> pd.DataFrame:
 
 
 def read_many(files: Sequence[bytes]) -> list[Array | FormatError]:
-    """Of each file the rows, one column for each of COLUMNS; or what is wrong.
+    """Return the rows of each file, a column for each of COLUMNS; or what is wrong.
 
     The same as read_samples() of each. Most of that one's time is spent before the
     first number is read, so files with the same header are read as one.

@@ -14,7 +14,7 @@ ALL = frozenset(m.name for m in MEASURES)
 
 
 def per_run(data: Data) -> pd.DataFrame:
-    """One row per used run: KEYS and the values of run_stats()."""
+    """Return one row per used run: KEYS and the values of run_stats()."""
     return data.measured
 
 

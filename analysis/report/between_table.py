@@ -70,7 +70,7 @@ def _by_arm(found: Versus) -> Iterator[tuple[str, list[MetricChange]]]:
 
 
 def fact_lines(found: Versus) -> list[str]:
-    """What differs between the two beside their results, a line each."""
+    """Return what differs between the two beside their results, a line each."""
     lines = [f"{name}: {_cut(a)} -> {_cut(b)}" for name, (a, b) in found.facts.items()]
     if len(lines) > _MOST_FACTS:
         more = len(lines) - _MOST_FACTS
@@ -85,13 +85,13 @@ def _cut(text: str) -> str:
 
 
 def missing_lines(found: Versus) -> list[str]:
-    """The arms that only one of the two has."""
+    """Return the arms that only one of the two has."""
     sides = ((found.a, found.only_a), (found.b, found.only_b))
     return [f"only in {name}: {arm}" for name, arms in sides for arm in arms]
 
 
 def gate_line(found: Versus, share: float) -> str:
-    """How many metrics regressed, did not, and are undecided."""
+    """Return how many metrics regressed, did not, and are undecided."""
     said = [judge(c, share) for c in found.changes]
     counts = [f"{said.count(k)} {k}" for k in (REGRESSED, NO_REGRESSION, UNDECIDED)]
     return f"threshold {100 * share:g} %: {', '.join(counts)}"

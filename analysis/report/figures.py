@@ -61,7 +61,7 @@ def draw_metrics(data: Data, comparisons: Sequence[Comparison]) -> list[Drawn]:
 def draw(
     data: Data, comparisons: Sequence[Comparison], noise: Noise | None = None
 ) -> list[Drawn]:
-    """The figures of every scheduler x workload that has data."""
+    """Return the figures of every scheduler x workload that has data."""
     found: list[Sketch] = []
     buckets = waits.histograms(data)
     keys = ["scheduler", "workload"]
@@ -201,7 +201,7 @@ def _basis(
 
 
 def _effect(comparisons: Sequence[Comparison]) -> str:
-    """The clearest effect on a workload metric, or that there is none."""
+    """Return the clearest effect on a workload metric, or that there is none."""
     if not comparisons:
         return "Workload metrics"
     if all(c.ci_low is None for c in comparisons):

@@ -86,7 +86,7 @@ class Section:
 
 
 def render(found: Findings, drawn: Sequence[Drawn]) -> str:
-    """The page as text."""
+    """Return the page as text."""
     data, measures = found.data, _measures(found)
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("analysis.report", "."),
@@ -232,7 +232,7 @@ def _runs(data: Data, listed: pd.DataFrame) -> Iterator[Run]:
 
 
 def read_log(path: Path) -> Log:
-    """The first and the last lines of a log, and how many are between them."""
+    """Return the first and the last lines of a log, and how many are between them."""
     with path.open(encoding="utf-8", errors="replace") as file:
         lines = [_clean(line) for line in file]
     head, tail = lines[:LOG_HEAD], lines[LOG_HEAD:][-LOG_TAIL:]

@@ -26,7 +26,7 @@ _NOT_DONE = (PENDING, UNNEEDED, Outcome.SKIPPED.value)
 
 
 def junit(name: str, verdicts: Sequence[Verdict], runs: pd.DataFrame) -> str:
-    """The XML of a suite `name`; `runs` are Data.runs."""
+    """Return the XML of a suite `name`; `runs` are Data.runs."""
     suite = TestSuite(_clean(name))
     suite.add_testcases([*map(_of_verdict, verdicts), *_of_runs(runs)])
     xml = JUnitXml()

@@ -52,7 +52,7 @@ def curve(buckets: pd.DataFrame) -> Curve:
 
 
 def draw(buckets: pd.DataFrame, text: Text) -> bytes:
-    """Every run a thin line and all runs of a variant together a thick one."""
+    """Return every run a thin line and all runs of a variant together a thick one."""
     palette = plots.colours(plots.ordered(buckets["variant"]))
     with mpl.rc_context(plots.rc()):
         figure, _ = plots.framed(text, 1.6 * plots.HEIGHT_IN, axes=False)

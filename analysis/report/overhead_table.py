@@ -77,7 +77,7 @@ def _samplers(data: Data) -> Iterator[SamplerRow]:
 
 
 def _lateness(data: Data) -> str:
-    """How late samples began: medians over the runs, and the latest of all."""
+    """Return how late samples began: medians over the runs, and the latest of all."""
     late = data.lateness
     if late.empty:
         return ""

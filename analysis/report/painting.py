@@ -60,5 +60,5 @@ def _painted(sketches: Sequence[Sketch]) -> list[bytes]:
 
 
 def paint(sketch: Sketch) -> bytes:
-    """The SVG."""
+    """Return the SVG."""
     return painters()[sketch.painter](*sketch.shown, sketch.text)

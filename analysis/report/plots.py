@@ -66,7 +66,7 @@ _STYLE: dict[str, Any] = {
 
 
 def colours(variants: Sequence[str]) -> dict[str, str]:
-    """A colour per variant: control and default have always the same."""
+    """Return a colour per variant: control and default have always the same."""
     fixed = {CONTROL: CONTROL_COLOUR, DEFAULT: DEFAULT_COLOUR}
     tests = sorted(set(variants) - set(fixed))
     taken = {v: TEST_COLOURS[i % len(TEST_COLOURS)] for i, v in enumerate(tests)}
@@ -74,7 +74,7 @@ def colours(variants: Sequence[str]) -> dict[str, str]:
 
 
 def over_time(samples: pd.DataFrame, series: Series, text: Text) -> bytes:
-    """Every run a thin line and the median of each variant a thick one."""
+    """Return every run a thin line and the median of each variant a thick one."""
     import seaborn as sns
 
     data = samples.dropna(subset=[series.column])
@@ -174,7 +174,7 @@ def _wrap(text: str, width: int) -> str:
 def framed(
     text: Text, body_in: float = HEIGHT_IN, axes: bool = True
 ) -> tuple[Figure, Any]:
-    """A figure with its words above; the axes below them, when asked for."""
+    """Return a figure with its words above; the axes below them, when asked for."""
     finding, basis = _wrap(text.finding, 55), _wrap(text.basis, 80)
     head = 0.17 * (finding.count("\n") + 1) + 0.14 * (basis.count("\n") + 1) + 0.2
     height = body_in + head

@@ -52,7 +52,7 @@ STATUS_STYLE = {HOLDS: "green", EQUIVALENT: "cyan", FAILS: "red", UNDECIDED: "ye
 
 
 def workload_cells(data: Data, row: pd.Series[float]) -> str:
-    """The first metric of a workload, for tables that have room for one."""
+    """Return the first metric of a workload, for tables that have room for one."""
     of = data.metrics[data.metrics["workload"] == row["workload"]]
     if of.empty:
         return DASH
@@ -62,7 +62,7 @@ def workload_cells(data: Data, row: pd.Series[float]) -> str:
 
 
 def cells(data: Data, table: pd.DataFrame) -> list[list[str]]:
-    """The summary as text, a heading row first."""
+    """Return the summary as text, a heading row first."""
     rows = [["scheduler", "workload", "variant", "runs", *SHOWN, "workload metric"]]
     for _, row in table.iterrows():
         values = [number(float(row[name])) for name in SHOWN.values()]
@@ -73,7 +73,7 @@ def cells(data: Data, table: pd.DataFrame) -> list[list[str]]:
 
 
 def rich_table(data: Data, table: pd.DataFrame) -> Table:
-    """For the terminal, so narrow: a section per workload, a column per variant.
+    """Return a narrow table: a section per workload, a column per variant.
 
     Text from files is never taken as markup.
     """
@@ -127,7 +127,7 @@ def cost_lines(comparisons: Sequence[Comparison]) -> list[Text]:
 
 
 def memory_lines(found: Sequence[Memory]) -> list[Text]:
-    """One line per scheduler x workload: whether memory follows the map."""
+    """Return one line per scheduler x workload: whether memory follows the map."""
     lines = []
     for m in found:
         line = Text(f"{'memory':14}", style="cyan").append(f"{m.where}. ", style="bold")
@@ -176,6 +176,6 @@ def comparison_frame(comparisons: Sequence[Comparison]) -> pd.DataFrame:
 
 
 def verdict_frame(verdicts: Sequence[Verdict]) -> pd.DataFrame:
-    """One row per verdict, columns as the fields of Verdict."""
+    """Return one row per verdict, columns as the fields of Verdict."""
     names = list(Verdict.__dataclass_fields__)
     return pd.DataFrame([asdict(v) for v in verdicts], columns=names)

@@ -53,7 +53,7 @@ NOTHING = Interval(np.nan, np.nan, np.nan)
 
 
 def present(*arrays: Array) -> tuple[Array, ...]:
-    """The arrays without the places at which any of them is NaN."""
+    """Return the arrays without the places at which any of them is NaN."""
     keep = np.isfinite(arrays[0])
     for array in arrays[1:]:
         keep &= np.isfinite(array)
@@ -61,7 +61,7 @@ def present(*arrays: Array) -> tuple[Array, ...]:
 
 
 def theil_sen(x: Array, y: Array, level: float = 0.95) -> Interval:
-    """The slope of `y` against `x` with its interval at `level`.
+    """Return the slope of `y` against `x` with its interval at `level`.
 
     NOTHING with fewer than 3 points, or when all are at the same `x`. The numbers are
     those of scipy.stats.theilslopes() of the same points, which sorts all slopes where
@@ -100,7 +100,7 @@ def _differences(values: Array) -> Array:
 
 @lru_cache(maxsize=2 * MOST_POINTS)
 def _pairs(n: int) -> tuple[Places, Places]:
-    """The places of both values of each pair."""
+    """Return the places of both values of each pair."""
     return np.tril_indices(n, -1)
 
 
@@ -120,7 +120,7 @@ def _score_of_ties(counts: Sequence[int]) -> int:
 
 
 def _repeats(values: Array) -> list[int]:
-    """How often each value is there that is there more than once."""
+    """Return how often each value is there that is there more than once."""
     if (values[1:] > values[:-1]).all():  # as clocks and leaks do: no need to sort
         return []
     ordered = np.sort(values)
@@ -182,7 +182,7 @@ def summarise(values: Array) -> Summary:
 
 
 def time_mean(time_s: Array, values: Array) -> float:
-    """The mean over time of `values`, so that late samples do not weigh less."""
+    """Return the mean over time of `values`, so that late samples do not weigh less."""
     time_s, values = present(time_s, values)
     if len(values) == 0:
         return np.nan
@@ -192,7 +192,7 @@ def time_mean(time_s: Array, values: Array) -> float:
 
 
 def last(values: Array) -> float:
-    """The last value that is there; NaN when none is."""
+    """Return the last value that is there; NaN when none is."""
     if len(values) and math.isfinite(values[-1]):  # as nearly always: no need to search
         return float(values[-1])
     (values,) = present(values)

@@ -29,7 +29,7 @@ def noise(control: Array, test: Array) -> float:
 
 
 def detectable(sd: float, blocks: int) -> float:
-    """The smallest ratio above 1 that `blocks` blocks find with a power of 80 %.
+    """Return the smallest ratio above 1 that `blocks` blocks find with a power of 80 %.
 
     NaN with fewer than 2 blocks or unknown noise.
     """
@@ -44,7 +44,7 @@ def detectable(sd: float, blocks: int) -> float:
 
 
 def power_of(sd: float, ratio: float, blocks: int) -> float:
-    """The probability that `blocks` blocks find an effect of `ratio`."""
+    """Return the probability that `blocks` blocks find an effect of `ratio`."""
     if blocks < 2 or not math.isfinite(sd):
         return math.nan
     if sd == 0:

@@ -59,7 +59,7 @@ def family(differences: Sequence[Array]) -> list[SignificanceTest]:
 
 
 def unpaired_family(pairs: Sequence[tuple[Array, Array]]) -> list[SignificanceTest]:
-    """As family(), of two arrays each, whose values have nothing to do with each other.
+    """Test pairs of unpaired arrays; as family().
 
     Pairs in which either has fewer than two values are not tested.
     """

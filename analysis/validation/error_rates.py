@@ -25,7 +25,7 @@ def rows(experiments: int = EXPERIMENTS, seed: int = 1) -> list[Row]:
 
 
 def exceeding(found: list[Row]) -> list[Row]:
-    """The rows of ours whose false positives are above 5 % beyond chance."""
+    """Return the rows of ours whose false positives are above 5 % beyond chance."""
     return [
         {"above 5 %": r["scenario"], "claim": r["what"], "at least": r["low"]}
         for r in found

@@ -237,7 +237,7 @@ def _levelling_off_sequential() -> Case:
 
 
 def _single(saw: float, noise: float = 25.0) -> Claim:
-    """One run of 60 s, `saw` entries high and `noise` entries noisy."""
+    """Return one run of 60 s, `saw` entries high and `noise` entries noisy."""
     time_s = np.arange(0.0, 61.0, 2.0)
 
     def claim(n: int, rng: np.random.Generator) -> IsWrong:

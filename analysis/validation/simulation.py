@@ -95,7 +95,7 @@ class Arms:
     test: Array
 
     def until(self, block: int, of: npt.NDArray[np.int_]) -> Arms:
-        """The first blocks of some experiments."""
+        """Return the first blocks of some experiments."""
         return Arms(self.control[of, :, :block], self.test[of, :, :block])
 
 
@@ -119,7 +119,7 @@ def draw(world: World, experiments: int, rng: np.random.Generator) -> Arms:
 
 
 def _places(world: World, experiments: int, rng: np.random.Generator) -> Array:
-    """The place in the session of each run: arm x experiments x blocks."""
+    """Return the place in the session of each run: arm x experiments x blocks."""
     block = np.arange(world.blocks)
     if world.control_first:
         both = np.stack([block, block + world.blocks])
@@ -132,7 +132,7 @@ def _places(world: World, experiments: int, rng: np.random.Generator) -> Array:
 
 
 def directions(arms: Arms, config: Mapping[str, Any] | None = None) -> Claims:
-    """What compare() says of each experiment and metric."""
+    """Return what compare() says of each experiment and metric."""
     parts = [
         _compared(Arms(arms.control[i : i + _CHUNK], arms.test[i : i + _CHUNK]), config)
         for i in range(0, len(arms.control), _CHUNK)
@@ -203,7 +203,7 @@ def _data(
 
 
 def ever_differs(arms: Arms, config: Mapping[str, Any] | None) -> IsWrong:
-    """Whether compare() saw a difference at some look, one after every block."""
+    """Return whether compare() saw a difference at some look, one after every block."""
     found = np.zeros(len(arms.control), dtype=bool)
     for blocks in range(2, arms.control.shape[2] + 1):
         open_ = np.flatnonzero(~found)
@@ -214,12 +214,12 @@ def ever_differs(arms: Arms, config: Mapping[str, Any] | None) -> IsWrong:
 
 
 def differs(said: Claims) -> IsWrong:
-    """Experiments in which any metric is said to be better or worse."""
+    """Return experiments in which any metric is said to be better or worse."""
     return np.asarray(np.isin(said, (BETTER, WORSE)).any(axis=1))
 
 
 def welch_differs(arms: Arms) -> IsWrong:
-    """What is not done here: unpaired arms, whatever their order was."""
+    """Return what is not done here: unpaired arms, whatever their order was."""
     found = scipy_stats.ttest_ind(
         arms.control[:, 0], arms.test[:, 0], axis=1, equal_var=False
     )
@@ -244,7 +244,7 @@ def slopes(growth: Array, tail: Array) -> Slopes:
 
 
 def ever_claimed(criterion: str, found: Slopes) -> IsWrong:
-    """Whether judge() says so at some look, one after every block."""
+    """Return whether judge() says so at some look, one after every block."""
     looks = [
         Slopes([a[:, :n] for a in found.growth], [a[:, :n] for a in found.tail])
         for n in range(2, found.growth[0].shape[1] + 1)
@@ -256,7 +256,7 @@ def ever_claimed(criterion: str, found: Slopes) -> IsWrong:
 def claimed(
     criterion: str, found: Slopes, config: Mapping[str, Any] | None = None
 ) -> IsWrong:
-    """Whether judge() says that `criterion` holds, of each experiment."""
+    """Return whether judge() says that `criterion` holds, of each experiment."""
     parts = []
     for i in range(0, len(found.growth[0]), _CHUNK):
         part = slice(i, i + _CHUNK)
@@ -276,7 +276,7 @@ def _holds(criterion: str, data: Data, runs: pd.DataFrame) -> IsWrong:
 
 
 def _runs(variant: str, slope: Sequence[Array]) -> pd.DataFrame:
-    """Rows of per_run(), in which `slope` is both the growth and the tail."""
+    """Return rows of per_run(), in which `slope` is both the growth and the tail."""
     experiment, run = np.indices(slope[0].shape).reshape(2, -1)
     workload = np.char.add("e", experiment.astype(str))
     columns: dict[str, Any] = dict(

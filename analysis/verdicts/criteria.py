@@ -70,7 +70,7 @@ _Judgement = tuple[str, str]
 def judge(
     data: Data, runs: pd.DataFrame, comparisons: Sequence[Comparison]
 ) -> list[Verdict]:
-    """A verdict on each criterion for each group; `runs` is tidy.per_run()."""
+    """Return a verdict on each criterion for each group; `runs` is tidy.per_run()."""
     criteria: dict[str, Callable[[GroupEvidence], _Judgement]] = {
         GROWS: _grows,
         LEVELS_OFF: _levels_off,
@@ -110,7 +110,7 @@ def _over_runs(
     level: float,
     is_sequential: bool,
 ) -> tuple[estimators.Interval, str]:
-    """The interval over runs, or within the only run; and how it was come by."""
+    """Return the interval over runs, or within the only run; and how it was come by."""
     (values,) = estimators.present(_column(frame, name))
     percent = f"{100 * level:.0f} %"
     if is_sequential:
@@ -235,7 +235,7 @@ def _beyond_margin(
 def within_margin(
     above: estimators.Interval, below: estimators.Interval, said: str
 ) -> tuple[str, str]:
-    """Two one-sided tests: status and sentence.
+    """Return two one-sided tests: status and sentence.
 
     `above` and `below` are 90 % intervals of the slope less the margin and of both
     added up, entries/s; `said` is the sentence so far.

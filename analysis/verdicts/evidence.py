@@ -61,7 +61,7 @@ def gather(
 
 
 def count_runs(e: GroupEvidence) -> str:
-    """For example `control 3/3, test 2/3 (1 EJECTED)`."""
+    """Return for example `control 3/3, test 2/3 (1 EJECTED)`."""
     parts = []
     for variant in (CONTROL, e.group.variant):
         arm = e.planned[e.planned["variant"] == variant]

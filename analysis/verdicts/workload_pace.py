@@ -32,7 +32,7 @@ def judge_pace(of_group: Sequence[Comparison]) -> tuple[str, str]:
 
 
 def _is_inside(c: Comparison) -> bool:
-    """Whether all of the interval is so near to 1 that it does not matter."""
+    """Return whether all of the interval is so near to 1 that it does not matter."""
     if c.kind != "ratio" or c.ci_low is None or c.ci_high is None:
         return False
     return c.ci_low > 1 / (1 + MARGIN) and c.ci_high < 1 + MARGIN

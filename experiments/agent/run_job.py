@@ -106,14 +106,14 @@ def _measure(job: Job, log: Kmsg, evidence: Evidence, tick: Tick) -> tuple[Metri
 
 
 def missing(job: Job) -> list[str]:
-    """Reasons why this job cannot run on this kernel; empty when it can."""
+    """Return reasons why this job cannot run on this kernel; empty when it can."""
     loader = registry.loader(job.loader)
     workload = registry.workload(job.spec.workload)
     return [*loader.missing(job), *workload.missing(job.bin_dir)]
 
 
 def _in_charge(loaded: Loaded) -> sched_ext.SchedExtStatus:
-    """What the kernel says of the scheduler that was loaded.
+    """Return what the kernel says of the scheduler that was loaded.
 
     Setting up the samplers takes seconds: it may have been thrown out by now.
     """
@@ -202,7 +202,7 @@ def release_samplers(but: Sequence[type[Sampler]] = ()) -> None:
 
 
 def chosen_samplers(spec: RunSpec) -> list[type[Sampler]]:
-    """Those that the spec names, or the ones that are on by default."""
+    """Return those that the spec names, or the ones that are on by default."""
     if spec.samplers is not None:
         return [registry.sampler(name) for name in spec.samplers]
     every = [registry.sampler(name) for name in registry.names("sampler")]

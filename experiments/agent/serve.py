@@ -28,7 +28,7 @@ from experiments.model import Job
 
 
 def facts() -> Mapping[str, Any]:
-    """This kernel and machine, as the agent sees them."""
+    """Return this kernel and machine, as the agent sees them."""
     return {
         "kernel": platform.release(),
         "kernel_version": platform.version(),
@@ -56,7 +56,7 @@ def be_on_time() -> None:
 
 
 def _streams(device: str) -> tuple[IO[bytes], IO[bytes]]:
-    """Where lines come from, and where they go."""
+    """Return where lines come from, and where they go."""
     if device == "-":
         return sys.stdin.buffer, os.fdopen(sys.stdout.fileno(), "wb", buffering=0)
     stream = os.fdopen(os.open(device, os.O_RDWR), "r+b", buffering=0)

@@ -48,7 +48,7 @@ class Share:
             shutil.rmtree(self.path / _STAGE, ignore_errors=True)
 
     def stage_code(self) -> Path:
-        """The agent's code as it was when the experiment was begun here."""
+        """Return the agent's code as it was when the experiment was begun here."""
         self.path.mkdir(parents=True, exist_ok=True)
         with _STAGING:
             if not (self.path / staging.CODE).exists():
@@ -58,7 +58,7 @@ class Share:
     def missing(
         self, line: Line, experiment: Experiment, jobs: Sequence[Job]
     ) -> Mapping[str, Sequence[str]]:
-        """What the agent says is missing for these jobs, by their labels."""
+        """Return what the agent says is missing for these jobs, by their labels."""
         found = {}
         for job in jobs:
             out_dir = experiment.new_attempt(job.spec)
@@ -93,7 +93,7 @@ class Share:
         return str(inside.out_dir / protocol.JOB_FILE)
 
     def _seen(self, job: Job) -> Job:
-        """The job as the agent sees it, its artefacts copied to the share."""
+        """Return the job as the agent sees it, its artefacts copied to the share."""
         stage = self.path / _STAGE
         if not (stage / "bin").exists():
             shutil.copytree(job.bin_dir, stage / "bin")

@@ -75,7 +75,7 @@ class HostBackend(Backend):
         self._stack = contextlib.ExitStack()
 
     def begin(self, experiment: Experiment, lane: Lane = ALONE) -> None:
-        """What follows is done for this experiment, and for none other here.
+        """Make this machine ready for an experiment, and for none other.
 
         Raises ConfigError while another one runs, MissingRequirement while another
         scheduler is in charge.
@@ -133,7 +133,7 @@ class HostBackend(Backend):
         return share.missing(agent.line, self._experiment, jobs)
 
     def execute(self, job: Job, tick: Callable[[str], None]) -> RunResult:
-        """Raises BackendLost when the agent dies under the run."""
+        """Have the agent do a job; raises BackendLost when it dies under the run."""
         share, agent = self._ready()
         facts = {"boot": self._boot_number, "caches_dropped": _drop_caches()}
         return share.execute(agent.line, job, tick, facts)

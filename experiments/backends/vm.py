@@ -73,7 +73,7 @@ class VmBackend(Backend):
         self._accel = ("", "")
 
     def begin(self, experiment: Experiment, lane: Lane = ALONE) -> None:
-        """What follows is done for this experiment."""
+        """Make ready for an experiment; a guest is booted when it is needed."""
         self._experiment = experiment
         self._lane = lane
         self._share = Share(experiment.path / "attempts", _INSIDE, lane)
@@ -139,7 +139,7 @@ class VmBackend(Backend):
         return guest
 
     def execute(self, job: Job, tick: Callable[[str], None]) -> RunResult:
-        """Raises BackendLost when the guest dies under the run."""
+        """Have the guest do a job; raises BackendLost when it dies under the run."""
         if self._guest is None:
             tick("booting")
             self._guest = self._boot()

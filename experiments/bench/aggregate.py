@@ -61,7 +61,7 @@ _Row = dict[str, Any]
 
 
 def measure(sizes: Sequence[int] = SIZES) -> list[_Row]:
-    """Rows of {what, runs, wall_s, cpu_s, peak_mb}.
+    """Return rows of {what, runs, wall_s, cpu_s, peak_mb}.
 
     Each is a process of its own, so time includes its imports, of modules that were
     compiled before; `peak_mb` is the largest resident set of it or one of its children,

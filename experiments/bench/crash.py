@@ -255,7 +255,7 @@ class _Session:
             pass
 
     def wrong(self) -> Iterator[str]:
-        """What is left running, and an end that is none of those there may be."""
+        """Yield what is left running, and an end that is none of those there may be."""
         _, alive = psutil.wait_procs(list(self._family), _GONE_WITHIN_S)
         for process in alive:
             if process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
@@ -287,7 +287,7 @@ def _changed(before: dict[str, str], after: dict[str, str]) -> Iterator[str]:
 
 
 def _outline(experiment: Experiment) -> dict[str, Any]:
-    """The plan, and of each finished run its outcome and the rows of its CSV."""
+    """Return the plan, and of each finished run its outcome and the rows of its CSV."""
     if not experiment.manifest_path.exists():
         return {"plan": [], "runs": {}}
     manifest = experiment.manifest()

@@ -20,7 +20,7 @@ _DURATION_S = 5
 
 
 def measure() -> list[dict[str, Any]]:
-    """Rows of {what, n, median_s, min_s, max_s}; all in seconds of wall time."""
+    """Return rows of {what, n, median_s, min_s, max_s}; all in seconds of wall time."""
     settings = load_config(
         workloads=("custom-churn",),
         schedulers=("scx_simple",),

@@ -41,7 +41,7 @@ Row = dict[str, Any]
 
 
 def measure() -> list[Row]:
-    """Rows of {method, entries, ...}: times in us of one count, lateness in us.
+    """Return rows of {method, entries, ...}: times in us of one count, lateness in us.
 
     Low and high are quartiles; `ratio` is the CPU time of the peers' way by this one's.
     Raises MissingRequirement where bpf(2) is refused.
@@ -81,7 +81,7 @@ def require_bpf() -> None:
 
 
 def _lines(command: Sequence[str], report: ReportStep) -> Iterator[Mapping[str, Any]]:
-    """What the probe says; its steps are for the user."""
+    """Yield what the probe says; its steps are for the user."""
     with tempfile.TemporaryFile() as errors:
         env = lab_root.inside_env()
         process = start(command, stdout=subprocess.PIPE, stderr=errors, env=env)
@@ -106,7 +106,7 @@ def _lines(command: Sequence[str], report: ReportStep) -> Iterator[Mapping[str, 
 
 
 def costs(said: Iterable[Mapping[str, Any]]) -> list[Row]:
-    """A row for each way and size, of all its measurements."""
+    """Return a row for each way and size, of all its measurements."""
     groups: dict[tuple[int, str], list[Mapping[str, Any]]] = {}
     for line in said:
         if "cpu_us" in line:

@@ -44,7 +44,7 @@ _STATE = {"state": "enabled", "ops": "scx_simple", "enable_seq": 7, "nr_rejected
 
 
 def make(path: Path, runs: int) -> Experiment:
-    """An experiment of `runs` finished runs, half of them control."""
+    """Return an experiment of `runs` finished runs, half of them control."""
     per_block = len(_ARMS)
     specs = [
         _spec(_WORKLOADS[block % len(_WORKLOADS)], block, variant, cleanup)
@@ -97,7 +97,7 @@ def write_run(experiment: Experiment, spec: RunSpec, seed: int = 0) -> None:
 
 
 def _samplers() -> list[type[Sampler]]:
-    """Those that a run has which names none."""
+    """Return those that a run has which names none."""
     every = [registry.sampler(name) for name in registry.names("sampler")]
     return [sampler for sampler in every if sampler.by_default]
 
@@ -119,7 +119,7 @@ def _csv(spec: RunSpec, rng: random.Random) -> str:
 
 
 def _cell(column: Column, time_s: float, noise: float) -> str:
-    """A number of a column that nothing is known of but its kind."""
+    """Return a number of a column that nothing is known of but its kind."""
     if column.kind is Kind.COUNTER:
         return f"{int(100 * (time_s + noise))}"
     return "100" if column.kind is Kind.PEAK else f"{99 + noise:.1f}"

@@ -135,7 +135,7 @@ class Builder:
         )
 
     def _own(self, request: BuildRequest, file: Path) -> BuiltObject:
-        """The object of a user's scheduler."""
+        """Return the object of a user's scheduler."""
         target = paths.BUILD / f"own-{request.scheduler}_{request.variant.name}.bpf.o"
         if file.name.endswith(".bpf.o"):
             shutil.copyfile(file, target)
@@ -282,7 +282,7 @@ _UNKNOWN: Mapping[str, Any] = {
 
 
 def _program(request: BuildRequest) -> BuiltObject:
-    """A program that loads the scheduler itself."""
+    """Return a program that loads the scheduler itself."""
     command = shlex.split(request.command)
     path = Path(command[0])
     path = path.resolve() if path.is_file() else path
@@ -297,7 +297,7 @@ def _program(request: BuildRequest) -> BuiltObject:
 
 
 def _ops_name(name: str) -> str:
-    """What the kernel takes as the name of a scheduler (bpf_obj_name_cpy)."""
+    """Return what the kernel takes as the name of a scheduler (bpf_obj_name_cpy)."""
     return re.sub(r"[^A-Za-z0-9_.]", "_", name)[:100]
 
 
@@ -320,7 +320,7 @@ def _inside(target: Path) -> str:
 
 
 def _read(stamp: Path, key: str) -> Mapping[str, Any] | None:
-    """What was noted of a build, if it was of this very key."""
+    """Return what was noted of a build, if it was of this very key."""
     try:
         said = json.loads(stamp.read_text())
     except (FileNotFoundError, ValueError):

@@ -47,7 +47,7 @@ def fill(path: Path, values: Mapping[str, int]) -> list[str]:
 
 
 def variables(path: Path) -> dict[str, int]:
-    """Names of the variables `__SCX_*` and where in the file their value is."""
+    """Return names of the variables `__SCX_*` and where in the file their value is."""
     with path.open("rb") as file:
         elf = ELFFile(file)
         symbols = elf.get_section_by_name(".symtab")

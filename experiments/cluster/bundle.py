@@ -70,7 +70,7 @@ def read_file(path: Path, name: str = "") -> File:
 
 
 def pack_run(experiment: Experiment, spec: RunSpec, wall_s: float) -> BundledRun:
-    """A run that `experiment` has finished."""
+    """Return a run that `experiment` has finished."""
     stored = experiment.stored(spec)
     assert stored is not None
     left = [tuple(map(read_file, _plain(p))) for p in experiment.attempts(spec)]
@@ -141,7 +141,7 @@ def _checked(bundle: Bundle, specs: Sequence[RunSpec]) -> list[RunResult]:
 
 
 def _take_boots(experiment: Experiment, bundle: Bundle) -> dict[int, int]:
-    """The experiment's own numbers of the host's boots, each recorded once."""
+    """Return the experiment's own numbers of the host's boots, each recorded once."""
     known = {
         boot["of_host"]: boot["boot"]
         for boot in experiment.manifest().boots

@@ -56,7 +56,7 @@ class ClusterHosts:
     def prepare(
         self, plan: Plan, before: Mapping[str, Any] | None
     ) -> Mapping[str, Any]:
-        """Raises MissingRequirement when no host takes part."""
+        """Wait for hosts; raises MissingRequirement when none takes part."""
         self._agreed = self._hosts.settle(before)
         # The commit is ours: a host whose code is the same may have no checkout
         return {**self._agreed, "git": facts.git_revision(paths.PROJECT)}

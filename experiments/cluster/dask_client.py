@@ -28,7 +28,7 @@ _CONNECT_S = 15.0
 
 
 def address(on: str) -> str:
-    """Raises ConfigError when Dask's configuration lacks it, or what it needs."""
+    """Return the scheduler's address; ConfigError if Dask's configuration lacks it."""
     if on.startswith("tls:") and not _has_certificates():
         raise ConfigError(
             f"{on}: Dask's configuration has no certificates (docs/cluster.md)"

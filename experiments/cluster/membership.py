@@ -48,13 +48,13 @@ class Cluster(Protocol):
     def ask(
         self, key: str, host: str, config: Mapping[str, Any], source: str, revision: str
     ) -> Any:
-        """A task: the HostReport of the host at the address `host`."""
+        """Return a task: the HostReport of the host at the address `host`."""
 
     def submit(self, key: str, hosts: Sequence[str], request: BlockRequest) -> Any:
         """A task: a block, done by any one of `hosts`; by another if that one dies."""
 
     def wait(self, tasks: Collection[Any], timeout_s: float) -> Sequence[Any]:
-        """Those of `tasks` that have ended, at the latest after `timeout_s`."""
+        """Return those of `tasks` that have ended, at the latest after `timeout_s`."""
 
     def result(self, task: Any) -> HostReport | Bundle | Failure:
         """What an ended task returned; raises HostsDied, or what the task raised."""
@@ -185,13 +185,13 @@ class Hosts:
             self.on_change("host_refused", text, host=self._names[where], reason=reason)
 
     def refuse_name(self, name: str, reason: str) -> None:
-        """As `refuse`, of the host called `name`, if it is there."""
+        """Refuse the host called `name`, if it is there."""
         for where, known in list(self._names.items()):
             if known == name:
                 self.refuse(where, reason)
 
     def check_not_alone(self, grace_s: float = GRACE_S) -> None:
-        """Raises MissingRequirement when nobody took part for `grace_s`."""
+        """Raise MissingRequirement when nobody took part for `grace_s`."""
         if self._reports or self._asked:
             self._alone_since = None
             return

@@ -44,7 +44,7 @@ class _Plugin(WorkerPlugin):
 
 
 def topic(token: str) -> str:
-    """Where the hosts tell what they do for the runner `token`."""
+    """Return where the hosts tell what they do for the runner `token`."""
     return f"{SLOT}-{token}"
 
 

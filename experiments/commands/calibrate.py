@@ -59,7 +59,7 @@ def _load(defaults: Flags, flags: Flags, treatment: str) -> Config:
 
 
 def check_power(config: Config, effect: str) -> Iterator[str]:
-    """What each workload takes to find `effect`, as `3%`, with a power of 80 %.
+    """Yield what each workload takes to find `effect`, as `3%`, with a power of 80 %.
 
     By the noise of this machine, of the first metric of the workload. Raises
     ConfigError when the plan is too small for one of them, or the noise is not known.

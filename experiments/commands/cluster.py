@@ -30,7 +30,7 @@ def _extra() -> Iterator[None]:
 
 
 def run(config: Config, name: str | None, is_decided: IsDecided) -> Experiment:
-    """As `run_experiment`, on the cluster that `config` names."""
+    """Run an experiment on the cluster that `config` names; as `run_experiment`."""
     with _extra():
         from experiments.cluster import dask_client
         from experiments.cluster.coordinator import ClusterHosts

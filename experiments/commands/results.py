@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 def experiment(name: str | None) -> Experiment:
-    """The one of that name, or the newest; of `A,B` both as one."""
+    """Return the one of that name, or the newest; of `A,B` both as one."""
     known = {e.path.name: e for e in experiments(paths.RESULTS)}
     if not known:
         raise ConfigError("there is no experiment in results/ yet: invoke run")

@@ -16,7 +16,7 @@ _ROOT = Path("/")
 
 
 def rows(root: Path = _ROOT) -> Rows:
-    """A row of each setting: what it is, what would be better, and why."""
+    """Return a row of each setting: what it is, what would be better, and why."""
     found = [dataclasses.asdict(settings.describe(s, root)) for s in settings.SHOWN]
     for row in found:
         if row["setting"] == settings.IRQ.name and settings.irqbalance(root):
@@ -74,7 +74,7 @@ _ACTIONS: dict[str, Callable[[], None]] = {"show": show, "tune": tune, "reset": 
 
 
 def act(name: str) -> None:
-    """Raises ConfigError naming the nearest action when there is none of that name."""
+    """Do the action of that name; ConfigError naming the nearest if there is none."""
     if name not in _ACTIONS:
         raise unknown_name("action", name, _ACTIONS)
     _ACTIONS[name]()

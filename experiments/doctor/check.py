@@ -70,7 +70,7 @@ def broken(text: str, remedy: str) -> Answer:
 
 
 def findings(checks: Iterable[Check]) -> Iterator[Finding]:
-    """What every check says, in their order."""
+    """Yield what every check says, in their order."""
     for check in checks:
         try:
             answer = check.look()

@@ -97,7 +97,7 @@ def _bpftool() -> Answer:
 
 
 def _workloads() -> Answer:
-    """What the workloads themselves say that they lack."""
+    """Return what the workloads themselves say that they lack."""
     names = registry.names("workload")
     reasons = [r for n in names for r in registry.workload(n).missing(paths.BIN)]
     if not reasons:

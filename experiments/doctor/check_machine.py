@@ -127,7 +127,7 @@ def _disk(path: Path, wanted: int, remedy: str) -> Answer:
 
 
 def user_namespaces() -> Answer:
-    """Whether mmdebstrap's mode unshare would work, and we without root."""
+    """Return whether mmdebstrap's mode unshare would work, and we without root."""
     if absent := [t for t in ("newuidmap", "newgidmap") if shutil.which(t) is None]:
         return missing(f"no {', '.join(absent)}", "apt-get install uidmap")
     if os.geteuid() != 0:
@@ -202,7 +202,7 @@ def _time_of_day() -> Answer:
 
 
 def in_future(folder: Path, now: float) -> Iterator[Path]:
-    """Files below `folder` that were changed after `now` (s since 1970)."""
+    """Yield files below `folder` that were changed after `now` (s since 1970)."""
     for top, _, names in os.walk(folder):
         yield from _later(Path(top), sorted(names), now + _SLACK_S)
 

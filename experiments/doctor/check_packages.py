@@ -41,7 +41,7 @@ def python() -> Answer:
 
 
 def runtime() -> Answer:
-    """The dependencies: at the versions demanded, and importable."""
+    """Return the dependencies: at the versions demanded, and importable."""
     wanted = _requirements(_project()["dependencies"])
     return _answer(wanted, _ill(wanted, _import_failure))
 

@@ -82,7 +82,7 @@ class Diagnosis:
 
 
 def explain(words: str) -> str:
-    """What the words of a failure mean; empty when they are not known."""
+    """Return what the words of a failure mean; empty when they are not known."""
     found = (meaning for pattern, meaning in _EXPLANATIONS if re.search(pattern, words))
     return next(found, "")
 

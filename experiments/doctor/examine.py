@@ -136,7 +136,7 @@ def _fixed() -> Iterator[str]:
 
 
 def _search(find: Finder) -> tuple[list[Leftover], str]:
-    """What is left behind, and why the search failed; the other kinds have to be
+    """Return what is left behind, and why the search failed; the other kinds have to be
     looked for, too.
     """
     try:
@@ -146,7 +146,7 @@ def _search(find: Finder) -> tuple[list[Leftover], str]:
 
 
 def all_checks(kernel: Path | None = None) -> list[Check]:
-    """What the default backend needs, then what is optional.
+    """Return what the default backend needs, then what is optional.
 
     `kernel` is one to boot instead of the lab root's.
     """
@@ -170,7 +170,7 @@ def _leftovers() -> Answer:
 
 
 def as_text(seen: Iterable[Finding]) -> str:
-    """A JSON list of objects with the fields of Finding."""
+    """Return a JSON list of objects with the fields of Finding."""
     return json.dumps([dataclasses.asdict(f) for f in seen], indent=1)
 
 

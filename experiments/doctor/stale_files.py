@@ -52,7 +52,7 @@ def clean(leftovers: Iterable[Leftover]) -> Iterator[str]:
 
 
 def files() -> list[Leftover]:
-    """Everything on disk, of this checkout and in this user's cache."""
+    """Return everything on disk, of this checkout and in this user's cache."""
     return [
         *of_experiments(paths.RESULTS),
         *of_scratch(Path(tempfile.gettempdir())),
@@ -111,7 +111,7 @@ def _flat(folder: Path) -> Iterator[Path]:
 
 
 def _deep(folder: Path, beside: Iterable[str] = ()) -> Iterator[Path]:
-    """Files below `folder` but not in the directories `beside`."""
+    """Yield files below `folder` but not in the directories `beside`."""
     for top, folders, names in os.walk(folder):
         folders[:] = sorted(f for f in folders if f"{top}/{f}" not in beside)
         yield from (Path(top, name) for name in sorted(names))
@@ -153,7 +153,7 @@ def of_scratch(folder: Path) -> Iterator[Leftover]:
 
 
 def half_made_roots(cache: Path) -> Sequence[Leftover]:
-    """What `invoke setup` was making, or replacing, when it was killed."""
+    """Return what `invoke setup` was making, or replacing, when it was killed."""
     lock = cache / locks.LOCK
     stale = sorted(cache.glob(".labroot-*/"))
     if stale and _is_unused(lock):

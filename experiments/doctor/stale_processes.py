@@ -55,7 +55,7 @@ def processes(cache: Path | None = None) -> Iterator[Leftover]:
 
 
 def _roots(cache: Path) -> tuple[str, ...]:
-    """How the paths of lab roots begin, those in the making included."""
+    """Return how the paths of lab roots begin, those in the making included."""
     return (f"{cache}/labroot-", f"{cache}/.labroot-")
 
 
@@ -72,7 +72,7 @@ def _serves(argv: Sequence[str], exe: str, cache: Path) -> bool:
 
 
 def _is_orphan(process: psutil.Process, cache: Path) -> bool:
-    """Whether it is certain that whoever started it is gone."""
+    """Return whether it is certain that whoever started it is gone."""
     try:
         if _namespace(process.pid) != _namespace(os.getpid()):
             # Part of another orphan, or of a container, whose processes are its own
@@ -86,7 +86,7 @@ def _is_orphan(process: psutil.Process, cache: Path) -> bool:
 
 
 def _invokes(cache: Path) -> set[int]:
-    """Who holds the lock of the lab roots, this process among them.
+    """Return who holds the lock of the lab roots, this process among them.
 
     Where this process is not, the kernel does not tell the truth of this file system,
     or setup is at work.

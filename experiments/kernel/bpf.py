@@ -110,7 +110,7 @@ class ProgInfo:
 
 
 def parse_cpus(text: str) -> int:
-    """How many CPUs a list of the kernel names, as 0-3,8."""
+    """Return how many CPUs a list of the kernel names, as 0-3,8."""
     ends = [part.split("-") for part in text.strip().split(",")]
     return sum(int(end[-1]) - int(end[0]) + 1 for end in ends)
 
@@ -130,13 +130,13 @@ def _info(fd: int, info: Buffer) -> bytes:
 
 
 def open_pinned(path: Path) -> int:
-    """A file descriptor of the object pinned at `path`."""
+    """Return a file descriptor of the object pinned at `path`."""
     name = ctypes.create_string_buffer(os.fsencode(path))
     return call(_OBJ_GET, struct.pack("=QII", ctypes.addressof(name), 0, 0))
 
 
 def open_map(map_id: int) -> int:
-    """A file descriptor of the map with this id."""
+    """Return a file descriptor of the map with this id."""
     return call(_MAP_GET_FD_BY_ID, struct.pack("=III", map_id, 0, 0))
 
 
@@ -166,7 +166,7 @@ def prog_info(prog_id: int) -> ProgInfo:
 
 
 def prog_ids() -> Iterator[int]:
-    """The ids of all programs in the kernel."""
+    """Yield the ids of all programs in the kernel."""
     current = 0
     while True:
         attr = ctypes.create_string_buffer(struct.pack("=I", current), _ATTR_SIZE)
@@ -184,13 +184,13 @@ def open_iterator(link: int) -> int:
 
 
 def link_map_id(fd: int) -> int:
-    """The id of the struct_ops map that a struct_ops link attaches."""
+    """Return the id of the struct_ops map that a struct_ops link attaches."""
     raw = _info(fd, ctypes.create_string_buffer(_INFO_SIZE))
     return int(struct.unpack_from("=I", raw, 16)[0])
 
 
 def progs_of_object(btf_id: int) -> list[ProgInfo]:
-    """The programs that were loaded from the object file whose BTF has this id.
+    """Return the programs that were loaded from the object file whose BTF has this id.
 
     Programs that vanish while they are asked are left out.
     """
@@ -206,7 +206,7 @@ def progs_of_object(btf_id: int) -> list[ProgInfo]:
 
 
 def lookup(fd: int, key: bytes, value_size: int) -> bytes:
-    """The value of `key`; FileNotFoundError when there is none."""
+    """Return the value of `key`; FileNotFoundError when there is none."""
     value = ctypes.create_string_buffer(value_size)
     key_buffer = ctypes.create_string_buffer(key, len(key))
     attr = struct.pack(
@@ -267,7 +267,7 @@ def walk_values(fd: int, info: MapInfo) -> Iterator[bytes]:
 
 
 def walk_keys(fd: int, key_size: int) -> Iterator[bytes]:
-    """Every key of a map, by GET_NEXT_KEY.
+    """Yield every key of a map, by GET_NEXT_KEY.
 
     Exact only while nobody deletes: the walk starts anew when its key has gone.
     """

@@ -16,7 +16,7 @@ _EMPTY_DEADLINE_S = 10.0
 
 
 def load_group(run_id: str) -> Path:
-    """The group that a run's workload is in, there or not."""
+    """Return the group that a run's workload is in, there or not."""
     return ROOT / f"scxlab-load-{run_id}"
 
 
@@ -25,7 +25,7 @@ def available() -> bool:
 
 
 def has_memory() -> bool:
-    """Whether memory of a group below the root is accounted, switching it on."""
+    """Return whether memory of a group below the root is accounted, switching it on."""
     control = ROOT / "cgroup.subtree_control"
     with contextlib.suppress(OSError):
         control.write_text("+memory")

@@ -28,7 +28,7 @@ class KmsgRecord:
 
 
 def parse(raw: str) -> KmsgRecord:
-    """One record as read(2) returns it; ValueError when it is not one."""
+    """Return one record as read(2) returns it; ValueError when it is not one."""
     head, _, rest = raw.partition(";")
     _priority, seq, time_us = head.split(",")[:3]
     return KmsgRecord(int(seq), int(time_us), rest.split("\n", 1)[0])

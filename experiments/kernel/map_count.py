@@ -66,7 +66,7 @@ def _pin(path: Path, *argv: str | Path) -> None:
 
 
 def _read(link: int) -> bytes:
-    """All that an iterator writes.
+    """Return all that an iterator writes.
 
     EAGAIN means that a million elements were passed without a word: there is more.
     """
@@ -220,7 +220,7 @@ class MapState:
 def look(
     map_id: int, bin_dir: Path, methods: Sequence[type[EntryCounter]] = METHODS
 ) -> MapState | None:
-    """The map with this id as it is now; None when it has gone.
+    """Return the map with this id as it is now; None when it has gone.
 
     It is not held any longer: the timers in a map end with its last descriptor, and
     must not go on after the scheduler was unloaded.

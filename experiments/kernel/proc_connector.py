@@ -50,7 +50,7 @@ class ProcEvent:
 
 
 def parse(message: bytes) -> ProcEvent | None:
-    """The event of one message; None for the answer to a request of our own."""
+    """Return the event of one message; None for the answer to a request of our own."""
     what, cpu, time_ns = _EVENT.unpack_from(message, _EVENT_AT)
     if what == PROC_EVENT_NONE:
         return None
@@ -91,7 +91,7 @@ class ProcConnector:
         self._socket.send(header + body)
 
     def messages(self) -> Iterator[bytes]:
-        """What has come since the last call, raw.
+        """Yield what has come since the last call, raw.
 
         When the buffer overflowed, the kernel says so once, whatever was lost.
         """

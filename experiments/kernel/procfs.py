@@ -57,7 +57,7 @@ def field_after(text: str, name: str) -> int:
 
 
 def mounted_at(path: Path) -> str:
-    """The type of the file system mounted there, as bpf; empty when none is."""
+    """Return the type of the file system mounted there, as bpf; empty when none is."""
     found = ""
     for line in read(PROC / "self/mountinfo").splitlines():
         place, _, system = line.partition(" - ")
@@ -91,7 +91,7 @@ class CpuTime:
 
 
 def cpu_times() -> list[CpuTime]:
-    """By /proc/stat, of every CPU that is online.
+    """Return what /proc/stat has of every CPU that is online.
 
     The columns are user, nice, system, idle, iowait, irq, softirq, steal, guest, guest
     nice; user and nice contain the last two (Documentation/filesystems/proc.rst).

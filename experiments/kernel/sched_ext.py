@@ -65,7 +65,7 @@ def events() -> dict[str, int]:
 
 
 def share_of(tids: Iterable[int]) -> float | None:
-    """The share of these threads that a BPF scheduler schedules now.
+    """Return the share of these threads that a BPF scheduler schedules now.
 
     From `ext.enabled` of /proc/<tid>/sched; None when no thread could be asked.
     """
@@ -83,7 +83,7 @@ def share_of(tids: Iterable[int]) -> float | None:
 def wait_for(
     wanted: Callable[[SchedExtStatus], bool], deadline_s: float
 ) -> SchedExtStatus:
-    """The first status that is `wanted`, or the last one when the time is up."""
+    """Return the first status that is `wanted`, or the last one when the time is up."""
     end = time.monotonic() + deadline_s
     while not wanted(now := status()) and time.monotonic() < end:
         time.sleep(_POLL_S)

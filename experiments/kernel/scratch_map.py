@@ -52,7 +52,7 @@ def put(fd: int, keys: Iterable[int]) -> None:
 
 
 def delete(fd: int, keys: Iterable[int]) -> None:
-    """Raises FileNotFoundError at the first key that is not there."""
+    """Delete keys; raises FileNotFoundError at the first that is not there."""
     for key in keys:
         buffer = ctypes.create_string_buffer(struct.pack("=I", key), _KEY_SIZE)
         attr = struct.pack("=I4xQ", fd, ctypes.addressof(buffer))

@@ -24,7 +24,7 @@ _PROGRAMS = ("clang", "bpftool", "gcc")
 
 
 def open_tools() -> LabRoot:
-    """The lab root where there is one, else what the machine has in its place.
+    """Return the lab root where there is one, else what the machine has in its place.
 
     Raises MissingRequirement naming what both lack.
     """

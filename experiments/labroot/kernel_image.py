@@ -62,7 +62,7 @@ def _unlzma(payload: bytes) -> bytes:
 
 
 def _unlz4(payload: bytes) -> bytes:
-    """The legacy frame of LZ4 that kernels use: blocks, each after its size.
+    """Return the legacy frame of LZ4 that kernels use: blocks, each after its size.
 
     Every block but the last holds 8 MiB; the size of the result, which the build
     appends, is no block and ends the loop.
@@ -113,7 +113,7 @@ class Kernel:
 
 
 def vmlinux_of(image: bytes, name: str) -> bytes:
-    """The ELF file in a bzImage, by the x86 boot header; an ELF file is itself.
+    """Return the ELF file in a bzImage, by the x86 boot header; an ELF file is itself.
 
     See Documentation/arch/x86/boot.rst: setup_sects at 0x1f1, "HdrS" at 0x202,
     payload_offset and payload_length at 0x248. Raises ConfigError.
@@ -166,7 +166,7 @@ def prepare(root: LabRoot, path: Path | None = None) -> Kernel:
 
 
 def running(root: LabRoot, sysfs: Path = Path("/sys")) -> Kernel:
-    """The kernel of this machine, ready to build against.
+    """Return the kernel of this machine, ready to build against.
 
     Raises MissingRequirement when it cannot run sched_ext programs.
     """

@@ -120,7 +120,7 @@ def lock() -> Path:
 
 
 def open_root() -> LabRoot:
-    """The lab root, checked; MissingRequirement when it has to be made first.
+    """Return the lab root, checked; MissingRequirement when it has to be made first.
 
     It cannot be replaced until this process ends.
     """

@@ -122,7 +122,7 @@ def _require_mmdebstrap(report: ReportStep) -> None:
 
 
 def _apt_setting(line: str) -> str | None:
-    """A line of apt-config that also matters inside: how to reach the sites."""
+    """Return a line of apt-config that also matters inside: how to reach the sites."""
     match = re.fullmatch(r'(Acquire::[^"]+?) "(.*)";', line)
     if match is None or not re.match(
         r"Acquire::(https?(::|$)|Check-Valid-Until|Retries)", match[1]
@@ -132,7 +132,7 @@ def _apt_setting(line: str) -> str | None:
 
 
 def _apt_site() -> str:
-    """The site this machine's apt gets Debian from."""
+    """Return the site this machine's apt gets Debian from."""
     wanted = run(
         ["apt-get", "indextargets", "--format", "$(SITE) $(LABEL)"], timeout_s=60
     ).stdout.splitlines()

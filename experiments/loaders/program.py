@@ -24,7 +24,7 @@ _STATE_TIMEOUT_S = 20.0
 
 
 def _maps_of(progs: set[int]) -> dict[str, int]:
-    """The maps that these programs use, by name."""
+    """Return the maps that these programs use, by name."""
     found = {}
     for map_id in sorted({i for p in progs for i in bpf.prog_info(p).map_ids}):
         fd = bpf.open_map(map_id)

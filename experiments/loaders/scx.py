@@ -100,7 +100,7 @@ def _remove(module: str) -> None:
 
 
 def _own_maps(link: int) -> dict[str, int]:
-    """The maps of the programs that were loaded together with this link.
+    """Return the maps of the programs that were loaded together with this link.
 
     All objects of one load share the id of its BTF, so no name is compared.
     """

@@ -34,7 +34,7 @@ def _remembered() -> Path:
 
 
 def machine_id() -> str:
-    """The same after a reboot, another one on another machine."""
+    """Return the same after a reboot, another one on another machine."""
     known = _MACHINE_ID.read_text().strip() if _MACHINE_ID.exists() else ""
     return digest([known, *(() if known else (platform.node(), cpu_model()))])[:12]
 

@@ -60,7 +60,7 @@ def _has_no_part(name: Path) -> bool:
 
 
 def revision(project: Path) -> str:
-    """For a person: the commit, and the hash of the code as it is now."""
+    """Return the commit and the hash of the code as it is now, for a person."""
     commit = git_revision(project)
     shown = f"commit {commit[:12]}{commit[40:]}" if commit else "no git checkout"
     return f"{shown}, source {source_sha256(project)[:12]}"

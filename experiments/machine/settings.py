@@ -105,7 +105,7 @@ class SettingRow:
 
 
 def describe(setting: Setting, root: Path) -> SettingRow:
-    """What a user is told of a setting."""
+    """Return what a user is told of a setting."""
     places = list(setting.found(root))
     if not places:
         return SettingRow(setting.name, "not on this machine", "-", "no", setting.why)
@@ -121,7 +121,7 @@ def describe(setting: Setting, root: Path) -> SettingRow:
 
 
 def values(chosen: Sequence[Setting], root: Path = Path("/")) -> dict[str, str]:
-    """What each of these settings is now, in words."""
+    """Return what each of these settings is now, in words."""
     return {setting.name: describe(setting, root).now for setting in chosen}
 
 
@@ -136,7 +136,7 @@ def _values(places: Sequence[Place]) -> list[str]:
 
 
 def irqbalance(root: Path) -> bool:
-    """Whether a process of this name moves interrupts about."""
+    """Return whether a process of this name moves interrupts about."""
     for comm in root.glob("proc/[0-9]*/comm"):
         try:
             if comm.read_text().strip() == "irqbalance":

@@ -83,7 +83,7 @@ def _remove_group(group: Path) -> None:
 
 
 def _end_agent() -> list[str]:
-    """One whose starter was killed may still be cleaning up, or be stuck."""
+    """Return one whose starter was killed may still be cleaning up, or be stuck."""
     process = _agent()
     _AGENT.unlink(missing_ok=True)
     if process is None:

@@ -67,7 +67,7 @@ class SettingChange:
 
 
 def require_root() -> None:
-    """For what concerns the machine itself, root in a namespace is none."""
+    """Raise MissingRequirement unless we are root of the machine itself."""
     if os.geteuid() != 0:
         raise MissingRequirement(
             "this changes the machine itself, which takes root: sudo -E"
@@ -150,7 +150,7 @@ class Tuning:
         return said
 
     def changes(self, layer: str) -> list[SettingChange]:
-        """What is changed now in this layer."""
+        """Return what is changed now in this layer."""
         return self._read()[layer]
 
     def _boot(self) -> str:

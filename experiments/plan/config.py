@@ -83,7 +83,7 @@ class Config(_Section):
         )
 
     def sources(self) -> list[SchedulerSource]:
-        """The schedulers; with commands, these alone."""
+        """Return the schedulers; with commands, these alone."""
         if self.commands:
             return [scheduler_source.from_commands(self.commands)]
         return [scheduler_source.from_text(text) for text in self.schedulers]

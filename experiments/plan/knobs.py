@@ -88,7 +88,7 @@ def _check_value(where: str, value: Scalar, parameter: Parameter) -> None:
 
 
 def defines(cleanup: str, knobs: Params) -> list[str]:
-    """The compiler's -D options for a strategy and its settings."""
+    """Return the compiler's -D options for a strategy and its settings."""
     options = [f"-D{name.upper()}={int(value)}" for name, value in knobs.items()]
     if cleanup != NO_CLEANUP:
         options.append(f"-DCLEANUP={cleanup}")

@@ -37,7 +37,7 @@ _COLUMNS = (
 def estimate_s(
     specs: Sequence[RunSpec], harness_s: float = HARNESS_ESTIMATE_S
 ) -> float:
-    """How long `specs` take one after another."""
+    """Return how long `specs` take one after another."""
     return sum(spec.duration_s + harness_s for spec in specs)
 
 
@@ -140,7 +140,7 @@ class RunProgress:
         return self._lane_s + (time.monotonic() - self._lanes_since) * self._lanes
 
     def left_s(self) -> float:
-        """How long the rest will take, by how long it took so far."""
+        """Return how long the rest will take, by how long it took so far."""
         seen = self._harness_s
         harness_s = max(0.0, median(seen)) if seen else HARNESS_ESTIMATE_S
         return estimate_s(tuple(self._left.values()), harness_s) / max(1, self._lanes)
@@ -174,7 +174,7 @@ def _on(host: str) -> dict[str, str]:
 
 
 def _line(result: RunResult, wall_s: float) -> str:
-    """One finished run, for the log."""
+    """Return one finished run, for the log."""
     metrics = ", ".join(f"{m.name} {m.value:.4g} {m.unit}" for m in result.metrics)
     what = metrics if result.outcome is Outcome.OK else result.reason
     what += "".join(f"  FLAGGED: {flag}" for flag in result.facts.get("flags", ()))

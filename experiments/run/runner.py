@@ -108,7 +108,7 @@ def default_name(config: Config, plan: Plan, known: Mapping[str, Any]) -> str:
 
 
 def checked_name(name: str) -> str:
-    """Raises ConfigError unless `name` is that of a directory right below results/."""
+    """Return `name`; ConfigError unless it is that of a directory below results/."""
     if not re.fullmatch(r"[\w][\w.+-]*", name):
         raise ConfigError(
             f"--experiment {name}: give a plain name of letters, digits, and ._+-"
@@ -177,7 +177,7 @@ def begun_by(experiment: Experiment, pending: Sequence[RunSpec]) -> dict[int, st
 
 
 def check_facts(experiment: Experiment, known: Mapping[str, Any]) -> None:
-    """Raises ConfigError when runs done now would not compare with those before."""
+    """Raise ConfigError when runs done now would not compare with those before."""
     before = experiment.manifest().facts
     for name in SAME:
         if before.get(name) != known.get(name):

@@ -53,7 +53,7 @@ class ExperimentStatus:
 
 
 def experiment_status(experiment: Experiment) -> ExperimentStatus:
-    """Raises FormatError when the manifest cannot be read."""
+    """Return how far an experiment is; FormatError when its manifest cannot be read."""
     manifest = experiment.manifest()
     owner = locks.owner(experiment.path / LOCK)
     session = _last_session(list(event_log.read(experiment.path)))
@@ -101,7 +101,7 @@ def lines(found: ExperimentStatus) -> list[str]:
 
 
 def _last_session(every: Sequence[event_log.Event]) -> Sequence[event_log.Event]:
-    """The events of the runner that was last."""
+    """Return the events of the runner that was last."""
     starts = [i for i, e in enumerate(every) if e["event"] == "started"]
     return every[starts[-1] :] if starts else ()
 
@@ -124,7 +124,7 @@ def _age_s(event: event_log.Event) -> float:
 
 
 def _left_s(session: Sequence[event_log.Event]) -> float | None:
-    """The last estimate, less the time since."""
+    """Return the last estimate, less the time since."""
     for event in reversed(session):
         if "left_s" in event:
             return max(0.0, float(event["left_s"]) - _age_s(event))

@@ -13,14 +13,14 @@ _PER_OCTAVE = 4
 
 
 def bounds(bucket: int) -> tuple[float, float]:
-    """The values, from and below, that bucket number `bucket` counts."""
+    """Return the values, from and below, that bucket number `bucket` counts."""
     octave, part = divmod(bucket, _PER_OCTAVE)
     low, width = 2.0**octave, 2.0**octave / _PER_OCTAVE
     return low + part * width, low + (part + 1) * width
 
 
 def quantile(counts: Sequence[int], share: float) -> float | None:
-    """The value below which `share` of the counts lie; None without any.
+    """Return the value below which `share` of the counts lie; None without any.
 
     Inside a bucket the counts are taken as spread evenly.
     """
@@ -38,6 +38,6 @@ def quantile(counts: Sequence[int], share: float) -> float | None:
 
 
 def highest(counts: Sequence[int]) -> float | None:
-    """The upper bound of the last bucket that counts anything."""
+    """Return the upper bound of the last bucket that counts anything."""
     used = [bucket for bucket, count in enumerate(counts) if count]
     return bounds(used[-1])[1] if used else None

@@ -31,7 +31,7 @@ def lost(events: Iterable[ProcEvent]) -> int:
 
 
 def life_times_ms(events: Iterable[ProcEvent]) -> list[float]:
-    """Of the tasks that were created and exited while the connector listened."""
+    """Return the lives of tasks that began and ended while the connector listened."""
     born: dict[int, int] = {}
     found = []
     for event in sorted(events, key=lambda e: e.time_ns):

@@ -59,7 +59,7 @@ class Waits:
 
 
 def added_up(raw: bytes) -> Waits:
-    """The histograms of all CPUs as one."""
+    """Return the histograms of all CPUs as one."""
     rows = list(_HISTOGRAM.iter_unpack(raw))
     sums = [sum(column) for column in zip(*rows, strict=True)]
     return Waits(max(row[2] for row in rows), tuple(sums[3:]))

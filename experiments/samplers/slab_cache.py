@@ -26,7 +26,7 @@ _HASH = 1
 
 
 def element_bytes(key_size: int, value_size: int) -> int:
-    """What a hash map asks the allocator for, an element."""
+    """Return what a hash map asks the allocator for, an element."""
     return _ELEMENT_HEAD + _up_to_8(key_size) + _up_to_8(value_size)
 
 
@@ -91,7 +91,7 @@ class SlabCacheSampler(Sampler):
 
 
 def _number(text: str) -> int:
-    """The first number of a sysfs file; some add the shares of NUMA nodes."""
+    """Return the first number of a sysfs file; some add the shares of NUMA nodes."""
     return int(text.split()[0])
 
 

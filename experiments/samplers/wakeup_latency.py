@@ -31,7 +31,7 @@ _SHARES = {"p50": 0.5, "p99": 0.99}
 
 
 def percentiles_us(counts: Mapping[int, int]) -> dict[str, float]:
-    """Of a histogram us -> how often; empty without any."""
+    """Return percentiles of a histogram us -> how often; empty without any."""
     total = sum(counts.values())
     found = {}
     for name, share in _SHARES.items():

@@ -13,7 +13,7 @@ Difference = tuple[str, Any, Any]
 
 
 def unlike(one: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator[Difference]:
-    """Where two sets of facts differ in what they would have to share.
+    """Yield where two sets of facts differ in what they would have to share.
 
     Down to the single value: of two lab roots the packages that differ.
     """

@@ -35,7 +35,7 @@ class EventLog:
 
 
 def _is_torn(file: Any) -> bool:
-    """Whether the last line has no end, as a full disk leaves it."""
+    """Return whether the last line has no end, as a full disk leaves it."""
     if file.seek(0, 2) == 0:
         return False
     file.seek(-1, 2)

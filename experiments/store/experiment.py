@@ -158,7 +158,7 @@ class Experiment:
         return None if stored is None else f"{_stamp(f'{stem}.csv')} {stored}"
 
     def stored(self, spec: RunSpec) -> StoredResult | None:
-        """The JSON of a finished run; None when it has not been done.
+        """Return the JSON of a finished run; None when it has not been done.
 
         Raises FormatError when the file is not that.
         """
@@ -166,27 +166,27 @@ class Experiment:
         return read(RESULT, path) if path.exists() else None
 
     def result(self, spec: RunSpec) -> RunResult | None:
-        """The result of a finished run; None when it has not been done."""
+        """Return the result of a finished run; None when it has not been done."""
         stored = self.stored(spec)
         return None if stored is None else stored.result
 
     def finished(self, specs: Sequence[RunSpec]) -> list[RunSpec]:
-        """The runs that have a result, whatever it is."""
+        """Return the runs that have a result, whatever it is."""
         return [spec for spec in specs if self.stamp(spec) is not None]
 
     def results(self) -> Iterator[RunResult]:
-        """The results that there are, in the order of the plan."""
+        """Yield the results that there are, in the order of the plan."""
         for spec in self.manifest().specs:
             if (result := self.result(spec)) is not None:
                 yield result
 
     def pending(self, specs: Sequence[RunSpec]) -> list[RunSpec]:
-        """The runs still to do: those without a result, and those to repeat."""
+        """Return the runs still to do: those without a result, and those to repeat."""
         done = [(spec, self.result(spec)) for spec in specs]
         return [s for s, r in done if r is None or r.outcome in REPEATED]
 
     def new_attempt(self, spec: RunSpec) -> Path:
-        """An empty directory for a run's files until the run is finished.
+        """Return an empty directory for a run's files until the run is finished.
 
         Raises MissingRequirement when there is too little room for them.
         """
@@ -285,7 +285,7 @@ def _stamp(path: str) -> str | None:
 
 
 def experiments(root: Path) -> list[Experiment]:
-    """The experiments below `root`, the newest last."""
+    """Return the experiments below `root`, the newest last."""
     found = sorted(
         root.glob("*/manifest.json"), key=lambda p: (p.stat().st_mtime, p.parent.name)
     )

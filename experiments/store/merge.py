@@ -28,7 +28,7 @@ _OWN = ("run", "block", "seed")
 
 
 def merge(parts: Sequence[Experiment], root: Path) -> Experiment:
-    """The experiment `root`/<A>+<B>, made or brought up to date.
+    """Return the experiment `root`/<A>+<B>, made or brought up to date.
 
     Raises ConfigError naming what differs when the parts do not compare.
     """
@@ -88,7 +88,7 @@ def _arms(manifest: Manifest) -> dict[tuple[str, ...], dict[str, Any]]:
 
 
 def _renumbered(manifests: Sequence[Manifest]) -> Iterator[list[RunSpec]]:
-    """The specs of each, with blocks and numbers of runs after those before."""
+    """Yield the specs of each, with blocks and numbers of runs after those before."""
     blocks = 0
     runs: dict[tuple[str, str], int] = {}
     for manifest in manifests:

@@ -77,7 +77,7 @@ RESULT = TypeAdapter(StoredResult)
 
 
 def read(adapter: TypeAdapter[_T], path: Path) -> _T:
-    """Raises FormatError naming the file and the first field that is wrong."""
+    """Read a JSON file; FormatError naming it and the first field that is wrong."""
     try:
         return adapter.validate_json(path.read_bytes())
     except FileNotFoundError:
@@ -98,5 +98,5 @@ def fingerprints(files: RunFiles) -> dict[str, Fingerprint]:
 def result_json(
     result: RunResult, files: Mapping[str, Fingerprint] | None = None
 ) -> bytes:
-    """What the JSON file of a run holds."""
+    """Return what the JSON file of a run holds."""
     return RESULT.dump_json(StoredResult(SCHEMA, result, files or {}), indent=1)

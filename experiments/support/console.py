@@ -31,7 +31,7 @@ _IN_LOGS = 120
 
 
 def _width() -> int | None:
-    """None leaves it to rich, which asks the terminal or COLUMNS."""
+    """Return none leaves it to rich, which asks the terminal or COLUMNS."""
     known = sys.stdout.isatty() or "COLUMNS" in os.environ
     return None if known else _IN_LOGS
 

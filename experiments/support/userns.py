@@ -23,7 +23,7 @@ _REMOVE_TIMEOUT_S = 300.0
 
 
 def unshare(*options: str) -> list[str]:
-    """What a command is preceded by; `options` are further ones of unshare."""
+    """Return what a command is preceded by; `options` are further ones of unshare."""
     return [
         *("unshare", *(_AS_ROOT if os.geteuid() else ())),
         *("--mount", "--pid", "--fork", "--kill-child"),
@@ -32,7 +32,7 @@ def unshare(*options: str) -> list[str]:
 
 
 def require() -> None:
-    """Raises MissingRequirement naming what keeps a user from being root in there."""
+    """Raise MissingRequirement naming what keeps a user from being root in there."""
     if os.geteuid() and (reason := refusal()):
         raise MissingRequirement(
             f"this needs root, or a user namespace with ids of your own; {reason}. Or "

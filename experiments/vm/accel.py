@@ -62,7 +62,7 @@ def choose(root: LabRoot, kernel: Kernel) -> tuple[str, str]:
 
 
 def answer(root: LabRoot, kernel: Kernel) -> Remembered | None:
-    """What is remembered of the probe; None when it has to be made."""
+    """Return what is remembered of the probe; None when it has to be made."""
     path = remembered_in()
     try:
         said = json.loads(path.read_text())

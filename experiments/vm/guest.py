@@ -80,7 +80,7 @@ def qemu_argv(shape: Shape, image: str) -> list[str]:
 
 
 def _taskset(cpus: Sequence[int]) -> list[str]:
-    """What keeps a command on `cpus`."""
+    """Return what keeps a command on `cpus`."""
     return ["taskset", "--cpu-list", ",".join(map(str, cpus))] if cpus else []
 
 
@@ -180,12 +180,12 @@ class Guest:
         return path.read_text(errors="replace") if path.exists() else ""
 
     def _signal_to(self, program: str) -> str:
-        """The signal that ended a program, in words; empty if none did."""
+        """Return the signal that ended a program, in words; empty if none did."""
         name = killed_by(self._processes[program], self._text(f"{program}.log"))
         return name and f"{program} got {name}{_SENT_BY.get(name, '')}"
 
     def _end_of(self, program: str) -> str:
-        """What ended a program: a signal, or what it said itself."""
+        """Return what ended a program: a signal, or what it said itself."""
         said = last_lines(self._text(f"{program}.log"), 3)
         return self._signal_to(program) or said or f"{program} left no message"
 
