@@ -38,6 +38,20 @@ class Outcome(enum.StrEnum):
     LOST = "LOST"  # the guest or the host died under it
     SKIPPED = "SKIPPED"  # a requirement was missing
 
+    @property
+    def is_data(self) -> bool:
+        return self is Outcome.OK
+
+    @property
+    def is_repeated(self) -> bool:
+        """Whether it says nothing about the scheduler, so that a resumed run is new."""
+        return self in (Outcome.LOST, Outcome.SKIPPED)
+
+    @property
+    def is_fault(self) -> bool:
+        """Whether something went wrong; the next run then gets a fresh boot."""
+        return self not in (Outcome.OK, Outcome.SKIPPED)
+
 
 @dataclass(frozen=True)
 class Metric:

@@ -20,7 +20,7 @@ from analysis.load.run_measures import WITHIN, run_stats
 from analysis.load.samples_csv import check_span, read_many
 from analysis.stats.estimators import Array, evenly
 from experiments.errors import FormatError
-from experiments.model import Metric, Outcome, RunResult, RunSpec
+from experiments.model import Metric, RunResult, RunSpec
 from experiments.store.experiment import Experiment
 
 PENDING = "PENDING"
@@ -111,7 +111,7 @@ def _csv(
     experiment: Experiment, result: RunResult | RunRecord
 ) -> bytes | OSError | None:
     """The bytes of the CSV, or why there are none; None of a run that is no data."""
-    if isinstance(result, RunRecord) or result.outcome is not Outcome.OK:
+    if isinstance(result, RunRecord) or not result.outcome.is_data:
         return None
     try:
         return experiment.files(result.spec).csv.read_bytes()

@@ -9,6 +9,7 @@ import pandas as pd
 
 from analysis.load.frames import Data
 from analysis.load.measures import MEASURES, column
+from experiments.model import Outcome
 
 ARM = ["scheduler", "workload", "variant"]
 COUNTS = ["n_planned", "n_ok", "n_used"]
@@ -21,7 +22,9 @@ def summary(data: Data) -> pd.DataFrame:
     (its name and unit). NaN where no run has the value.
     """
     counted = data.runs.assign(
-        n_planned=1, n_ok=data.runs["outcome"] == "OK", n_used=data.runs["used"]
+        n_planned=1,
+        n_ok=data.runs["outcome"] == Outcome.OK.value,
+        n_used=data.runs["used"],
     )
     rows = counted.groupby(ARM, sort=True)[COUNTS].sum().astype(int)
     names = [measure.name for measure in MEASURES]

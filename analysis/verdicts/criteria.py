@@ -44,7 +44,7 @@ NOT_PROVED = "Imported, not proved."
 #: A tail slope within this share of control's growth counts as level.
 MARGIN = 0.10
 
-FAULTS = (Outcome.EJECTED, Outcome.LOST, Outcome.FAILED, Outcome.TIMEOUT)
+FAULTS = tuple(outcome for outcome in Outcome if outcome.is_fault)
 
 
 @dataclass(frozen=True)

@@ -62,7 +62,7 @@ def execute(job: Job, tick: Tick) -> RunResult:
             outcome, reason = Outcome.FAILED, str(error)
         log.drain()
         words = sched_ext.words_of_ejection(log.records)
-        if outcome not in (Outcome.OK, Outcome.SKIPPED) and words:
+        if outcome.is_fault and words:
             reason = f"{reason}: {words}"
     wall_s = time.monotonic() - began
     evidence.facts |= {

@@ -22,7 +22,7 @@ from experiments.errors import (
 from experiments.labroot import kernel_image, lab_root
 from experiments.labroot.kernel_image import Kernel
 from experiments.labroot.lab_root import LabRoot
-from experiments.model import ALONE, Job, Lane, Outcome, RunResult
+from experiments.model import ALONE, Job, Lane, RunResult
 from experiments.plan.config import Config
 from experiments.plugins import Backend
 from experiments.store.experiment import Experiment
@@ -179,7 +179,7 @@ class VmBackend(Backend):
         said = {"run": spec.label, "duration_s": spec.duration_s}
         said |= {"outcome": result.outcome.value, "reason": result.reason}
         self._experiment.add_to_boot(self._boot_number, {"warm_up": said})
-        return result.outcome in (Outcome.OK, Outcome.SKIPPED)
+        return not result.outcome.is_fault
 
     def _execute(
         self, guest: Guest, job: Job, tick: Callable[[str], None]

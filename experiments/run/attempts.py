@@ -69,7 +69,7 @@ def run_one(
         failpoints.step("job done")
         if is_stopped():
             raise Stopped
-        if result.outcome not in (Outcome.OK, Outcome.SKIPPED):
+        if result.outcome.is_fault:
             backend.renew()
         if result.outcome is not Outcome.LOST or attempt == MAX_ATTEMPTS:
             break

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.errors import ConfigError, FormatError, MissingRequirement
-from experiments.model import Outcome, Plan, RunResult, RunSpec
+from experiments.model import Plan, RunResult, RunSpec
 from experiments.store.schema import (
     MANIFEST,
     RESULT,
@@ -42,9 +42,6 @@ from experiments.store.schema import (
 )
 from experiments.support import failpoints, locks
 from experiments.support.files import atomic_write, move
-
-#: Outcomes that say nothing about the scheduler: such a run is repeated.
-REPEATED = frozenset({Outcome.LOST, Outcome.SKIPPED})
 
 #: Beside the manifest: held by whoever works on the experiment.
 LOCK = locks.LOCK
@@ -183,7 +180,7 @@ class Experiment:
     def pending(self, specs: Sequence[RunSpec]) -> list[RunSpec]:
         """Return the runs still to do: those without a result, and those to repeat."""
         done = [(spec, self.result(spec)) for spec in specs]
-        return [s for s, r in done if r is None or r.outcome in REPEATED]
+        return [s for s, r in done if r is None or r.outcome.is_repeated]
 
     def new_attempt(self, spec: RunSpec) -> Path:
         """Return an empty directory for a run's files until the run is finished.
@@ -220,25 +217,25 @@ class Experiment:
         failpoints.step("json in place")
         self._record({result.run_id: _recorded(result, data)})
         failpoints.step("run recorded")
-        if result.outcome in (Outcome.OK, Outcome.SKIPPED):
+        if not result.outcome.is_fault:
             shutil.rmtree(attempt)
         failpoints.step("attempt removed")
 
     def _put_in_place(self, result: RunResult, attempt: Path, files: RunFiles) -> None:
         """All files of a run but its JSON; a runner that died may have left others."""
         moved = {"dmesg.log": files.dmesg, "workload.log": files.workload}
-        if result.outcome is Outcome.OK:
+        if result.outcome.is_data:
             move(attempt / "samples.csv", files.csv)
             failpoints.step("csv in place")
         else:
             files.csv.unlink(missing_ok=True)
         for name, target in moved.items():
             source = attempt / name
-            if result.outcome is Outcome.OK and source.exists():
+            if result.outcome.is_data and source.exists():
                 move(source, target)
             else:
                 target.unlink(missing_ok=True)
-        if result.outcome is not Outcome.OK and (attempt / "dmesg.log").exists():
+        if not result.outcome.is_data and (attempt / "dmesg.log").exists():
             atomic_write(files.dmesg, (attempt / "dmesg.log").read_bytes())
         failpoints.step("logs in place")
 
