@@ -15,6 +15,7 @@ from typing import cast
 import pytest
 
 from experiments.agent.client import Line
+from experiments.agent.protocol import VERSION, Event, event_line
 from experiments.errors import BackendLost, HelperLost
 
 
@@ -48,6 +49,17 @@ def end() -> Iterator[End]:
     end = End()
     yield end
     end.close()
+
+
+def test_hello_has_the_facts_of_the_kernel(end: End) -> None:
+    end.events.write(event_line(Event.HELLO, protocol=VERSION, facts={"cpus": 2}))
+    assert end.line.hello(5) == {"cpus": 2}
+
+
+def test_an_agent_of_another_version_is_no_agent(end: End) -> None:
+    end.events.write(event_line(Event.HELLO, protocol=VERSION + 1, facts={}))
+    with pytest.raises(BackendLost, match=f"protocol {VERSION + 1}, not {VERSION}"):
+        end.line.hello(5)
 
 
 def test_events_come_whole_and_noise_is_skipped(end: End) -> None:
