@@ -185,7 +185,10 @@ def test_ids_of_specs_without_samplers_are_what_they_were() -> None:
 
 def test_what_puts_load_on_the_system_is_off_by_default() -> None:
     off = [n for n in registry.names("sampler") if not registry.sampler(n).by_default]
+    on = {"bpf-map", "counters", "cpu", "forks", "memory", "sched-latency"}
+    on |= {"schedstat", "slab-cache"}
     assert set(off) >= {"proc-events", "wakeup-latency"}
+    assert not on & set(off)
 
 
 def test_the_numbers_of_the_proc_connector_are_those_of_pyroute2() -> None:
