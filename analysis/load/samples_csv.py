@@ -93,7 +93,12 @@ def _read_together(header: bytes, bodies: list[bytes]) -> Iterator[Array | Forma
 def _numbers(header: bytes, body: bytes) -> Array:
     names = header.decode().split(",")
     return pd.read_csv(
-        io.BytesIO(body), header=None, names=names, dtype=float, skip_blank_lines=False
+        io.BytesIO(body),
+        header=None,
+        names=names,
+        dtype=float,
+        skip_blank_lines=False,
+        low_memory=False,  # no parts to be joined: they are small
     ).to_numpy()
 
 

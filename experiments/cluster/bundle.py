@@ -75,7 +75,7 @@ def pack_run(experiment: Experiment, spec: RunSpec, wall_s: float) -> BundledRun
     assert stored is not None
     left = [tuple(map(read_file, _plain(p))) for p in experiment.attempts(spec)]
     if stored.result.outcome is Outcome.OK:
-        found = zip(_OF_OK, experiment.files(spec)[:-1], strict=True)
+        found = zip(_OF_OK, experiment.files(spec).hashed, strict=True)
         left.append(tuple(read_file(p, name) for name, p in found if p.exists()))
     elif stored.result.outcome is Outcome.SKIPPED:
         left.append(())

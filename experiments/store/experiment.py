@@ -136,13 +136,7 @@ class Experiment:
             self.update(boots=tuple(boots))
 
     def files(self, spec: RunSpec) -> RunFiles:
-        stem = f"{self.path}/{spec.label}"
-        return RunFiles(
-            Path(f"{stem}.csv"),
-            Path(f"{stem}_dmesg.log"),
-            Path(f"{stem}_workload.log"),
-            Path(f"{stem}.json"),
-        )
+        return RunFiles(f"{self.path}/{spec.label}")
 
     def stamp(self, spec: RunSpec) -> str | None:
         """What changes with the CSV or the JSON of a run; None when it is not done.

@@ -158,7 +158,7 @@ def _take(part: Experiment, old: RunSpec, merged: Experiment, new: RunSpec) -> N
     if mine.json.exists() and mine.json.read_bytes() == data:
         return
     mine.json.parent.mkdir(parents=True, exist_ok=True)
-    for source, target in zip(theirs[:-1], mine[:-1], strict=True):
+    for source, target in zip(theirs.hashed, mine.hashed, strict=True):
         target.unlink(missing_ok=True)
         if source.exists():
             _link(source, target)

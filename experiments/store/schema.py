@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -18,13 +18,38 @@ from experiments.support.files import Fingerprint, fingerprint
 SCHEMA = 1
 
 
-class RunFiles(NamedTuple):
-    """The files of one run."""
+@dataclass(frozen=True)
+class RunFiles:
+    """The files of one run: what their paths begin with.
 
-    csv: Path
-    dmesg: Path
-    workload: Path
-    json: Path
+    A path is made when it is asked for: of tens of thousands of runs two each are read.
+    """
+
+    stem: str
+
+    @property
+    def csv(self) -> Path:
+        return Path(f"{self.stem}.csv")
+
+    @property
+    def dmesg(self) -> Path:
+        return Path(f"{self.stem}_dmesg.log")
+
+    @property
+    def workload(self) -> Path:
+        return Path(f"{self.stem}_workload.log")
+
+    @property
+    def json(self) -> Path:
+        return Path(f"{self.stem}.json")
+
+    @property
+    def hashed(self) -> tuple[Path, ...]:
+        """All but the JSON, which has the hashes of these."""
+        return self.csv, self.dmesg, self.workload
+
+    def __iter__(self) -> Iterator[Path]:
+        return iter((*self.hashed, self.json))
 
 
 #: In the facts: blocks that were not begun because their cells were decided.
@@ -91,7 +116,7 @@ def read(adapter: TypeAdapter[_T], path: Path) -> _T:
 def fingerprints(files: RunFiles) -> dict[str, Fingerprint]:
     """Return fingerprints of a run's files but its JSON, by the end of their names."""
     stem = files.csv.name.removesuffix(".csv")
-    there = [path for path in files[:-1] if path.exists()]
+    there = [path for path in files.hashed if path.exists()]
     return {path.name.removeprefix(stem): fingerprint(path) for path in there}
 
 

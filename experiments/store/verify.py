@@ -117,7 +117,7 @@ class _Run:
 
     def _of_files(self, expected: Mapping[str, Fingerprint]) -> Iterator[Problem]:
         stem = self._paths.csv.name.removesuffix(".csv")
-        for path in self._paths[:-1]:
+        for path in self._paths.hashed:
             wanted = expected.get(path.name.removeprefix(stem))
             if wanted is None:
                 if expected and path.exists():
