@@ -190,7 +190,8 @@ def test_results_are_those_of_any_backend(host: Host) -> None:
         files = host.experiment("ok").files(result.spec)
         table = pd.read_csv(files.csv)
         assert tuple(table.columns) == CSV_COLUMNS
-        assert table["map_entries"].iloc[-1] > 30
+        (rate,) = (m.value for m in result.metrics if m.name == "spawns")
+        assert table["map_entries"].iloc[-1] > 0.2 * rate * result.spec.duration_s > 0
         assert "scx_simple" in files.dmesg.read_text()
     manifest = host.experiment("ok").manifest()
     assert manifest.facts["backend"] == "host"
