@@ -20,7 +20,7 @@
  * one task against another gets 5:1 at the most (MAX_SLICES; 1:1 on kernels that cannot
  * show the first task of a queue, before 6.19), and debt is forgiven beyond MAX_DEBT_NS;
  * but a crowd of heavy tasks keeps light ones waiting for seconds. Per-task state follows
- * tasks.bpf.h, with its limits. It behaves badly with many CPUs and few tasks (each that
+ * task_state.bpf.h, with its limits. It behaves badly with many CPUs and few tasks (each that
  * runs dry looks into all queues), and where CPU-bound tasks sit unevenly on busy CPUs.
  *
  * Known races: clocks and vruntimes are read by other CPUs without a lock, when a task
@@ -29,7 +29,7 @@
  * behind, it gets a slice of credit. A CPU that goes idle at the moment when a task is
  * queued elsewhere is not woken for it; that task waits for its own CPU.
  */
-#include "clocks.bpf.h"
+#include "vtime.bpf.h"
 
 char _license[] SEC("license") = "GPL";
 
@@ -55,7 +55,7 @@ static __always_inline void charge(struct task_struct *p, struct task_record *re
 {
 	struct queue *q = queue_of(cpu);
 
-	q->clock += used_ns / (CLOCK_DRAG * nr_competing(cpu));
+	q->clock += used_ns / (MAX_CLOCK_SLOWDOWN * nr_competing(cpu));
 	charge_task(p, rec, q->clock, used_ns);
 }
 
@@ -67,8 +67,8 @@ s32 BPF_PROG(cfsish_select_cpu, struct task_struct *p, s32 prev_cpu, u64 wake_fl
 	struct task_record *rec = record_find(p);
 	struct queue *from = queue_of(prev_cpu), *to = queue_of(cpu);
 
-	if (rec && from != to && !unplaced(rec)) {
-		place(rec, from->clock, MAX_DEBT_NS);
+	if (rec && from != to && !is_new(rec)) {
+		clamp_vtime(rec, from->clock, MAX_DEBT_NS);
 		rec->vruntime += to->clock - from->clock;
 	}
 	if (is_idle)
@@ -80,11 +80,11 @@ SEC("struct_ops/cfsish_enqueue")
 void BPF_PROG(cfsish_enqueue, struct task_struct *p, u64 enq_flags)
 {
 	s32 cpu = scx_bpf_task_cpu(p);
-	struct task_record *rec = record_of(p);
+	struct task_record *rec = task_record_get(p);
 	struct queue *q = queue_of(cpu);
 	u64 max_debt = debt_bound(MAX_DEBT_NS, nr_competing(cpu));
 
-	insert_vtime(p, cpu, SLICE_NS, place(rec, q->clock, max_debt), enq_flags);
+	insert_vtime(p, cpu, SLICE_NS, clamp_vtime(rec, q->clock, max_debt), enq_flags);
 	kick_idle_cpu(p);
 }
 
@@ -104,17 +104,17 @@ static __always_inline void steal(s32 cpu)
 /* Gives @prev, whose slice is over, another one if it then still comes before all who wait
  * here: it is not in the queue yet, so it would never get more than every other slice.
  */
-static __always_inline bool goes_on(struct task_struct *prev, s32 cpu)
+static __always_inline bool extends_slice(struct task_struct *prev, s32 cpu)
 {
 	struct task_record *rec;
 	struct task_struct *next;
 
-	if (!may_go_on(prev, queue_of(cpu)->slices))
+	if (!can_extend_slice(prev, queue_of(cpu)->slices))
 		return false;
 	next = scx_bpf_dsq_peek(cpu);
 	rec = record_find(prev);
 	if (!next || !rec ||
-	    !time_before(rec->vruntime + aged(prev, SLICE_NS), next->scx.dsq_vtime) ||
+	    !time_before(rec->vruntime + scale_by_weight(prev, SLICE_NS), next->scx.dsq_vtime) ||
 	    !scx_bpf_task_set_slice(prev, SLICE_NS))
 		return false;
 	charge(prev, rec, cpu, SLICE_NS);
@@ -125,7 +125,7 @@ static __always_inline bool goes_on(struct task_struct *prev, s32 cpu)
 SEC("struct_ops/cfsish_dispatch")
 void BPF_PROG(cfsish_dispatch, s32 cpu, struct task_struct *prev)
 {
-	if (!goes_on(prev, cpu) && !scx_bpf_dsq_move_to_local(cpu))
+	if (!extends_slice(prev, cpu) && !scx_bpf_dsq_move_to_local(cpu))
 		steal(cpu);
 	cleanup_dispatch();
 }
@@ -133,7 +133,7 @@ void BPF_PROG(cfsish_dispatch, s32 cpu, struct task_struct *prev)
 SEC("struct_ops/cfsish_running")
 void BPF_PROG(cfsish_running, struct task_struct *p)
 {
-	struct task_record *rec = record_of(p);
+	struct task_record *rec = task_record_get(p);
 	struct queue *q = queue_of(scx_bpf_task_cpu(p));
 
 	q->slices = 1;
@@ -144,7 +144,7 @@ void BPF_PROG(cfsish_running, struct task_struct *p)
 SEC("struct_ops/cfsish_stopping")
 void BPF_PROG(cfsish_stopping, struct task_struct *p, bool runnable)
 {
-	charge(p, record_of(p), scx_bpf_task_cpu(p), slice_used(p));
+	charge(p, task_record_get(p), scx_bpf_task_cpu(p), slice_used(p));
 }
 
 SEC("struct_ops/cfsish_exit_task")

@@ -22,7 +22,7 @@
  * and debt beyond MAX_GROUP_DEBT_NS and MAX_DEBT_NS is forgiven. It behaves badly
  * with many cgroups that wake in turn (each gets the share of an active one for
  * ACTIVE_NS), and where tasks with few CPUs allowed share a cgroup with many others: each
- * CPU has to look past them. Per-task state follows tasks.bpf.h, with its limits.
+ * CPU has to look past them. Per-task state follows task_state.bpf.h, with its limits.
  *
  * Known races: clocks, virtual times and shares are read and bounded without a lock; what
  * is lost moves a cgroup by less than a budget. While the shares are worked out a CPU may
@@ -34,7 +34,7 @@
  */
 #define MAX_DEBT_NS (2000 * NSEC_PER_MSEC)
 
-#include "clocks.bpf.h"
+#include "vtime.bpf.h"
 
 char _license[] SEC("license") = "GPL";
 
@@ -281,7 +281,7 @@ static __always_inline void charge(struct task_struct *p, struct task_record *re
 	struct group *g = group_at(slot);
 
 	__sync_fetch_and_add(&g->vtime, group_aged(g, used_ns));
-	__sync_fetch_and_add(&g->clock, used_ns / (CLOCK_DRAG * nr_competing(slot)));
+	__sync_fetch_and_add(&g->clock, used_ns / (MAX_CLOCK_SLOWDOWN * nr_competing(slot)));
 	touch_group(g);
 	charge_task(p, rec, g->clock, used_ns);
 }
@@ -302,20 +302,20 @@ static __always_inline bool is_first(struct task_struct *prev, struct task_recor
 		return time_before(g->vtime + group_aged(g, SLICE_NS),
 				   group_at(rival)->vtime);
 	next = scx_bpf_dsq_peek(slot);
-	return next && time_before(rec->vruntime + aged(prev, SLICE_NS),
+	return next && time_before(rec->vruntime + scale_by_weight(prev, SLICE_NS),
 				   next->scx.dsq_vtime);
 }
 
 /* Gives @prev, whose slice is over, another one if it is still first: it is not in its
  * queue yet, so neither it nor a cgroup of one task would ever get more than every other.
  */
-static __always_inline bool goes_on(struct task_struct *prev, struct cpu_state *state,
+static __always_inline bool extends_slice(struct task_struct *prev, struct cpu_state *state,
 				    bool in_budget)
 {
 	u32 slot = state->running;
 	struct task_record *rec;
 
-	if (!may_go_on(prev, state->slices))
+	if (!can_extend_slice(prev, state->slices))
 		return false;
 	rec = record_find(prev);
 	if (!rec ||
@@ -336,7 +336,7 @@ void BPF_PROG(flatcg_dispatch, s32 cpu, struct task_struct *prev)
 	u32 slot;
 
 	compute_shares_now_and_then(now);
-	if (!goes_on(prev, state, in_budget) && !(in_budget && serve(state->slot))) {
+	if (!extends_slice(prev, state, in_budget) && !(in_budget && serve(state->slot))) {
 		slot = serve_anew();
 		if (slot < MAX_GROUPS) {
 			state->slot = slot;
@@ -360,20 +360,20 @@ s32 BPF_PROG(flatcg_select_cpu, struct task_struct *p, s32 prev_cpu, u64 wake_fl
 SEC("struct_ops/flatcg_enqueue")
 void BPF_PROG(flatcg_enqueue, struct task_struct *p, u64 enq_flags)
 {
-	struct task_record *rec = record_of(p);
+	struct task_record *rec = task_record_get(p);
 	u32 slot = slot_of(p);
 	struct group *g = group_at(slot);
 	u64 max_debt = debt_bound(MAX_DEBT_NS * g->share / WHOLE, nr_competing(slot));
 
 	touch_group(g);
-	insert_vtime(p, slot, SLICE_NS, place(rec, g->clock, max_debt), enq_flags);
+	insert_vtime(p, slot, SLICE_NS, clamp_vtime(rec, g->clock, max_debt), enq_flags);
 	kick_idle_cpu(p);
 }
 
 SEC("struct_ops/flatcg_running")
 void BPF_PROG(flatcg_running, struct task_struct *p)
 {
-	struct task_record *rec = record_of(p);
+	struct task_record *rec = task_record_get(p);
 	u32 slot = slot_of(p);
 	struct group *g = group_at(slot);
 	struct cpu_state *state = &cpus[scx_bpf_task_cpu(p) & (MAX_CPUS - 1)];
@@ -388,7 +388,7 @@ void BPF_PROG(flatcg_running, struct task_struct *p)
 SEC("struct_ops/flatcg_stopping")
 void BPF_PROG(flatcg_stopping, struct task_struct *p, bool runnable)
 {
-	charge(p, record_of(p), slot_of(p), slice_used(p));
+	charge(p, task_record_get(p), slot_of(p), slice_used(p));
 }
 
 SEC("struct_ops/flatcg_exit_task")
@@ -477,8 +477,8 @@ void BPF_PROG(flatcg_cgroup_move, struct task_struct *p, struct cgroup *from,
 	u64 old_clock = group_at(slot_of_id(from->kn->id))->clock;
 	u64 new_clock = group_at(slot_of_id(to->kn->id))->clock;
 
-	if (rec && !unplaced(rec))
-		rec->vruntime = place(rec, old_clock, MAX_DEBT_NS) + new_clock - old_clock;
+	if (rec && !is_new(rec))
+		rec->vruntime = clamp_vtime(rec, old_clock, MAX_DEBT_NS) + new_clock - old_clock;
 }
 
 /* Without these two the kernel throws the scheduler out when a CPU comes or goes. */

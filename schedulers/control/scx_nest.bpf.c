@@ -20,7 +20,7 @@
  * whatever its weight. It is meant for machines with many more CPUs than tasks; it
  * behaves badly where all CPUs are busy (as scx_simple does, with a search on top of each
  * wake-up that grows with the number of CPUs). Idle CPUs that nobody wakes are moved out
- * at the next wake-up of a task only. Per-task state follows tasks.bpf.h, with its
+ * at the next wake-up of a task only. Per-task state follows task_state.bpf.h, with its
  * limits; impatience is counted by a hash of the pid, so tasks may add to that of others.
  *
  * Known races: nests and impatience are read without a lock. A CPU may be moved out of
@@ -181,8 +181,8 @@ s32 BPF_PROG(nest_select_cpu, struct task_struct *p, s32 prev_cpu, u64 wake_flag
 SEC("struct_ops/nest_enqueue")
 void BPF_PROG(nest_enqueue, struct task_struct *p, u64 enq_flags)
 {
-	struct task_record *rec = record_of(p);
-	u64 vtime = rec ? rec->vruntime : vtime_of_newcomer();
+	struct task_record *rec = task_record_get(p);
+	u64 vtime = rec ? rec->vruntime : init_vtime();
 	u64 max_debt = debt_bound(MAX_DEBT_NS, nr_competing(SHARED_DSQ));
 
 	if (time_before(vtime, vtime_now - SLICE_NS))
@@ -205,7 +205,7 @@ void BPF_PROG(nest_dispatch, s32 cpu, struct task_struct *prev)
 SEC("struct_ops/nest_running")
 void BPF_PROG(nest_running, struct task_struct *p)
 {
-	struct task_record *rec = record_of(p);
+	struct task_record *rec = task_record_get(p);
 	struct core *core = core_of(scx_bpf_task_cpu(p));
 
 	if (rec && time_before(vtime_now, rec->vruntime))
@@ -218,12 +218,12 @@ void BPF_PROG(nest_running, struct task_struct *p)
 SEC("struct_ops/nest_stopping")
 void BPF_PROG(nest_stopping, struct task_struct *p, bool runnable)
 {
-	struct task_record *rec = record_of(p);
+	struct task_record *rec = task_record_get(p);
 
 	if (!rec)
 		return;
 	rec->weight = p->scx.weight;
-	rec->vruntime += aged(p, slice_used(p));
+	rec->vruntime += scale_by_weight(p, slice_used(p));
 }
 
 SEC("struct_ops/nest_update_idle")

@@ -12,7 +12,7 @@
  *
  * Limits: one lock for all CPUs, no topology, no regard for cgroups. Good on a single
  * socket with a flat cache, bad beyond. FIFO lets a CPU hog starve short tasks by a
- * slice each turn. Per-task state follows tasks.bpf.h, with its limits.
+ * slice each turn. Per-task state follows task_state.bpf.h, with its limits.
  *
  * Known races: vtime_now is advanced without a lock; a lost update makes the credit of a
  * sleeper off by less than a slice until the next task runs.
@@ -43,9 +43,9 @@ s32 BPF_PROG(simple_select_cpu, struct task_struct *p, s32 prev_cpu, u64 wake_fl
 SEC("struct_ops/simple_enqueue")
 void BPF_PROG(simple_enqueue, struct task_struct *p, u64 enq_flags)
 {
-	struct task_record *rec = record_of(p);
+	struct task_record *rec = task_record_get(p);
 	u64 earliest = vtime_now - SLICE_NS;
-	u64 vtime = rec ? rec->vruntime : vtime_of_newcomer();
+	u64 vtime = rec ? rec->vruntime : init_vtime();
 
 	if (FIFO) {
 		scx_bpf_dsq_insert(p, SHARED_DSQ, SLICE_NS, enq_flags);
@@ -68,7 +68,7 @@ void BPF_PROG(simple_dispatch, s32 cpu, struct task_struct *prev)
 SEC("struct_ops/simple_running")
 void BPF_PROG(simple_running, struct task_struct *p)
 {
-	struct task_record *rec = record_of(p);
+	struct task_record *rec = task_record_get(p);
 
 	if (rec && time_before(vtime_now, rec->vruntime))
 		vtime_now = rec->vruntime;
@@ -77,12 +77,12 @@ void BPF_PROG(simple_running, struct task_struct *p)
 SEC("struct_ops/simple_stopping")
 void BPF_PROG(simple_stopping, struct task_struct *p, bool runnable)
 {
-	struct task_record *rec = record_of(p);
+	struct task_record *rec = task_record_get(p);
 
 	if (!rec)
 		return;
 	rec->weight = p->scx.weight;
-	rec->vruntime += aged(p, slice_used(p));
+	rec->vruntime += scale_by_weight(p, slice_used(p));
 }
 
 SEC("struct_ops/simple_exit_task")

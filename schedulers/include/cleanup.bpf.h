@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Ways of removing the entries of tasks that are gone. A scheduler calls record_of(),
- * record_exit() (tasks.bpf.h), cleanup_init() and cleanup_dispatch() at their places;
+ * Ways of removing the entries of tasks that are gone. A scheduler calls task_record_get(),
+ * record_exit() (task_state.bpf.h), cleanup_init() and cleanup_dispatch() at their places;
  * which of them does something is decided by the strategy, a file of strategies/.
  *
  * Limits: age is no proof of death. With scan, timer and kfunc, a task that sleeps
@@ -16,7 +16,7 @@
 #define SCXLAB_CLEANUP_BPF_H
 
 #include "strategy.bpf.h"
-#include "tasks.bpf.h"
+#include "task_state.bpf.h"
 
 /* What the strategy has not defined does nothing. */
 

@@ -5,7 +5,7 @@
 #ifndef SCXLAB_SCAN_COMMON_BPF_H
 #define SCXLAB_SCAN_COMMON_BPF_H
 
-#include "tasks.bpf.h"
+#include "task_state.bpf.h"
 
 /* Time between the end of a scan and the start of the next. */
 #ifndef PERIOD_MS

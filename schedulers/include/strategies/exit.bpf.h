@@ -4,7 +4,7 @@
  *
  * There is nothing to tune.
  */
-#include "tasks.bpf.h"
+#include "task_state.bpf.h"
 
 #define cleanup_exit cleanup_exit
 

@@ -7,5 +7,5 @@
  * From ops.dispatch, once a period, on one CPU at a time and within a time budget:
  * entries not seen for max_age are evicted.
  */
-#include "scan_order.bpf.h"
+#include "scan_queue.bpf.h"
 #include "scan_dispatch.bpf.h"

@@ -4,7 +4,7 @@
  */
 #define TASKS_ARE_STORAGE 1
 
-#include "tasks.bpf.h"
+#include "task_state.bpf.h"
 
 #define cleanup_exit cleanup_exit
 

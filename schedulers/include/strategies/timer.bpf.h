@@ -7,7 +7,7 @@
  * The same scan from a bpf_timer, without a run queue's lock; a tenth of the period later
  * already while the budget runs out.
  */
-#include "scan_order.bpf.h"
+#include "scan_queue.bpf.h"
 
 #define cleanup_init cleanup_init
 

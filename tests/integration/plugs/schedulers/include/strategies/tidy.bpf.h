@@ -2,7 +2,7 @@
 /*
  * tidy: ops.exit_task deletes every other entry, as somebody might add it
  */
-#include "tasks.bpf.h"
+#include "task_state.bpf.h"
 
 #define cleanup_exit cleanup_exit
 

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * A scan that takes pids from the front of `order` and puts back at its end those that
+ * A scan that takes pids from the front of `scan_queue` and puts back at its end those that
  * stay, so it goes on next time where the budget stopped it, and spends nothing on empty
  * buckets. It levels off when the entries it can visit a second exceed the tasks forked a
  * second; with less it falls behind for ever (see budget_hits).
  */
-#ifndef SCXLAB_SCAN_ORDER_BPF_H
-#define SCXLAB_SCAN_ORDER_BPF_H
+#ifndef SCXLAB_SCAN_QUEUE_BPF_H
+#define SCXLAB_SCAN_QUEUE_BPF_H
 
-#define ORDER_IS_USED 1
+#define SCAN_QUEUE_IS_USED 1
 
 #include "scan_common.bpf.h"
 
@@ -31,7 +31,7 @@ static __always_inline bool scan_visit(u32 pid, struct scan *scan)
 		return true;
 	/* Signed: the record may have been refreshed after the scan read the clock. */
 	if ((s64)(scan->now_ns - rec->last_seen_ns) <= (s64)MAX_AGE_NS)
-		return !bpf_map_push_elem(&order, &pid, BPF_ANY);
+		return !bpf_map_push_elem(&scan_queue, &pid, BPF_ANY);
 	alive = !rec->exited;
 	if (!bpf_map_delete_elem(&tasks, &pid)) {
 		scan->evicted++;
@@ -44,7 +44,7 @@ static long scan_step(u64 index, struct scan *scan)
 {
 	u32 pid;
 
-	if (bpf_map_pop_elem(&order, &pid))
+	if (bpf_map_pop_elem(&scan_queue, &pid))
 		return 1;
 	scan->scanned++;
 	if (!scan_visit(pid, scan) && !bpf_map_delete_elem(&tasks, &pid))

@@ -7,7 +7,7 @@
  * the same in control and in test, so that the two differ by the clean-up alone; only
  * the strategies that are another kind of map (lru, storage) change that kind.
  *
- * `order` holds the pid of every entry once, in the order of insertion; it is what lets
+ * `scan_queue` holds the pid of every entry once, in the order of insertion; it is what lets
  * a clean-up go on where it stopped. Its invariant where it is used: an entry is pushed
  * after it was inserted, and popped before it is deleted, so the queue never holds more
  * than the map and cannot overflow. Where it is not used it is kept all the same, as a
@@ -17,13 +17,13 @@
  * inherits that entry's vruntime; a full map refuses new tasks (counted), which are
  * then scheduled without a record.
  */
-#ifndef SCXLAB_TASKS_BPF_H
-#define SCXLAB_TASKS_BPF_H
+#ifndef SCXLAB_TASK_STATE_BPF_H
+#define SCXLAB_TASK_STATE_BPF_H
 
 #include "scx.bpf.h"
 
 /* What a strategy may define before it includes this: another kind of map, and that it
- * goes through `order`.
+ * goes through `scan_queue`.
  */
 #ifndef TASKS_ARE_LRU
 #define TASKS_ARE_LRU 0
@@ -31,8 +31,8 @@
 #ifndef TASKS_ARE_STORAGE
 #define TASKS_ARE_STORAGE 0
 #endif
-#ifndef ORDER_IS_USED
-#define ORDER_IS_USED 0
+#ifndef SCAN_QUEUE_IS_USED
+#define SCAN_QUEUE_IS_USED 0
 #endif
 
 /* Entries of the map at the most. */
@@ -92,7 +92,7 @@ struct {
 	__uint(type, BPF_MAP_TYPE_QUEUE);
 	__uint(max_entries, MAX_ENTRIES);
 	__uint(value_size, sizeof(u32));
-} order SEC(".maps");
+} scan_queue SEC(".maps");
 
 /* Read from outside while the scheduler runs, by the names of the members. All are
  * cumulative but longest_scan_ns.
@@ -126,12 +126,12 @@ u64 vtime_now;
  * of it and, ending before they are charged, never move it on: a task of nice 19 then
  * waits until the storm is over. Seen with khugepaged, preempted in an RCU read section.
  */
-static __always_inline u64 vtime_of_newcomer(void)
+static __always_inline u64 init_vtime(void)
 {
 	return vtime_now + SLICE_NS;
 }
 
-static __always_inline u64 aged(struct task_struct *p, u64 used_ns)
+static __always_inline u64 scale_by_weight(struct task_struct *p, u64 used_ns)
 {
 	return used_ns * NEUTRAL_WEIGHT / (p->scx.weight ?: NEUTRAL_WEIGHT);
 }
@@ -199,7 +199,7 @@ static __always_inline void record_drop(struct task_struct *p)
 static __always_inline struct task_record *record_insert(struct task_struct *p, u64 now)
 {
 	struct task_record fresh = {
-		.vruntime = vtime_of_newcomer(),
+		.vruntime = init_vtime(),
 		.weight = p->scx.weight,
 		.last_seen_ns = now,
 	};
@@ -210,7 +210,7 @@ static __always_inline struct task_record *record_insert(struct task_struct *p, 
 		return NULL;
 	}
 	COUNT(inserted, 1);
-	if (bpf_map_push_elem(&order, &pid, ORDER_IS_USED ? BPF_ANY : BPF_EXIST)) {
+	if (bpf_map_push_elem(&scan_queue, &pid, SCAN_QUEUE_IS_USED ? BPF_ANY : BPF_EXIST)) {
 		record_drop(p);
 		return NULL;
 	}
@@ -220,7 +220,7 @@ static __always_inline struct task_record *record_insert(struct task_struct *p, 
 /* The record of @p, made if there is none; marks it as seen now. NULL if the map is
  * full. Callers hold the lock of @p's run queue, so nobody else inserts the same pid.
  */
-static __always_inline struct task_record *record_of(struct task_struct *p)
+static __always_inline struct task_record *task_record_get(struct task_struct *p)
 {
 	u64 now = bpf_ktime_get_ns();
 	struct task_record *rec = record_find(p);
