@@ -55,11 +55,17 @@ def show_list() -> None:
         table.add_row("knob", f"{name}={knob.default}", knob.summary)
     for kind in ("sampler", "backend"):
         for name in registry.names(kind):
-            summary = sys.modules[getattr(registry, kind)(name).__module__].__doc__
-            first = (summary or "").strip().splitlines()[0]
+            plugin = getattr(registry, kind)(name)
+            first = _first_line(
+                sys.modules[plugin.__module__].__doc__ or plugin.__doc__
+            )
             off = kind == "sampler" and not registry.sampler(name).by_default
             table.add_row(kind, name, f"{first} (off by default)" if off else first)
     console.print(table)
+
+
+def _first_line(text: str | None) -> str:
+    return next(iter((text or "").strip().splitlines()), "")
 
 
 def _policy(name: str) -> str:

@@ -89,7 +89,10 @@ class Config(_Section):
         return [scheduler_source.from_text(text) for text in self.schedulers]
 
     def chosen_samplers(self) -> tuple[str, ...] | None:
-        """None stands for the default, so that a spec does not change with it."""
+        """Return the samplers asked for.
+
+        None stands for the default, so that a spec does not change with it.
+        """
         return None if self.samplers == default_samplers() else self.samplers
 
     def all_knobs(self) -> dict[str, Scalar]:
@@ -97,7 +100,7 @@ class Config(_Section):
 
 
 def load_config(path: Path | None = None, **flags: Any) -> Config:
-    """`path` (config.yaml of the project) with `flags` over it; None is no flag.
+    """Return `path` (config.yaml of the project) with `flags` over it; None is no flag.
 
     A name may be `all`. Raises ConfigError.
     """
@@ -124,7 +127,10 @@ def load_config(path: Path | None = None, **flags: Any) -> Config:
 def parse_config(
     raw: Mapping[str, Any], where: str, flags: Collection[str] = ()
 ) -> Config:
-    """Raises ConfigError naming `where` and the key, or the flag it came from."""
+    """Return the config in `raw` with `flags` over it.
+
+    Raises ConfigError naming `where` and the key, or the flag it came from.
+    """
     try:
         config = Config.model_validate(raw)
     except ValidationError as error:
@@ -140,7 +146,9 @@ def _config_error(
     if place[0] in flags:
         return ConfigError(f"{_FLAG.get(place[0], f'--{place[0]}')}: {first['msg']}")
     if first["type"] == "extra_forbidden":
-        section: type[BaseModel] = VmSettings if place[0] == "vm" else Config
+        field = Config.model_fields.get(place[0])
+        inner = field.default if field else None
+        section = type(inner) if isinstance(inner, _Section) else Config
         valid = [f.alias or name for name, f in section.model_fields.items()]
         return ConfigError(f"{where}: {unknown_name('key', place[-1], valid)}")
     return ConfigError(f"{where}: {'.'.join(place)}: {first['msg']}")
@@ -180,7 +188,10 @@ def _schedulers(given: Sequence[str]) -> tuple[str, ...]:
 
 
 def _cleanups(given: Sequence[str]) -> tuple[str, ...]:
-    """`none` is the control, which every experiment has; alone, it has nothing else."""
+    """Return `none` is the control, which every experiment has.
+
+    Alone, it has nothing else.
+    """
     if tuple(given) == ("all",):
         return tuple(knobs.CLEANUPS)
     return _names("cleanup strategy", given, [NO_CLEANUP, *knobs.CLEANUPS])
@@ -192,7 +203,10 @@ def default_samplers() -> tuple[str, ...]:
 
 
 def _samplers(given: Sequence[str]) -> tuple[str, ...]:
-    """In the order of their names; `default` stands for those on by default."""
+    """Return them in the order of their names.
+
+    `default` stands for those on by default.
+    """
     valid = registry.names("sampler")
     if tuple(given) in {("all",), ("none",)}:
         return tuple(valid) if given[0] == "all" else ()
@@ -235,7 +249,10 @@ def _check_sweep(config: Config) -> None:
 
 
 def parse_sweep(texts: Sequence[str]) -> dict[str, list[Scalar]] | None:
-    """`max_age_ms=1000,2000 budget_us=100` as a mapping; None when there is none."""
+    """Return `max_age_ms=1000,2000 budget_us=100` as a mapping.
+
+    None when there is none.
+    """
     sweep: dict[str, list[Scalar]] = {}
     for text in " ".join(texts).split():
         name, _, values = text.partition("=")
