@@ -33,7 +33,10 @@ class Aggregated(Findings):
     report: Path
 
     def summary_table(self) -> Table:
-        """The medians over runs; of a ledger, what each sampler costs; or the noise."""
+        """Return the medians over runs.
+
+        Of a ledger, what each sampler costs; or the noise.
+        """
         if self.is_ledger and self.ledger is not None:
             return self.ledger.rich_table()
         if self.is_aa and self.noise is not None:
@@ -44,7 +47,7 @@ class Aggregated(Findings):
         return tables.verdict_lines(self.verdicts)
 
     def cost_lines(self) -> list[Text]:
-        """What the treatment does to the workloads' metrics, and memory to the map."""
+        """Return what the treatment does to the workloads, and memory to the map."""
         if self.is_ledger or self.is_aa:
             return []
         return tables.cost_lines(self.comparisons) + tables.memory_lines(self.memory)

@@ -265,7 +265,7 @@ class Parameter:
 
 
 @dataclass(frozen=True)
-class Loaded:
+class LoadedScheduler:
     """A scheduler as the kernel has it now.
 
     ``maps`` are the ids of the maps its own programs use, by their name in the kernel

@@ -18,7 +18,7 @@ from experiments.model import (
     ALONE,
     Job,
     Lane,
-    Loaded,
+    LoadedScheduler,
     Metric,
     Parameter,
     Round,
@@ -47,7 +47,10 @@ class Workload(Protocol):
     def argv(self, spec: RunSpec, bin_dir: Path) -> Sequence[str]: ...
 
     def parse(self, spec: RunSpec, rounds: Sequence[Round]) -> Sequence[Metric]:
-        """The metrics of the finished rounds; ValueError when the output has none."""
+        """Return the metrics of the finished rounds.
+
+        ValueError when the output has none.
+        """
 
 
 class Sampler(Protocol):
@@ -62,17 +65,18 @@ class Sampler(Protocol):
     by_default: bool = True  # whether runs have it that do not say which they want
     columns: Sequence[Column] = ()  # all that `sample` may ever fill
 
-    def __init__(self, job: Job, loaded: Loaded) -> None: ...
+    def __init__(self, job: Job, loaded: LoadedScheduler) -> None: ...
 
     def missing(self) -> Sequence[str]:
         """Return reasons why its columns stay empty in this run."""
+        ...
 
     def facts(self) -> Mapping[str, Any]:
         """Return how it measures here."""
         return {}
 
     def sample(self) -> Mapping[str, float]:
-        """Numbers of 0 or more, by the names of their columns."""
+        """Return numbers of 0 or more, by the names of their columns."""
         ...
 
     def finish(self) -> Mapping[str, Any]:
@@ -85,6 +89,7 @@ class Sampler(Protocol):
 
     def close(self) -> None:
         """Give back what it holds; called once, whatever happened."""
+        return None
 
     @classmethod
     def release(cls) -> None:
@@ -92,6 +97,7 @@ class Sampler(Protocol):
 
         Called before runs that do not have this sampler, and when the agent ends.
         """
+        return None
 
 
 class Loader(Protocol):
@@ -101,7 +107,7 @@ class Loader(Protocol):
 
     def missing(self, job: Job) -> Sequence[str]: ...
 
-    def loaded(self, job: Job) -> AbstractContextManager[Loaded]: ...
+    def loaded(self, job: Job) -> AbstractContextManager[LoadedScheduler]: ...
 
 
 class Backend(Protocol):
@@ -142,7 +148,7 @@ class Backend(Protocol):
         ...
 
     def missing(self, jobs: Sequence[Job]) -> Mapping[str, Sequence[str]]:
-        """Of the jobs that cannot run here, their labels and the reasons."""
+        """Return labels of the jobs that cannot run here, and the reasons."""
         ...
 
     def execute(self, job: Job, tick: Callable[[str], None]) -> RunResult:

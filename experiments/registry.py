@@ -45,7 +45,10 @@ def _get(kind: str, name: str) -> object:
 
 
 def workload(name: str) -> Workload:
-    """Raises ConfigError naming the nearest one when there is none of that name."""
+    """Return the workload of that name.
+
+    Raises ConfigError naming the nearest one when there is none.
+    """
     return cast(Workload, _get("workload", name))
 
 

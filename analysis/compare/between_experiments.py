@@ -98,7 +98,7 @@ def _arms(frame: pd.DataFrame) -> list[tuple[str, ...]]:
 
 
 def differing_facts(a: Manifest, b: Manifest) -> dict[str, tuple[str, str]]:
-    """What the manifests know of machine, kernel and settings, where that differs."""
+    """Return facts of machine, kernel and settings that differ."""
     of_a, of_b = (_in_words({**m.facts, "config": m.config}) for m in (a, b))
     names = [*of_a, *(name for name in of_b if name not in of_a)]
     both = {n: (of_a.get(n, "absent"), of_b.get(n, "absent")) for n in names}

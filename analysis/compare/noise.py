@@ -57,7 +57,10 @@ class Noise:
     table: pd.DataFrame
 
     def blocks_for(self, workload: str, metric: str, ratio: float) -> int | None:
-        """Blocks that find `ratio`, by the noisiest scheduler that has the metric."""
+        """Return how many blocks find `ratio`.
+
+        By the noisiest scheduler that has the metric; None where none has.
+        """
         of = self.table[
             (self.table["workload"] == workload) & (self.table["metric"] == metric)
         ]
@@ -85,7 +88,10 @@ class Noise:
 
 
 def noise_of(data: Data, comparisons: Sequence[Comparison], values: Any) -> Noise:
-    """The noise that `data` shows; `values` is the tidy table it was compared from."""
+    """Return the noise that `data` shows.
+
+    `values` is the tidy table it was compared from.
+    """
     rows = [_row(c, values) for c in comparisons if c.source == "workload"]
     table = pd.DataFrame(rows, columns=COLUMNS)
     return Noise(data.manifest.experiment, data.manifest.created, table)
@@ -110,7 +116,7 @@ def _row(c: Comparison, values: pd.DataFrame) -> dict[str, object]:
 
 
 def _sd_of_logs(c: Comparison, values: pd.DataFrame) -> float:
-    """NaN for a metric that is not always positive."""
+    """Return NaN for a metric that is not always positive."""
     if c.kind != "ratio":
         return math.nan
     here = values[
@@ -124,14 +130,17 @@ def _sd_of_logs(c: Comparison, values: pd.DataFrame) -> float:
 
 
 def read_noise(experiment: Experiment) -> Noise:
-    """The noise in a directory. Raises FormatError when its manifest is not sound."""
+    """Return the noise in a directory.
+
+    Raises FormatError when its manifest is not sound.
+    """
     data = load(experiment)
     values = tidy(data, per_run(data), ())
     return noise_of(data, compare(data, values, ()), values)
 
 
 def newest_noise(results: Path, facts: Mapping[str, Any]) -> Noise | None:
-    """That of the last A/A experiment on the machine of `facts`; None without any."""
+    """Return that of the last A/A experiment on the machine of `facts`."""
     found: Iterator[Noise] = map(
         read_noise, same_machine.newest(results, facts, "none")
     )

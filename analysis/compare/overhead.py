@@ -66,7 +66,7 @@ class Ledger:
         return change(row["ratio"]), f"{change(row['low'])} to {change(row['high'])}"
 
     def rich_table(self) -> Table:
-        """For the terminal: the change that each sampler makes, in per cent."""
+        """Return a table for the terminal: the change by each sampler, in per cent."""
         heads = "workload sampler metric unit change_% interval_95_% blocks which_is"
         shown = Table(*(h.replace("_", " ") for h in heads.split()), box=None)
         for row in self.table.to_dict("records"):
@@ -94,7 +94,7 @@ def ledger_of(data: Data, comparisons: Sequence[Comparison]) -> Ledger:
 
 
 def rank(sampler: str) -> int:
-    """Sets of samplers come after those that are alone."""
+    """Return sets of samplers come after those that are alone."""
     return [DEFAULT, ALL].index(sampler) + 1 if sampler in (DEFAULT, ALL) else 0
 
 
@@ -112,13 +112,16 @@ def _row(c: Comparison, made: Mapping[str, Variant]) -> dict[str, object]:
 
 
 def read_ledger(experiment: Experiment) -> Ledger:
-    """The ledger in a directory. Raises FormatError when its manifest is not sound."""
+    """Return the ledger in a directory.
+
+    Raises FormatError when its manifest is not sound.
+    """
     data = load(experiment)
     return ledger_of(data, compare(data, tidy(data, per_run(data), MEASURED), MEASURED))
 
 
 def newest_ledger(results: Path, facts: Mapping[str, Any]) -> Ledger | None:
-    """The last begun ledger below `results` that has figures of the machine of `facts`.
+    """Return the last ledger below `results` with figures of that machine.
 
     None when there is none.
     """

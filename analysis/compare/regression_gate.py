@@ -35,9 +35,10 @@ def threshold(text: str) -> float:
 
 
 def judge(change: MetricChange, share: float) -> str:
-    """REGRESSED, NO_REGRESSION or UNDECIDED, with a threshold of `share`.
+    """Return REGRESSED, NO_REGRESSION or UNDECIDED, with a threshold of `share`.
 
-    A worsening by 3 % is a ratio of 1.03 where lower is better, of 0.97 where higher.
+    A worsening by 3 % is a ratio of 1.03 where lower is better, of 0.97 where
+    higher.
     """
     lower = change.lower_is_better
     ends = (change.estimate, change.ci_low, change.ci_high)

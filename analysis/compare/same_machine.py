@@ -38,7 +38,7 @@ def newest(
 
 
 def _manifest(experiment: Experiment, treatment: str) -> Manifest | None:
-    """None of an experiment with another treatment, and of what cannot be read."""
+    """Return the manifest, None for another treatment or one not readable."""
     try:
         # Most have another: a look at the text saves reading them in full
         if f'"treatment": "{treatment}"' not in experiment.manifest_path.read_text():

@@ -22,7 +22,7 @@ _Runs = Mapping[tuple[str, int], RunResult]
 
 
 def is_decided(experiment: Experiment, spec: RunSpec) -> bool:
-    """Whether the effect on the workload's first metric is known for each test variant.
+    """Return whether each test variant's effect on the first metric is known.
 
     Known is: it is not 1, or it lies within MARGIN of it.
     """
@@ -52,7 +52,10 @@ def _is_known(runs: _Runs, variant: str) -> bool:
 
 
 def _log_ratios(runs: _Runs, variant: str) -> Iterator[float]:
-    """Of the first metric, test to control, of each block that has both."""
+    """Yield log(test/control) of the first metric, a block each.
+
+    Of the blocks that have both.
+    """
     for (arm, block), test in runs.items():
         control = runs.get((CONTROL, block))
         if arm != variant or control is None or not control.metrics:

@@ -54,7 +54,7 @@ class Comparison(Effect):
     family_size: int = 1
 
     def sentence(self) -> str:
-        """Test's median against control's, and the effect, in words."""
+        """Return test's median against control's, and the effect, in words."""
         test, control = (quantity(v, self.unit) for v in (self.test, self.control))
         over = plural(self.n_blocks, "block")
         return f"Test has {test} against {control}: {self.in_words()}, over {over}."
@@ -89,7 +89,7 @@ class Comparison(Effect):
 
 
 def workload_effects(comparisons: Sequence[Comparison]) -> list[Comparison]:
-    """What the workloads themselves say of the treatment, by their own metrics."""
+    """Return what the workloads' own metrics say of the treatment."""
     return [c for c in comparisons if c.source == "workload"]
 
 
@@ -111,7 +111,7 @@ def groups(data: Data) -> list[Group]:
 def compare(
     data: Data, tidy: pd.DataFrame, measures: Sequence[str] = COMPARED
 ) -> list[Comparison]:
-    """All comparisons of an experiment: workload metrics, and `measures` of the runs.
+    """Return all comparisons: workload metrics, and `measures` of the runs.
 
     `tidy` is that of tidy.tidy().
     """
@@ -181,7 +181,9 @@ def _values(rows: pd.DataFrame) -> estimators.Array:
 
 
 def _paired(control: pd.DataFrame, test: pd.DataFrame) -> tuple[str, estimators.Array]:
-    """The kind of the comparison, and the differences of the blocks that have both.
+    """Return the kind of the comparison, and the differences of its blocks.
+
+    Of the blocks that have both.
 
     For ratios they are those of the logarithms.
     """
@@ -198,7 +200,7 @@ def _paired(control: pd.DataFrame, test: pd.DataFrame) -> tuple[str, estimators.
 
 
 def _interval(kind: str, interval: estimators.Interval) -> estimators.Interval:
-    """Of differences, as one of what they are differences of."""
+    """Turn an interval of differences into one of what they are differences of."""
     return estimators.Interval(*np.exp(interval)) if kind == "ratio" else interval
 
 
@@ -243,7 +245,7 @@ def _sequential_comparison(draft: _Draft, family_size: int) -> Comparison:
 def _direction(
     draft: _Draft, differs: bool, ends: tuple[float, float] | None = None
 ) -> str:
-    """`ends` of the interval to hold against the margin; by default 90 %."""
+    """Return `ends` of the interval to hold against the margin; by default 90 %."""
     is_lower = bool(draft.differences.mean() < 0) if len(draft.differences) else False
     return direction(
         draft.comparison.lower_is_better,

@@ -49,7 +49,9 @@ _ANALYSIS = Path(__file__).parents[1]
 
 @functools.cache
 def code_version() -> str:
-    """A hash of the code that makes what is kept: ours, and the libraries' versions.
+    """Return a hash of our code and the libraries' versions.
+
+    They decide how what is kept comes out.
 
     Of ours all of the analysis, so that no module can be forgotten.
     """
@@ -117,7 +119,10 @@ class Cache:
         database.executescript(_TABLES)
 
     def records(self, stamps: Mapping[str, str]) -> dict[str, Encoded]:
-        """Those that are still true of runs with these stamps, without their curves."""
+        """Return records that are still true of runs with these stamps.
+
+        Without their curves.
+        """
         query = (
             "select run_id, stamp, words, numbers, sum "
             "from runs left join kinds on runs.kind = kinds.id"

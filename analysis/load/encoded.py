@@ -101,7 +101,10 @@ _HISTOGRAM = TypeAdapter(Histogram | None)
 def read(
     experiment: Experiment, specs: Sequence[RunSpec], drawn: Collection[str]
 ) -> Iterator[Encoded]:
-    """The record of each run in `specs`, from its files; `drawn` are ids of runs."""
+    """Yield the record of each run in `specs`, from its files.
+
+    `drawn` are ids of runs.
+    """
     chunks = [specs[i : i + _TOGETHER] for i in range(0, len(specs), _TOGETHER)]
     one = partial(_read_together, experiment, drawn)
     if len(specs) < _MANY:

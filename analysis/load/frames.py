@@ -136,7 +136,10 @@ def _load(experiment: Experiment, kept: Cache) -> Data:
 
 
 def is_imported(manifest: Manifest) -> bool:
-    """Whether the runs are another program's, and nothing proves what was loaded."""
+    """Return whether the runs are another program's.
+
+    Nothing proves then what was loaded.
+    """
     return bool(manifest.facts.get("imported"))
 
 
@@ -148,10 +151,12 @@ def _not_imported(manifest: Manifest) -> Iterator[SetAside]:
 
 
 def _drawn(done: Sequence[RunSpec]) -> set[str]:
-    """The ids of the runs that figures show: DRAWN_BLOCKS of a scheduler and workload.
+    """Return the ids of the runs that figures show.
 
-    By the order of a hash, so that they stay the same, but one, when another block is
-    done.
+    They are those of DRAWN_BLOCKS blocks of a scheduler and workload.
+
+    By the order of a hash, so that they stay the same, but one, when another block
+    is done.
     """
     blocks: dict[tuple[str, str], set[int]] = {}
     for spec in done:
@@ -173,7 +178,10 @@ def _records(
     drawn: Collection[str],
     kept: Cache,
 ) -> list[Encoded]:
-    """One for each spec; those not in `kept` are made from the files, and put there."""
+    """Return one for each spec.
+
+    Those not in `kept` are made from the files, and put there.
+    """
     known = kept.records(stamps)
     data = {run_id for run_id in drawn if run_id in known and known[run_id].is_data}
     for run_id in data - kept.drawable():
@@ -224,7 +232,10 @@ def _curves(runs: pd.DataFrame, drawables: Mapping[str, PlotData]) -> pd.DataFra
 
 
 def _rate(curves: pd.DataFrame, first: Places) -> Array:
-    """Evictions per second since the row before; NaN in the rows that are `first`."""
+    """Return evictions per second since the row before.
+
+    NaN in the rows that are `first`.
+    """
     passed_s, more = (
         np.diff(curves[name].to_numpy(), prepend=np.nan)
         for name in ("timestamp", "evictions")

@@ -106,7 +106,10 @@ COMPARED = (
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """`value` to `digits` significant digits; whole above 1000; a dash when missing."""
+    """Return `value` to `digits` significant digits.
+
+    Whole above 1000; a dash when missing.
+    """
     if value is None or not math.isfinite(value):
         return DASH
     if value == 0:
@@ -135,12 +138,15 @@ def change(ratio: float, sign: bool = True) -> str:
 
 
 def slug(text: str) -> str:
-    """`text` as part of a file's name: ASCII letters, digits, `-` and `_`."""
+    """Return `text` as part of a file's name: ASCII letters, digits, `-` and `_`."""
     return re.sub(r"[^A-Za-z0-9-]+", "_", text).strip("_") or "x"
 
 
 def column(name: str, unit: str) -> str:
-    """The summary's column of a workload metric: its name and unit, neither twice."""
+    """Return the summary's column of a workload metric: its name and unit.
+
+    Neither is there twice.
+    """
     spelt = unit.removeprefix("1").replace("/", " per ") if "/" in unit else unit
     spelt = spelt.replace("%", "percent").replace("µ", "u")
     stem = slug(name).replace("-", "_")

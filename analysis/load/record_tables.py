@@ -19,7 +19,10 @@ AGENT_COLUMNS = ["run_id", "agent_cpu_s"]
 
 
 def measured(runs: pd.DataFrame, blocks: Sequence[Block]) -> pd.DataFrame:
-    """KEYS and NUMBERS of each used run, in their order; `runs` are Data.runs."""
+    """Return KEYS and NUMBERS of each used run, in their order.
+
+    `runs` are Data.runs.
+    """
     values = np.full((len(runs), len(NUMBERS)), np.nan)
     for block in blocks:
         values[block.places] = block.measured
@@ -29,7 +32,7 @@ def measured(runs: pd.DataFrame, blocks: Sequence[Block]) -> pd.DataFrame:
 
 
 def metrics(runs: pd.DataFrame, blocks: Sequence[Block]) -> pd.DataFrame:
-    """METRIC_COLUMNS, in the order of the runs, and of each run in its own."""
+    """Return METRIC_COLUMNS, in the order of the runs, and of each run in its own."""
     parts = [
         _taken(runs, block, KEYS, len(block.kind.metrics)).assign(
             **{
@@ -45,7 +48,7 @@ def metrics(runs: pd.DataFrame, blocks: Sequence[Block]) -> pd.DataFrame:
 
 
 def sampling(runs: pd.DataFrame, blocks: Sequence[Block]) -> pd.DataFrame:
-    """SAMPLING_COLUMNS, NaN where a cost is absent."""
+    """Return SAMPLING_COLUMNS, NaN where a cost is absent."""
     parts = [
         _taken(runs, block, ["run_id"], len(block.kind.samplers)).assign(
             sampler=np.tile(block.kind.samplers, len(block.places)),
@@ -79,7 +82,7 @@ def _taken(
 
 
 def _together(parts: Sequence[pd.DataFrame], columns: Sequence[str]) -> pd.DataFrame:
-    """In the order of the runs, whose places their rows have as index."""
+    """Join the rows in the order of the runs, whose places are their index."""
     if not parts:
         return pd.DataFrame(columns=list(columns))
     frame = pd.concat(parts) if len(parts) > 1 else parts[0]

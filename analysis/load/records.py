@@ -77,7 +77,9 @@ class RunRecord:
 def read_together(
     experiment: Experiment, drawn: Collection[str], specs: Sequence[RunSpec]
 ) -> list[RunRecord]:
-    """The record of each run in `specs`, from its files; `drawn` are ids of runs.
+    """Return the record of each run in `specs`, from its files.
+
+    `drawn` are ids of runs.
 
     Of a few runs: their CSV files are in memory at the same time.
     """
@@ -110,7 +112,10 @@ def _result(experiment: Experiment, spec: RunSpec) -> RunResult | RunRecord:
 def _csv(
     experiment: Experiment, result: RunResult | RunRecord
 ) -> bytes | OSError | None:
-    """The bytes of the CSV, or why there are none; None of a run that is no data."""
+    """Return the bytes of the CSV, or why there are none.
+
+    None of a run that is no data.
+    """
     if isinstance(result, RunRecord) or not result.outcome.is_data:
         return None
     try:
@@ -124,7 +129,7 @@ def _record(
     rows: Array | FormatError | OSError | None,
     drawn: Collection[str],
 ) -> RunRecord:
-    """Of a run that ended; `rows` is None unless it ended OK."""
+    """Return the record of a run that ended; `rows` is None unless it was OK."""
     said = RunMeta(result.outcome.value, result.reason)
     if rows is None:
         return RunRecord(said)

@@ -47,17 +47,20 @@ _RATES = {per_s(c): c.name for c in DECLARED if per_s(c) in _MEASURED}
 
 
 def filling(entries: Array, max_entries: float) -> slice:
-    """The samples until the map is full: after that, a slope measures its limit."""
+    """Return the samples until the map is full.
+
+    After that, a slope measures its limit.
+    """
     full = np.flatnonzero(entries >= FULL * max_entries)
     return slice(0, int(full[0]) + 1) if len(full) else slice(None)
 
 
 def growth_per_exit(column: Columns, until: slice) -> Interval:
-    """Entries gained per task that exited, with its 95 % interval.
+    """Return entries gained per task that exited, with its 95 % interval.
 
-    A leak leaves one entry per exited task, however fast the workload is, so this is
-    comparable where entries/s are not. Where the run did not record `exits` it is per
-    fork: of short-lived tasks, nearly the same. NOTHING when nobody exited.
+    A leak leaves one entry per exited task, however fast the workload is, so this
+    is comparable where entries/s are not. Where the run did not record `exits` it
+    is per fork: of short-lived tasks, nearly the same. NOTHING when nobody exited.
     """
     counted = np.isfinite(column["exits"]).any()
     tasks = column["exits" if counted else "forks"]

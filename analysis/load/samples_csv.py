@@ -19,7 +19,7 @@ _OF_NUMBERS = b"0123456789.+-eE"
 
 
 def read_samples(text: str) -> pd.DataFrame:
-    """The rows of a run's CSV: float columns COLUMNS, NaN where a cell is absent.
+    """Return the rows of a run's CSV: float columns COLUMNS, NaN where absent.
 
     Raises FormatError saying what is wrong: no header, a header again, a line cut
     short, a cell which is no number, a clock which runs backwards.
@@ -58,7 +58,10 @@ def read_many(files: Sequence[bytes]) -> list[Array | FormatError]:
 
 
 def _is_plain(header: bytes, body: bytes) -> bool:
-    """Whether only the numbers can be wrong; if not, another look says what is."""
+    """Return whether only the numbers can be wrong.
+
+    If not, another look says what is.
+    """
     names = tuple(header.decode("latin-1").split(","))
     line = b"," * (len(names) - 1) + b"\n"
     return (
@@ -69,7 +72,10 @@ def _is_plain(header: bytes, body: bytes) -> bool:
 
 
 def _read_together(header: bytes, bodies: list[bytes]) -> Iterator[Array | FormatError]:
-    """Nothing at all when one of them is not numbers: each is to be read alone."""
+    """Yield the rows of each file; nothing when one of them is not numbers.
+
+    Each is to be read alone then.
+    """
     lengths = [body.count(b"\n") for body in bodies]
     try:
         read = _numbers(header, b"".join(bodies))
@@ -110,7 +116,10 @@ def _read_alone(text: bytes) -> Array | FormatError:
 
 
 def check_span(rows: Array, spec: RunSpec) -> None:
-    """A file cut at the end of a line looks sound, but covers too little time."""
+    """Raise FormatError for a file that is cut at the end of a line.
+
+    It looks sound, but covers too little time.
+    """
     covered = float(rows[-1, 0])
     if covered < 0.5 * spec.duration_s - spec.sample_interval_s:
         raise FormatError(

@@ -16,7 +16,7 @@ COUNTS = ["n_planned", "n_ok", "n_used"]
 
 
 def summary(data: Data) -> pd.DataFrame:
-    """One row per scheduler x workload x variant: runs, and the medians over them.
+    """Return one row per cell and variant: runs, and the medians over them.
 
     Columns: ARM, COUNTS, the names of MEASURES, and a column per workload metric
     (its name and unit). NaN where no run has the value.

@@ -21,7 +21,7 @@ def per_run(data: Data) -> pd.DataFrame:
 def tidy(
     data: Data, runs: pd.DataFrame, measures: Collection[str] = ALL
 ) -> pd.DataFrame:
-    """These measures, and the workload metrics, one value a row (columns TIDY)."""
+    """Return these measures and the workload metrics, one value a row (TIDY)."""
     parts = [
         runs[KEYS].assign(
             metric=m.name,

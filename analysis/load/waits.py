@@ -15,7 +15,7 @@ COLUMNS = [*KEYS, "from_us", "to_us", "count"]
 
 
 def histograms(data: Data) -> pd.DataFrame:
-    """The buckets of every drawn run that recorded them (COLUMNS), shortest first."""
+    """Return the buckets of the drawn runs that have them, shortest first."""
     drawn = data.runs[data.runs["drawn"]]
     of = [data.histograms.get(run_id) for run_id in drawn["run_id"]]
     there = [i for i, found in enumerate(of) if found is not None and any(found.count)]

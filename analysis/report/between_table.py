@@ -24,7 +24,10 @@ GATE_STYLE = {REGRESSED: "red", NO_REGRESSION: "green", UNDECIDED: "yellow"}
 
 
 def cells(c: MetricChange) -> list[str]:
-    """One row, as HEADING; a difference has its sign in front and its unit behind."""
+    """Return one row, as HEADING.
+
+    A difference has its sign in front and its unit behind.
+    """
     is_ratio = c.kind == "ratio"
     estimate = number(c.estimate)
     if not is_ratio and c.estimate is not None:
@@ -39,7 +42,10 @@ def cells(c: MetricChange) -> list[str]:
 
 
 def rich_table(found: Versus, share: float | None) -> Group:
-    """A table for each arm; with `share` as the threshold, a column says of it."""
+    """Return a table for each arm.
+
+    With `share` as the threshold, a column says of it.
+    """
     shown: list[RenderableType] = [Text(f"A = {found.a}, B = {found.b}")]
     for arm, changes in _by_arm(found):
         shown += [Text(f"\n{arm}", style="bold"), _arm_table(changes, share)]

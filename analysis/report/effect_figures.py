@@ -121,7 +121,7 @@ def _scans(data: Data, where: Where) -> Iterator[Figure]:
 
 
 def _sweep(data: Data, where: Where, samples: pd.DataFrame) -> Iterator[Figure]:
-    """Of sweeps of one or two settings; more have no grid."""
+    """Yield the grid of a sweep of one or two settings; more have none."""
     swept = data.manifest.config.get("sweep") or {}
     samples = samples.dropna(subset=["map_entries"])
     if not 1 <= len(swept) <= 2 or samples.empty:

@@ -48,7 +48,7 @@ def effects(
     names: Mapping[str, str],
     text: Text,
 ) -> bytes:
-    """A forest plot: ratios to control with 95 % intervals, the largest effect first.
+    """Draw a forest plot: ratios to control with 95 % intervals, largest first.
 
     Behind each, in grey, what noise alone would give: `noise_sd` is the standard
     deviation of the log ratio of a metric between runs of the same arm. `names` are
@@ -101,7 +101,7 @@ def _ratio_axis(axes: Axes) -> None:
 
 
 def scans(values: pd.DataFrame, names: Mapping[str, str], text: Text) -> bytes:
-    """The mean and the longest scan of each run against the budget of its variant.
+    """Draw each run's mean and longest scan against its variant's budget.
 
     `values`: columns variant, mean_us, longest_us, budget_us; a row a run.
     """
@@ -139,7 +139,7 @@ def scans(values: pd.DataFrame, names: Mapping[str, str], text: Text) -> bytes:
 def grid(
     samples: pd.DataFrame, places: Mapping[str, tuple[str, str]], text: Text
 ) -> bytes:
-    """A sweep as small multiples: entries over time, control behind each variant.
+    """Draw a sweep as small multiples: entries over time, control behind.
 
     `places` says the row and the column of each variant, as their labels.
     """

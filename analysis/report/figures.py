@@ -51,7 +51,10 @@ P99 = "run_queue_latency_p99"
 
 
 def draw_metrics(data: Data, comparisons: Sequence[Comparison]) -> list[Drawn]:
-    """The workload metrics alone, for a ledger: its samplers do nothing to the map."""
+    """Draw the workload metrics alone.
+
+    For a ledger: its samplers do nothing to the map.
+    """
     pairs = data.runs[["scheduler", "workload"]].drop_duplicates()
     places = sorted((str(s), str(w)) for s, w in pairs.itertuples(index=False))
     found = [s for where in places for s in _metrics(data, where, comparisons)]
@@ -125,7 +128,7 @@ def _at(frame: pd.DataFrame, where: tuple[str, str]) -> pd.DataFrame:
 
 
 def _medians(medians: pd.Series[float], noun: str, unit: str) -> str:
-    """For example `p99 of the wait for a CPU: control 3,021 us, test 690 us`."""
+    """Return for example `p99 of the wait: control 3,021 us, test 690 us`."""
     order = sorted(map(str, medians.index), key=lambda v: (v != CONTROL, v))
     said = ", ".join(f"{v} {quantity(float(medians[v]), unit)}" for v in order)
     return f"{noun}: {said} (medians)"
@@ -134,7 +137,10 @@ def _medians(medians: pd.Series[float], noun: str, unit: str) -> str:
 def _metrics(
     data: Data, where: tuple[str, str], comparisons: Sequence[Comparison]
 ) -> Iterator[Sketch]:
-    """The workload's own metrics; in another figure, how long its threads waited."""
+    """Yield the workload's own metrics.
+
+    In another figure, how long its threads waited.
+    """
     drawn = data.runs.loc[data.runs["drawn"], KEYS]
     values = _at(data.metrics, where).merge(drawn, on=KEYS)
     is_wait = values["name"].str.startswith(_LATENCIES).astype(bool)
@@ -176,7 +182,7 @@ def _series(data: Data, where: tuple[str, str], column: str, label: str) -> Seri
 
 
 def _ends(samples: pd.DataFrame, column: str, noun: str) -> str:
-    """For example `control ends at 7,021 entries, test at 690`."""
+    """Return for example `control ends at 7,021 entries, test at 690`."""
     ends = samples.groupby(["variant", "run"])[column].last().groupby("variant")
     medians = ends.median().to_dict()
     order = sorted(medians, key=lambda v: (v != CONTROL, v))

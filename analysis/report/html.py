@@ -128,7 +128,7 @@ def render(found: Findings, drawn: Sequence[Drawn]) -> str:
 
 
 def _noise_rows(found: Findings) -> list[dict[str, Any]]:
-    """Of the metrics compared here: what the machine's noise lets them show."""
+    """Return what the machine's noise lets the metrics compared here show."""
     if found.noise is None:
         return []
     shown = {(c.workload, c.metric) for c in workload_effects(found.comparisons)}
@@ -168,7 +168,7 @@ def _sections(drawn: Sequence[Drawn]) -> Iterator[Section]:
 
 
 def inline(figure: Drawn, prefix: str) -> Markup:
-    """The figure as part of the page: on its paper, in its ink, with ids of its own."""
+    """Return the figure as part of the page: with its ink, and ids of its own."""
     svg = figure.svg.decode()
     svg = svg[svg.index("<svg") :]
     svg = svg.replace(PAPER, "none").replace(INK, "currentColor")
@@ -180,7 +180,10 @@ def inline(figure: Drawn, prefix: str) -> Markup:
 
 
 def _measures(found: Findings) -> list[Measure]:
-    """Those that any run has. Growth per fork is that per exited task, or near it."""
+    """Return those that any run has.
+
+    Growth per fork is that per exited task, or near it.
+    """
     there = found.summary.notna().any()
     return [m for m in MEASURES if there[m.name] and m.name != _PER_FORK]
 
@@ -209,7 +212,7 @@ def _in_words(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _listed(data: Data) -> pd.DataFrame:
-    """The runs that the report lists: when they are many, first what went wrong."""
+    """Return the runs that the report lists: of many, first what went wrong."""
     runs = data.runs
     wrong = ~runs["used"] | (runs["reason"] != "")
     first = runs[wrong].index.append(runs[~wrong].index)[:MOST_RUNS]

@@ -37,7 +37,7 @@ class Curve(NamedTuple):
 
 
 def curve(buckets: pd.DataFrame) -> Curve:
-    """What is drawn of one run's buckets, or of those of several runs together."""
+    """Return what is drawn of the buckets of one run, or of several together."""
     summed = buckets.groupby(["from_us", "to_us"])["count"].sum()
     low, high = (summed.index.get_level_values(i).to_numpy(float) for i in (0, 1))
     low = np.where(low > 0, low, high / _OCTAVE)

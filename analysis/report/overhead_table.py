@@ -91,7 +91,7 @@ def _lateness(data: Data) -> str:
 
 
 def _agent(data: Data) -> str:
-    """The share of one CPU which the measuring process used while the run lasted."""
+    """Return the share of one CPU that the measuring process used."""
     duration_s = {s.run_id: s.duration_s for s in data.manifest.specs}
     shares = np.array(
         [
@@ -110,7 +110,7 @@ def _agent(data: Data) -> str:
 
 
 def view(ledger: Ledger) -> LedgerView:
-    """`ledger` with a row per metric; what was not measured is an empty cell."""
+    """Return `ledger` with a row per metric; what was not measured is an empty cell."""
     table = ledger.table
     samplers = sorted(table["sampler"].unique(), key=lambda s: (rank(s), s))
     keys = ["scheduler", "workload", "metric", "unit"]

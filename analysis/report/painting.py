@@ -34,7 +34,10 @@ def painters() -> Mapping[str, Callable[..., bytes]]:
 
 
 def draw(sketches: Sequence[Sketch], folder: Path) -> list[Drawn]:
-    """All of them; those that the experiment in `folder` keeps are not drawn again."""
+    """Return all of them.
+
+    Those that the experiment in `folder` keeps are not drawn again.
+    """
     svgs = cache.use(folder, lambda kept: _svgs(sketches, kept))
     return [
         Drawn(s.name, s.scheduler, s.workload, s.text.finding, svg)

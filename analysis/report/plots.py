@@ -107,10 +107,10 @@ def over_time(samples: pd.DataFrame, series: Series, text: Text) -> bytes:
 
 
 def metrics(values: pd.DataFrame, text: Text) -> bytes:
-    """A panel per workload metric: a point per run, a bar at the median of a variant.
+    """Draw a panel per metric: a point per run, a bar at a variant's median.
 
-    `values`: columns variant, block, name, unit, lower_is_better, value. Runs of one
-    block are joined.
+    `values`: columns variant, block, name, unit, lower_is_better, value. Runs of
+    one block are joined.
     """
     panels = [rows for _, rows in values.groupby(["name", "unit"], sort=False)]
     order = ordered(values["variant"])
@@ -148,7 +148,7 @@ def _metric_panel(axes: Axes, values: pd.DataFrame, order: Sequence[str]) -> Non
 
 
 def _around(values: estimators.Array) -> tuple[float, float]:
-    """Limits that show the values, but never blow up noise of less than 10 %."""
+    """Return limits that show the values, but never blow up noise of less than 10 %."""
     low, high = float(values.min()), float(values.max())
     pad = max(0.15 * (high - low), 0.1 * max(abs(low), abs(high)), 1e-9)
     return (0.0 if low == 0 else low - pad), high + pad
@@ -221,7 +221,7 @@ def _limit(axes: Axes, series: Series) -> None:
 def _label_ends(
     axes: Axes, ends: Mapping[str, float], palette: Mapping[str, str]
 ) -> None:
-    """Each variant's name right of its line's end, moved apart where they meet."""
+    """Write each variant's name right of its line's end, apart from others."""
     axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:,.0f}"))
     axes.yaxis.set_major_locator(MaxNLocator(6, integer=True))
     for variant, y in spread(ends, axes.get_ylim()).items():
@@ -233,7 +233,7 @@ def _label_ends(
 
 
 def spread(ends: Mapping[str, float], span: tuple[float, float]) -> dict[str, float]:
-    """Places near `ends` and within `span` which leave room for a line of text each."""
+    """Return places near `ends`, in `span`, with a line of text's room each."""
     low, high = span
     gap = 0.07 * (high - low)
     names = sorted(ends, key=lambda name: ends[name])

@@ -42,7 +42,7 @@ class RunRow:
 
 
 def rows(data: Data, runs: pd.DataFrame) -> Iterator[RunRow]:
-    """In the plan's order; `runs` is per_run()."""
+    """Yield the runs in the plan's order; `runs` is per_run()."""
     p99 = data.metrics[data.metrics["name"] == _P99].set_index(KEYS)["value"].to_dict()
     for run in runs.to_dict("records"):
         numbers = [*(run[k] for k in _NUMBERS), p99.get(tuple(run[k] for k in KEYS))]

@@ -71,12 +71,18 @@ class Drawn:
 
 
 def rows(frame: pd.DataFrame, *columns: str) -> pd.DataFrame:
-    """These columns alone and numbered anew: where rows were before is not shown."""
+    """Return these columns alone and numbered anew.
+
+    Where rows were before is not shown.
+    """
     return frame[list(columns)].reset_index(drop=True)
 
 
 def _plain(value: object) -> Any:
-    """`value` so that its repr() tells all of it, and is equal for what is equal."""
+    """Return `value` so that its repr() tells all of it.
+
+    It is equal for what is equal.
+    """
     if isinstance(value, pd.DataFrame):
         return [(name, _of_column(column)) for name, column in value.items()]
     if is_dataclass(value):

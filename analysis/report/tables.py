@@ -94,7 +94,7 @@ def rich_table(data: Data, table: pd.DataFrame) -> Table:
 def _rows(
     data: Data, of: pd.DataFrame, workload: str
 ) -> Iterable[tuple[str, list[str]]]:
-    """Heading and one cell per variant; `of` is indexed by variant."""
+    """Return heading and one cell per variant; `of` is indexed by variant."""
     runs = zip(of["n_used"], of["n_planned"], strict=True)
     yield "runs", [f"{used:.0f}/{n:.0f}" if pd.notna(n) else DASH for used, n in runs]
     for heading, name in SHOWN.items():
@@ -106,7 +106,7 @@ def _rows(
 
 
 def verdict_lines(verdicts: Sequence[Verdict]) -> list[Text]:
-    """One line per verdict: status, claim, sentence, and the runs it rests on."""
+    """Return a line per verdict: status, claim, sentence, and its runs."""
     lines = []
     for v in verdicts:
         line = Text(f"{v.status:14}", style=STATUS_STYLE[v.status])
@@ -117,7 +117,7 @@ def verdict_lines(verdicts: Sequence[Verdict]) -> list[Text]:
 
 
 def cost_lines(comparisons: Sequence[Comparison]) -> list[Text]:
-    """One line per workload metric: better, worse, or unclear, and the numbers."""
+    """Return a line per workload metric: better, worse, unclear, and numbers."""
     lines = []
     for c in workload_effects(comparisons):
         line = Text(f"{c.direction:14}", style=DIRECTION_STYLE[c.direction])
@@ -142,7 +142,7 @@ def markdown(
     verdicts: Sequence[Verdict],
     memory: Sequence[Memory],
 ) -> str:
-    """The summary table, the verdicts and the costs, for a README or pull request."""
+    """Return summary table, verdicts and costs, for a README or pull request."""
     heading, *rows = cells(data, table)
     left = len(ARM)
     rule = ["---" if i < left else "---:" for i in range(len(heading))]

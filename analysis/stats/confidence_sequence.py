@@ -34,10 +34,12 @@ _PRECISION = 0.5
 
 
 def confidence_sequence(values: Array, level: float = 0.95) -> Interval:
-    """The mean of `values` so far, and its interval; infinite while nothing is known.
+    """Return the mean of `values` so far, and its interval.
 
-    Assumes independent Gaussian values (for ratios: their logarithms), as a t interval
-    does.
+    Infinite while nothing is known.
+
+    Assumes independent Gaussian values (for ratios: their logarithms), as a t
+    interval does.
     """
     (values,) = present(values)
     n = len(values)

@@ -86,14 +86,14 @@ def theil_sen(x: Array, y: Array, level: float = 0.95) -> Interval:
 
 @lru_cache
 def evenly(n: int, most: int) -> Places:
-    """At most `most` of the places 0 to n - 1, evenly spaced, the ends among them."""
+    """Return at most `most` of the places 0 to n - 1, evenly, with both ends."""
     at = np.arange(n) if n <= most else np.linspace(0, n - 1, most).round().astype(int)
     at.flags.writeable = False
     return at
 
 
 def _differences(values: Array) -> Array:
-    """Of all n(n-1)/2 pairs, the later value less the earlier one."""
+    """Return of all n(n-1)/2 pairs the later value less the earlier one."""
     later, earlier = _pairs(len(values))
     return values[later] - values[earlier]
 
@@ -110,7 +110,7 @@ def _quantile(level: float) -> float:
 
 
 def _variance(x: Array, y: Array) -> float:
-    """Of Kendall's score, with ties in either: equation 2.6 of Sen, 1968."""
+    """Return that of Kendall's score, with ties: equation 2.6 of Sen, 1968."""
     ties = sum(_score_of_ties(_repeats(values)) for values in (x, y))
     return (_score_of_ties([len(x)]) - ties) / 18
 
@@ -136,7 +136,10 @@ def mean(values: Array) -> float:
 
 
 def t_interval(values: Array, level: float = 0.95) -> Interval:
-    """The mean of `values` with its Student t interval; NaN ends with fewer than 2."""
+    """Return the mean of `values` with its Student t interval.
+
+    NaN ends with fewer than 2.
+    """
     (values,) = present(values)
     n = len(values)
     if n == 0:
@@ -151,7 +154,7 @@ def t_interval(values: Array, level: float = 0.95) -> Interval:
 
 
 def welch_interval(a: Array, b: Array, level: float = 0.95) -> Interval:
-    """The mean of `b` less that of `a`, of unpaired values, with Welch's t interval.
+    """Return the mean of `b` less that of `a`, unpaired, with Welch's t interval.
 
     NaN ends where either has fewer than 2, NOTHING where either has none.
     """
@@ -171,7 +174,10 @@ def welch_interval(a: Array, b: Array, level: float = 0.95) -> Interval:
 
 
 def summarise(values: Array) -> Summary:
-    """`values` over runs, without those missing; NaN throughout when none is left."""
+    """Return `values` over runs, without those missing.
+
+    NaN throughout when none is left.
+    """
     (values,) = present(values)
     if len(values) == 0:
         return Summary(0, np.nan, np.nan, np.nan, np.nan, None)
@@ -205,19 +211,22 @@ def largest(values: Array) -> float:
 
 
 def increase(values: Array) -> float:
-    """From the first value that is there to the last."""
+    """Return the increase from the first value that is there to the last."""
     (values,) = present(values)
     return float(values[-1] - values[0]) if len(values) > 1 else np.nan
 
 
 def rate(values: Array, per: Array) -> float:
-    """The last of `values` per the last of `per`; NaN where that is 0 or missing."""
+    """Return the last of `values` per the last of `per`.
+
+    NaN where that is 0 or missing.
+    """
     divisor = last(per)
     return last(values) / divisor if divisor > 0 else np.nan
 
 
 def correlation(x: Array, y: Array) -> float:
-    """Pearson's r; NaN with fewer than 3 pairs, or where either is constant.
+    """Return Pearson's r; NaN with fewer than 3 pairs, or where either is constant.
 
     No p-value goes with it: samples of one run depend on each other.
     """
@@ -230,7 +239,7 @@ def correlation(x: Array, y: Array) -> float:
 
 
 def median_curve(samples: pd.DataFrame, column: str) -> tuple[Array, Array]:
-    """The median over runs of `column` at every time, in s, which all runs cover.
+    """Return the median of `column` over runs at each time (s) all cover.
 
     Samples of different runs are not simultaneous, so each run is interpolated
     linearly to the times of the run with the most samples. Empty without data.

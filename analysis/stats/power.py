@@ -22,7 +22,10 @@ MOST_BLOCKS = 100_000
 
 
 def noise(control: Array, test: Array) -> float:
-    """Standard deviation of log(test/control) over blocks; NaN with fewer than 2."""
+    """Return standard deviation of log(test/control) over blocks.
+
+    NaN with fewer than 2.
+    """
     logs = np.log(np.asarray(test) / np.asarray(control))
     (logs,) = present(logs)
     return float(np.std(logs, ddof=1)) if len(logs) > 1 else math.nan
@@ -57,7 +60,10 @@ def power_of(sd: float, ratio: float, blocks: int) -> float:
 
 
 def blocks_needed(sd: float, ratio: float) -> int | None:
-    """Blocks that find an effect of `ratio` with a power of 80 %; None: too many."""
+    """Return blocks that find an effect of `ratio` with a power of 80 %.
+
+    None: too many.
+    """
     if not math.isfinite(sd) or ratio == 1:
         return None
     low, high = 1, 2

@@ -20,7 +20,7 @@ Row = dict[str, Any]
 
 
 def rows(experiments: int = EXPERIMENTS, seed: int = 1) -> list[Row]:
-    """A row for each case: its rate, whether of errors or power, and the interval."""
+    """Return a row for each case: its rate, of errors or power, and interval."""
     return [_row(case, experiments, [seed, i]) for i, case in enumerate(cases())]
 
 

@@ -51,12 +51,12 @@ def normal(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
 
 
 def student(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
-    """Student's t with 2 degrees of freedom: it has no variance."""
+    """Return Student's t with 2 degrees of freedom: it has no variance."""
     return rng.standard_t(2, shape)
 
 
 def lognormal(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
-    """Skewed: some runs take much longer, none much less."""
+    """Return skewed: some runs take much longer, none much less."""
     return rng.lognormal(0, 1, shape)
 
 
@@ -176,7 +176,7 @@ def _of_arm(variant: str, values: Array) -> pd.DataFrame:
 def _data(
     experiments: int, config: Mapping[str, Any] | None = None, blocks: int = 1
 ) -> Data:
-    """Finished experiments of `blocks` blocks, a workload each, and nothing in it."""
+    """Return finished experiments of `blocks` blocks, a workload each, empty."""
     keys = [
         ("simulated", variant, f"e{e}", block)
         for e in range(experiments)
@@ -238,7 +238,7 @@ class Slopes:
 
 
 def slopes(growth: Array, tail: Array) -> Slopes:
-    """Slopes of several runs; no criterion looks into one of them then."""
+    """Return slopes of several runs; no criterion looks into one of them then."""
     unknown = np.full_like(growth, np.nan)
     return Slopes((growth, unknown, unknown), (tail, unknown, unknown))
 
@@ -291,7 +291,9 @@ def _runs(variant: str, slope: Sequence[Array]) -> pd.DataFrame:
 
 
 def within_runs(entries: Array, time_s: Array) -> list[Array]:
-    """Tail slopes of single runs, with the intervals from within, an experiment each.
+    """Return tail slopes of single runs, with their intervals.
+
+    An experiment each.
 
     `entries` is experiments x samples.
     """

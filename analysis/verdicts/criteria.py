@@ -150,7 +150,7 @@ def _grows(e: GroupEvidence) -> _Judgement:
 
 
 def _times_full(frame: pd.DataFrame) -> int:
-    """In how many of the runs the map was full at some time."""
+    """Return in how many of the runs the map was full at some time."""
     return int(np.isfinite(_column(frame, "full_at_s")).sum())
 
 
@@ -165,7 +165,10 @@ def _no_growth(e: GroupEvidence) -> str:
 
 
 def _saturation(e: GroupEvidence) -> str:
-    """What to add when control's map was full: growth was measured until then."""
+    """Say what to add when control's map was full.
+
+    Growth was measured until then.
+    """
     full = _times_full(e.control)
     failures = np.nansum(_column(e.control, "insert_failures"))
     if not full:
@@ -210,11 +213,11 @@ def _levels_off(e: GroupEvidence) -> _Judgement:
 def _beyond_margin(
     e: GroupEvidence, tail: estimators.Interval, margin: float
 ) -> tuple[estimators.Interval, estimators.Interval]:
-    """90 % intervals of the tail slope less the margin, and of both added up.
+    """Return 90 % intervals of the tail slope less the margin, and of both added up.
 
-    The margin is an estimate as well, and scatters as control's growth does: taken for
-    known, what grows by exactly as much would be called level far too often. With a
-    single run of either there is nothing to tell its scatter by.
+    The margin is an estimate as well, and scatters as control's growth does: taken
+    for known, what grows by exactly as much would be called level far too often.
+    With a single run of either there is nothing to tell its scatter by.
     """
     arms = e.control.set_index("block"), e.test.set_index("block")
     growth = MARGIN * arms[0]["growth_entries_per_s"]

@@ -50,7 +50,10 @@ class Memory:
 
 
 def memory(runs: pd.DataFrame) -> list[Memory]:
-    """One for each scheduler x workload with control runs; `runs` is per_run()."""
+    """Return one for each scheduler x workload with control runs.
+
+    `runs` is per_run().
+    """
     control = runs[runs["variant"] == CONTROL]
     found = []
     for (scheduler, workload), of in control.groupby(["scheduler", "workload"]):

@@ -15,7 +15,7 @@ HOLDS, FAILS, UNDECIDED = "holds", "does not hold", "undecided"
 
 
 def judge_pace(of_group: Sequence[Comparison]) -> tuple[str, str]:
-    """Status and sentence from the comparisons of one test variant."""
+    """Return status and sentence from the comparisons of one test variant."""
     metrics = workload_effects(of_group)
     if not metrics:
         return UNDECIDED, "The workload reports no metric in any run that is data."

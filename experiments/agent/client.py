@@ -71,7 +71,9 @@ class Line:
         return line
 
     def event(self, timeout_s: float) -> dict[str, Any]:
-        """The next event; what is no event is noise, as firmware leaves on the line.
+        """Return the next event.
+
+        What is no event is noise, as firmware leaves on the line.
 
         Raises BackendLost when none comes in time, HelperLost when none can.
         """

@@ -24,7 +24,10 @@ _RECORD = re.compile(
 
 
 def evicted_by_log(records: Iterable[KmsgRecord], map_id: int) -> int | None:
-    """Entries that the records of the kernel log name; None without such a record."""
+    """Return entries that the records of the kernel log name.
+
+    None without such a record.
+    """
     found = [m for r in records if (m := _RECORD.search(r.text))]
     named = [int(m[2]) for m in found if int(m[1]) == map_id]
     return sum(named) if named else None
@@ -33,7 +36,9 @@ def evicted_by_log(records: Iterable[KmsgRecord], map_id: int) -> int | None:
 def check(
     samplers: Sequence[Sampler], records: Iterable[KmsgRecord]
 ) -> Mapping[str, Any]:
-    """`evictions_three_ways` and, if they disagree, `flags`; nothing without counters.
+    """Return `evictions_three_ways` and, if they disagree, `flags`.
+
+    Nothing without counters.
 
     A way that this strategy does not have is None.
     """

@@ -20,14 +20,19 @@ from typing import Any
 from experiments import registry
 from experiments.agent import eviction_check
 from experiments.agent.sampling_cost import SamplingCosts
-from experiments.agent.workload_driver import Evidence, RunEnded, drive, load_threads
+from experiments.agent.workload_driver import (
+    Evidence,
+    RunEnded,
+    drive,
+    workload_threads,
+)
 from experiments.columns import header
 from experiments.errors import ExperimentError
 from experiments.kernel import procfs, sched_ext
 from experiments.kernel.kmsg import Kmsg
 from experiments.model import (
     Job,
-    Loaded,
+    LoadedScheduler,
     Metric,
     Outcome,
     Round,
@@ -61,7 +66,7 @@ def execute(job: Job, tick: Tick) -> RunResult:
         except (ExperimentError, OSError) as error:
             outcome, reason = Outcome.FAILED, str(error)
         log.drain()
-        words = sched_ext.words_of_ejection(log.records)
+        words = sched_ext.ejection_message(log.records)
         if outcome.is_fault and words:
             reason = f"{reason}: {words}"
     wall_s = time.monotonic() - began
@@ -112,7 +117,7 @@ def missing(job: Job) -> list[str]:
     return [*loader.missing(job), *workload.missing(job.bin_dir)]
 
 
-def _in_charge(loaded: Loaded) -> sched_ext.SchedExtStatus:
+def _in_charge(loaded: LoadedScheduler) -> sched_ext.SchedExtStatus:
     """Return what the kernel says of the scheduler that was loaded.
 
     Setting up the samplers takes seconds: it may have been thrown out by now.
@@ -148,7 +153,9 @@ def _prove_and_drive(
         _check_declared(values, evidence.columns)
         evidence.samples.append(Sample(timestamp_s, values))
         if timestamp_s >= job.spec.duration_s / 2 and _SHARE not in evidence.proof:
-            evidence.proof[_SHARE] = sched_ext.share_of(load_threads(job.spec))
+            evidence.proof[_SHARE] = sched_ext.share_in_sched_ext(
+                workload_threads(job.spec)
+            )
         tick(f"{timestamp_s:.0f} s, {values.get('map_entries', '-')} entries")
 
     drive(job, workload, evidence, sample)
@@ -165,18 +172,23 @@ def _prove_and_drive(
 
 
 def _apart() -> Mapping[str, Any]:
-    """That the agent is no task of the scheduler under test, nor of the workload."""
+    """Return facts which show that the agent is apart.
+
+    It is no task of the scheduler under test, nor of the workload.
+    """
     return {
         "pid": os.getpid(),
         "is_sched_fifo": os.sched_getscheduler(0) & ~os.SCHED_RESET_ON_FORK
         == os.SCHED_FIFO,
-        "is_in_sched_ext": bool(sched_ext.share_of([os.getpid()])),
+        "is_in_sched_ext": bool(sched_ext.share_in_sched_ext([os.getpid()])),
         "cgroup": (procfs.PROC / "self/cgroup").read_text().strip(),
     }
 
 
 @contextlib.contextmanager
-def _samplers(job: Job, loaded: Loaded, evidence: Evidence) -> Iterator[list[Sampler]]:
+def _samplers(
+    job: Job, loaded: LoadedScheduler, evidence: Evidence
+) -> Iterator[list[Sampler]]:
     chosen = chosen_samplers(job.spec)
     release_samplers(chosen)
     evidence.columns = header(column for kind in chosen for column in kind.columns)
@@ -220,7 +232,7 @@ def _check_declared(values: Mapping[str, float], columns: Sequence[str]) -> None
 def _check_alive(
     before: sched_ext.SchedExtStatus, now: sched_ext.SchedExtStatus
 ) -> None:
-    """The scheduler that was loaded is still the one in charge, without a break."""
+    """Raise RunEnded unless the scheduler that was loaded is still in charge."""
     same = (now.state, now.ops, now.enable_seq) == (
         before.state,
         before.ops,

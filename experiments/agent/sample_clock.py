@@ -29,7 +29,10 @@ class Deadlines:
         return time.monotonic() - self._start
 
     def due(self) -> float | None:
-        """The time since the start if a sample is due now; each deadline once."""
+        """Return the time since the start if a sample is due now.
+
+        Each deadline once.
+        """
         elapsed = self._elapsed()
         if self._next > self._last or elapsed < self._next * self._interval:
             return None
@@ -40,7 +43,7 @@ class Deadlines:
         return elapsed
 
     def facts(self) -> dict[str, Any]:
-        """Deadlines that were missed, and how late the others were (us)."""
+        """Return deadlines that were missed, and how late the others were (us)."""
         late_us = [s * 1e6 for s in self._late_s]
         if not late_us:
             return {"missed_deadlines": self.missed}

@@ -37,7 +37,7 @@ class SamplingCosts:
         return values
 
     def facts(self) -> dict[str, Any]:
-        """name -> samples, and medians of their CPU and wall time in us."""
+        """Return name -> samples, and medians of their CPU and wall time in us."""
         return {
             name: {
                 "samples": len(costs),

@@ -50,7 +50,7 @@ def facts() -> Mapping[str, Any]:
 
 
 def be_on_time() -> None:
-    """SCHED_FIFO 1 for this process; what it starts is ordinary again."""
+    """Make this process SCHED_FIFO 1; what it starts is ordinary again."""
     policy = os.SCHED_FIFO | os.SCHED_RESET_ON_FORK
     os.sched_setscheduler(0, policy, os.sched_param(1))
 
@@ -66,7 +66,10 @@ def _streams(device: str) -> tuple[IO[bytes], IO[bytes]]:
 
 
 def _give_up(signum: int, frame: object) -> NoReturn:
-    """The blocks that are open clean up on the way out; no second signal stops them."""
+    """Leave through all open context managers, which clean up.
+
+    No second signal stops them.
+    """
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     raise SystemExit(128 + signum)
 

@@ -53,10 +53,13 @@ class Evidence:
     metrics: list[Metric] = field(default_factory=list)  # of the samplers
 
 
-def load_threads(spec: RunSpec) -> list[int]:
-    """Some thread ids of the workload that runs now; few, as asking costs time."""
+def workload_threads(spec: RunSpec) -> list[int]:
+    """Return some thread ids of the workload that runs now.
+
+    Few, as asking costs time.
+    """
     try:
-        group = cgroup.load_group(spec.run_id)
+        group = cgroup.workload_group(spec.run_id)
         tids = (group / "cgroup.threads").read_text().split()
     except OSError:
         return []
@@ -73,7 +76,7 @@ def drive(
         group = None
         if cgroup.available():
             group = stack.enter_context(
-                cgroup.group(cgroup.load_group(spec.run_id).name)
+                cgroup.group(cgroup.workload_group(spec.run_id).name)
             )
         log = stack.enter_context((job.out_dir / "workload.log").open("wb"))
         rounds = _Rounds(argv, group, log, evidence.rounds)

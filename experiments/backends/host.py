@@ -139,7 +139,7 @@ class HostBackend(Backend):
         return share.execute(agent.line, job, tick, facts)
 
     def renew(self) -> None:
-        """The next run gets a new agent, and nothing of this one stays."""
+        """Have the next run get a new agent, and leave nothing of this one."""
         if self._agent is not None:
             self._agent.close()
             self._agent = None
@@ -197,7 +197,7 @@ class _Agent:
 
 
 def _check_free() -> None:
-    """Raises MissingRequirement while somebody's scheduler is in charge."""
+    """Raise MissingRequirement while somebody's scheduler is in charge."""
     status = sched_ext.status()
     if status.state not in ("disabled", ""):
         raise MissingRequirement(
@@ -216,7 +216,7 @@ def _drop_caches() -> bool:
 
 
 def _env() -> dict[str, str]:
-    """Programs as the user has them, their output as we can read it."""
+    """Return programs as the user has them, their output as we can read it."""
     path = f"{os.environ.get('PATH', '/usr/bin:/bin')}:{_SBIN}"
     return {**os.environ, "PATH": path, "LC_ALL": "C.UTF-8"}
 

@@ -188,7 +188,7 @@ class VmBackend(Backend):
         return self._share.execute(guest.line, job, tick, boot)
 
     def renew(self) -> None:
-        """The next run gets a fresh boot."""
+        """Have the next run get a fresh boot."""
         if self._guest is not None:
             self._guest.close()
             self._guest = None
@@ -212,7 +212,7 @@ class VmBackend(Backend):
         self._boot_number = 0
 
     def _failed(self) -> str:
-        """For the console of a guest that did not come up, and has no number."""
+        """Name the console of a guest that did not come up, and has no number."""
         now = datetime.datetime.now(datetime.UTC)
         return f"failed_{now:%Y%m%dT%H%M%S.%f}"
 

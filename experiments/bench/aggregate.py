@@ -91,7 +91,10 @@ def _of_size(runs: int) -> list[_Row]:
 
 
 def _change_one(experiment: Experiment) -> None:
-    """Other numbers in the last run: to whoever has read it, as good as a new one."""
+    """Write other numbers for the last run.
+
+    To whoever has read it, that is as good as a new one.
+    """
     synthetic.write_run(
         experiment, experiment.manifest().specs[-1], time.monotonic_ns()
     )
@@ -127,7 +130,10 @@ def _timed(what: str, argv: Sequence[str], cwd: Path) -> _Row:
 
 
 def ratios(rows: Sequence[Mapping[str, Any]]) -> list[_Row]:
-    """Of each size, how many times as fast one thing is as another, in wall time."""
+    """Return, for each size, how many times as fast one thing is as another.
+
+    In wall time.
+    """
     pairs = [(PANDAS, FIRST), (PANDAS, READ_FIRST), (FIRST, SECOND)]
     pairs += [(READ_FIRST, READ_SECOND), (FIRST, AWK)]
     wall_s = {(row["runs"], row["what"]): row["wall_s"] for row in rows}

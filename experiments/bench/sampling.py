@@ -68,7 +68,7 @@ def measure() -> list[Row]:
 
 
 def require_bpf() -> None:
-    """MissingRequirement where this kernel lets us make no map."""
+    """Raise MissingRequirement where this kernel lets us make no map."""
     try:
         with scratch_map.created(scratch_map.ARRAY, 8, 1):
             pass
@@ -135,7 +135,7 @@ def _spread(name: str, values: Sequence[float]) -> Row:
 
 
 def _ratio(rows: Sequence[Row], method: str, entries: int, by: Row) -> float | None:
-    """CPU time of another row by that of this one; None without both."""
+    """Return CPU time of another row by that of this one; None without both."""
     other = _row(rows, method, entries)
     if other is None or not by["cpu_us"]:
         return None
@@ -169,7 +169,10 @@ def latenesses(said: Iterable[Mapping[str, Any]]) -> list[Row]:
 
 
 def ratios(rows: Sequence[Row]) -> list[Row]:
-    """What the goals are about, of the CPU times; the number, no verdict on it."""
+    """Return what the goals are about, of the CPU times.
+
+    The number, no verdict on it.
+    """
     small, *_, large = sorted(sampling_probe.SIZES)
     found = []
     for sample in (SAMPLE, WOKEN_SAMPLE):

@@ -27,7 +27,7 @@ from experiments.agent.sample_clock import Deadlines
 from experiments.agent.serve import be_on_time
 from experiments.errors import RunFailed
 from experiments.kernel import bpf, cgroup, map_count, procfs, scratch_map
-from experiments.model import NO_CLEANUP, BuiltObject, Job, Loaded, RunSpec
+from experiments.model import NO_CLEANUP, BuiltObject, Job, LoadedScheduler, RunSpec
 from experiments.plugins import Sampler
 from experiments.support.proc import CommandFailed, end, run, start
 
@@ -65,7 +65,10 @@ def say(**measured: Any) -> None:
 
 
 def cpu_s(*whose: int) -> float:
-    """CPU time used, user and system; by default with that of reaped children."""
+    """Return CPU time used, user and system.
+
+    By default with that of reaped children.
+    """
     used = map(resource.getrusage, whose or (_SELF, _CHILDREN))
     return sum(usage.ru_utime + usage.ru_stime for usage in used)
 
@@ -74,7 +77,10 @@ def cpu_s(*whose: int) -> float:
 
 
 def dump_and_grep(map_id: int) -> int:
-    """As shell samplers do it. Counts 0 on maps with BTF, which print otherwise."""
+    """Count as shell samplers do.
+
+    0 on maps with BTF, which bpftool prints otherwise.
+    """
     script = f"bpftool map dump id {map_id} | grep -c key:"
     return int(run(["sh", "-c", script], timeout_s=_COMMAND_TIMEOUT_S).stdout)
 
@@ -107,7 +113,7 @@ def samplers_of(fd: int, job: Job, counters: int) -> Iterator[list[Sampler]]:
     """
     infos = [bpf.map_info(fd) for fd in (fd, counters)]
     group = cgroup.ROOT if (cgroup.ROOT / "memory.stat").exists() else None
-    loaded = Loaded("bench", {info.name: info.id for info in infos}, group)
+    loaded = LoadedScheduler("bench", {info.name: info.id for info in infos}, group)
     with contextlib.ExitStack() as stack:
         made = []
         for kind in chosen_samplers(job.spec):
@@ -121,7 +127,7 @@ def sampled(samplers: Sequence[Sampler]) -> Mapping[str, float]:
 
 
 def made_up_job(bin_dir: Path, counters: Mapping[str, int]) -> Job:
-    """Of a scheduler in control; `counters` as in BuiltObject."""
+    """Return a job of a scheduler in control; `counters` as in BuiltObject."""
     spec = RunSpec("x", "x", NO_CLEANUP, "x", 1, 1, 1, 1, 1.0, {}, {})
     built = BuiltObject(
         path=Path("bench"),
@@ -166,7 +172,7 @@ def subject(entries: int, job: Job, counters: int) -> Iterator[Subject]:
         counters_here = stack.enter_context(counters_of(fd, job.bin_dir))
         ways |= {name: counter.count for name, counter in counters_here.items()}
         if cgroup.available():
-            load = cgroup.load_group(job.spec.run_id)
+            load = cgroup.workload_group(job.spec.run_id)
             stack.enter_context(cgroup.group(load.name))
         samplers = stack.enter_context(samplers_of(fd, job, counters))
         ways[SAMPLE] = lambda: int(sampled(samplers)["map_entries"])
@@ -177,7 +183,7 @@ def subject(entries: int, job: Job, counters: int) -> Iterator[Subject]:
 
 
 def repeats_for(way: Way) -> int:
-    """By its first call, which is not counted: it warms the caches."""
+    """Return how many calls fit, by the first one, which warms the caches."""
     began = time.perf_counter()
     way()
     once_s = time.perf_counter() - began
@@ -195,7 +201,7 @@ def measure(of: Subject, name: str, repeats: int) -> None:
 
 
 def measure_woken(of: Subject) -> None:
-    """As a sampler really works: asleep in between, with cold caches.
+    """Measure as a sampler really works: asleep in between, with cold caches.
 
     The CPU time includes going to sleep and waking up, the wall time does not.
     """
@@ -252,9 +258,10 @@ def load() -> Iterator[None]:
 
 
 def lateness(policy: str, sample: Callable[[], object]) -> None:
-    """How long after its deadline each sample begins.
+    """Measure how long after its deadline each sample begins.
 
-    One that is taken for several deadlines is as late as it is for the first of them.
+    One that is taken for several deadlines is as late as it is for the first of
+    them.
     """
     clock = Deadlines(LATENESS_S, INTERVAL_S)
     late_us: list[float] = []

@@ -75,7 +75,7 @@ def _spec(workload: str, block: int, variant: str, cleanup: str) -> RunSpec:
 
 
 def write_run(experiment: Experiment, spec: RunSpec, seed: int = 0) -> None:
-    """A run's CSV and JSON, without the fsync of each that a real run can afford."""
+    """Write a run's CSV and JSON, without the fsync that a real run can afford."""
     rng = random.Random(f"{spec.run_id}-{seed}")
     files = experiment.files(spec)
     files.csv.parent.mkdir(parents=True, exist_ok=True)

@@ -95,7 +95,7 @@ class Builder:
         return self._builtin(request)
 
     def _builtin(self, request: BuildRequest) -> BuiltObject:
-        """A scheduler of this project, built again only if anything has changed."""
+        """Build a scheduler of this project, again only if anything has changed."""
         name, variant = request.scheduler, request.variant
         is_control = variant.cleanup == NO_CLEANUP
         ops_name = f"{name}_{CONTROL if is_control else variant.cleanup}"
@@ -172,7 +172,9 @@ class Builder:
         return (self._kernel.folder / "vmlinux.h").read_text()
 
     def module(self) -> None:
-        """The kfunc module for this kernel, in BIN; none where its headers are missing.
+        """Build the kfunc module for this kernel into BIN.
+
+        Nothing is built where the kernel's headers are missing.
 
         Runs that need it are then skipped, with the reason.
         """
@@ -195,7 +197,7 @@ class Builder:
         atomic_write(stamp, json.dumps({"key": key}))
 
     def _with_headers(self) -> Path | None:
-        """The root with the kernel's headers, and the compiler that belongs to them."""
+        """Return the root with the kernel's headers and the compiler for them."""
         headers = f"lib/modules/{self._kernel.version}/build"
         if os.path.lexists(self._root.path / headers):
             return self._root.path
@@ -262,7 +264,10 @@ class Builder:
         return done.stdout
 
     def _layout(self, target: Path, struct: str) -> dict[str, int]:
-        """Members of a struct of u64 in an object's BTF, and their offsets in bytes."""
+        """Return the members of a struct of u64 in an object's BTF.
+
+        With their offsets in bytes.
+        """
         argv = ["bpftool", "-j", "btf", "dump", "file", _inside(target)]
         types = json.loads(self._run(argv, target))["types"]
         found = [t for t in types if t["kind"] == "STRUCT" and t["name"] == struct]

@@ -24,7 +24,7 @@ _U64 = struct.Struct("<Q")
 
 
 def constants(vmlinux_h: str) -> dict[str, int]:
-    """Enumerators of the kernel that begin with SCX_, as unsigned 64-bit numbers."""
+    """Return the kernel's enumerators that begin with SCX_, as unsigned 64 bits."""
     found = _ENUMERATOR.findall(vmlinux_h)
     return {name: int(value) % (1 << 64) for name, value in found}
 

@@ -95,7 +95,7 @@ class ClusterHosts:
 
 
 def _check(config: Config) -> None:
-    """Raises ConfigError for what hosts of a cluster do not do."""
+    """Raise ConfigError for what hosts of a cluster do not do."""
     if registry.backend(config.backend).is_this_machine:
         raise ConfigError(f"the hosts of a cluster run guests: not {config.backend}")
     if config.vm.jobs != 1:

@@ -126,7 +126,7 @@ class Host:
         return self._session
 
     def stop(self, token: str) -> None:
-        """Nothing more is wanted by the runner `token`; a run that is on ends.
+        """End what is done for the runner `token`; a run that is on ends.
 
         From any thread; returns when the guest has gone.
         """
@@ -157,7 +157,7 @@ class Host:
             self._busy.release()
 
     def _end_session(self, which: Session | None = None) -> None:
-        """The caller holds `_busy`."""
+        """End the session, if any; the caller holds `_busy`."""
         if self._session is not None and which in (None, self._session):
             self._session.close()
             self._session = None

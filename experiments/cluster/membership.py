@@ -43,7 +43,7 @@ class Cluster(Protocol):
     """
 
     def hosts(self) -> Mapping[str, str]:
-        """address -> name of the hosts that are there now."""
+        """Return address -> name of the hosts that are there now."""
 
     def ask(
         self, key: str, host: str, config: Mapping[str, Any], source: str, revision: str
@@ -51,21 +51,27 @@ class Cluster(Protocol):
         """Return a task: the HostReport of the host at the address `host`."""
 
     def submit(self, key: str, hosts: Sequence[str], request: BlockRequest) -> Any:
-        """A task: a block, done by any one of `hosts`; by another if that one dies."""
+        """Return a task: a block, done by any one of `hosts`.
+
+        By another if that one dies.
+        """
 
     def wait(self, tasks: Collection[Any], timeout_s: float) -> Sequence[Any]:
         """Return those of `tasks` that have ended, at the latest after `timeout_s`."""
 
     def result(self, task: Any) -> HostReport | Bundle | Failure:
-        """What an ended task returned; raises HostsDied, or what the task raised."""
+        """Return what an ended task returned.
+
+        Raises HostsDied, or what the task raised.
+        """
 
     def cancel(self, tasks: Collection[Any]) -> None: ...
 
     def listen(self, token: str, hear: Callable[[Mapping[str, Any]], None]) -> None:
-        """`hear` is called with what hosts tell, in a thread of its own."""
+        """Have `hear` called with what hosts tell, in a thread of its own."""
 
     def stop(self, token: str, hosts: Collection[str]) -> None:
-        """The hosts end what they do for the runner `token`, and its guests."""
+        """Have hosts end what they do for the runner `token`, and its guests."""
 
 
 class OnChange(Protocol):
@@ -101,7 +107,7 @@ class Hosts:
         self.on_change: OnChange = _say
 
     def accepted(self) -> dict[str, str]:
-        """address -> name of those that take part."""
+        """Return address -> name of those that take part."""
         return {where: self._names[where] for where in self._reports}
 
     def settle(self, agreed: Mapping[str, Any] | None) -> Mapping[str, Any]:
@@ -177,7 +183,7 @@ class Hosts:
             self.on_change("host_joined", f"host {name} takes part: {about}", host=name)
 
     def refuse(self, where: str, reason: str) -> None:
-        """The host at `where` takes no part as long as it stays."""
+        """Give the host at `where` no part as long as it stays."""
         self._reports.pop(where, None)
         if where in self._names and where not in self._refused:
             self._refused[where] = reason
@@ -220,7 +226,10 @@ class Hosts:
 
 
 def _most_common(reports: Sequence[HostReport]) -> Mapping[str, Any]:
-    """The facts that most of `reports` are like; of several the first by name."""
+    """Return the facts that most of `reports` are like.
+
+    Of several the first by name.
+    """
     ordered = sorted(reports, key=lambda report: report.host)
 
     def alike(report: HostReport) -> int:

@@ -78,7 +78,7 @@ class Session:
             self._stack = stack.pop_all()
 
     def _claim(self, stack: contextlib.ExitStack, experiment: str) -> None:
-        """Nobody else measures here; wait for whoever does."""
+        """Wait until nobody else measures here, and see that nobody begins."""
 
         def waiting(owner: str) -> None:
             say(f"{self._host}: waits until another experiment is done: {owner}")
@@ -166,7 +166,7 @@ class _Reporter:
         self._pass_on("begins", spec, attempt)
 
     def tick(self, spec: RunSpec, text: str) -> None:
-        """Not passed on: of a hundred hosts it is more than anybody reads."""
+        """Drop it: of a hundred hosts it is more than anybody reads."""
 
     def lost(self, spec: RunSpec, attempt: int, reason: str) -> None:
         self._pass_on("lost", spec, attempt, reason=reason)

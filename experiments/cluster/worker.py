@@ -77,10 +77,10 @@ async def stop(token: str, dask_worker: Worker) -> None:
 
 
 def serve(scheduler: str, name: str, folder: Path | None) -> None:
-    """Be the host `name` until SIGINT, SIGTERM, or the end of the scheduler.
+    """Serve as the host `name` until SIGINT, SIGTERM, or the scheduler's end.
 
-    Raises MissingRequirement when there is no scheduler or lab root, ConfigError when
-    this machine is a host already.
+    Raises MissingRequirement when there is no scheduler or lab root, ConfigError
+    when this machine is a host already.
     """
     if not re.fullmatch(r"\w[\w.-]*", name):
         raise ConfigError(f"--name {name}: give letters, digits, and ._-")

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from experiments.bench import aggregate, crash, harness, sampling
+from experiments.bench import aggregate, faults, harness, sampling
 from experiments.errors import unknown_name
 from experiments.support.console import Rows, show_rows
 from experiments.support.files import atomic_write
@@ -28,7 +28,7 @@ def _wrong_verdicts(rows: Rows) -> Rows:
 #: name -> (what measures, what is shown of its rows besides)
 _BENCHES: dict[str, tuple[Callable[[], Rows], Callable[[Rows], Rows]]] = {
     "aggregate": (aggregate.measure, aggregate.ratios),
-    "faults": (crash.measure, lambda rows: []),
+    "faults": (faults.measure, lambda rows: []),
     "harness": (harness.measure, lambda rows: []),
     "sampling": (sampling.measure, sampling.ratios),
     "verdicts": (_verdicts, _wrong_verdicts),

@@ -43,12 +43,12 @@ _NOISE: Flags = {
 
 
 def ledger(flags: Flags) -> Config:
-    """Samplers as the treatment: what they cost the workload."""
+    """Return samplers as the treatment: what they cost the workload."""
     return _load(_LEDGER, flags, "samplers")
 
 
 def noise(flags: Flags) -> Config:
-    """Control against itself: what runs differ by when nothing does."""
+    """Return control against itself: what runs differ by when nothing does."""
     return _load(_NOISE, flags, "none")
 
 

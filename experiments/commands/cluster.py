@@ -40,7 +40,7 @@ def run(config: Config, name: str | None, is_decided: IsDecided) -> Experiment:
 
 
 def worker(scheduler: str | None, name: str | None, directory: str | None) -> None:
-    """Be a host until told to end."""
+    """Serve as a host until told to end."""
     with _extra():
         from experiments.cluster import dask_client
         from experiments.cluster.worker import serve

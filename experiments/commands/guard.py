@@ -60,7 +60,7 @@ def _interrupt(signum: int, frame: object) -> None:
 
 
 def _usage_error(self: ParseMachine, message: str) -> None:
-    """Replaces invoke's own, which names no remedy and ends with 1 instead of 2."""
+    """Replace invoke's own, which names no remedy and ends with 1 and not 2."""
     context = self.context
     if message.endswith(_MISSING_NAME) or self.initial.args["help"].value:
         return
@@ -77,8 +77,9 @@ def _usage_error(self: ParseMachine, message: str) -> None:
 
 
 def _handle(self: ParseMachine, token: str) -> None:
-    """Replaces invoke's own, which takes an unknown flag for a positional argument,
-    and --help, too.
+    """Replace invoke's own, which takes an unknown flag for an argument.
+
+    And --help, too.
     """
     context = self.context
     if context is None or not token.startswith("-") or self.waiting_for_flag_value:

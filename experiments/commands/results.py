@@ -63,7 +63,7 @@ def aggregate(name: str | None) -> None:
 
 
 def _append_summary(summary: Path) -> None:
-    """To the page of a job, where GitHub runs this; nothing elsewhere."""
+    """Append it to the page of a job, where GitHub runs this."""
     if target := os.environ.get("GITHUB_STEP_SUMMARY"):
         with Path(target).open("a") as page:
             page.write(f"{summary.read_text()}\n")

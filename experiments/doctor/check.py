@@ -87,7 +87,10 @@ def findings(checks: Iterable[Check]) -> Iterator[Finding]:
 
 
 def words_of(error: Exception) -> str:
-    """What to tell of a check that failed; our own errors name thing and remedy."""
+    """Return what to tell of a check that failed.
+
+    Our own errors name thing and remedy.
+    """
     if isinstance(error, ExperimentError):
         return str(error)
     return f"the check failed: {type(error).__name__}: {error}".removesuffix(": ")

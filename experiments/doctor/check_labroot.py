@@ -24,7 +24,7 @@ _OLD_DAYS = 90
 
 
 def checks(kernel: Path | None = None) -> list[Check]:
-    """`kernel` is one of the user's own; None stands for the lab root's."""
+    """Return `kernel` is one of the user's own; None stands for the lab root's."""
     image = functools.partial(_kernel, kernel)
     return [
         Check("lab root", "build, run", _lab_root),
@@ -114,7 +114,10 @@ def _kernel(path: Path | None) -> Answer:
 
 
 def _kvm(path: Path | None) -> Answer:
-    """What the probe boot said; it is made now if nothing is remembered of it."""
+    """Return what the probe boot said.
+
+    It is made now if nothing is remembered of it.
+    """
     device = accel.KVM_DEVICE
     if not device.exists():
         return missing(

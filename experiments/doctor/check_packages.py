@@ -47,7 +47,10 @@ def runtime() -> Answer:
 
 
 def development() -> Answer:
-    """The extra `dev`: at the versions demanded. Some are type stubs, not to import."""
+    """Return the extra `dev`: at the versions demanded.
+
+    Some are type stubs, not to import.
+    """
     wanted = _requirements(_project()["optional-dependencies"]["dev"])
     return _answer(wanted, _ill(wanted, lambda name: ""))
 
@@ -88,7 +91,7 @@ def _import_failure(name: str) -> str:
 
 @functools.cache
 def _modules() -> Mapping[str, Sequence[str]]:
-    """distribution -> the modules it has, public ones first."""
+    """Return distribution -> the modules it has, public ones first."""
     by_name: dict[str, list[str]] = {}
     for module, names in metadata.packages_distributions().items():
         for name in names:
@@ -97,6 +100,6 @@ def _modules() -> Mapping[str, Sequence[str]]:
 
 
 def _module(name: str) -> str:
-    """The module of a distribution: of its own name, or the first that it has."""
+    """Return the module of a distribution: of its own name, or its first."""
     modules = _modules().get(canonicalize_name(name), [name])
     return name if name in modules else modules[0]

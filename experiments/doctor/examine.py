@@ -175,7 +175,7 @@ def as_text(seen: Iterable[Finding]) -> str:
 
 
 def show(seen: Sequence[Finding], width: int) -> None:
-    """Two tables no wider than `width` columns, and below what to type."""
+    """Show two tables no wider than `width` columns, and what to type."""
     wide = Console(highlight=False, width=min(width, _WIDEST))
     wide.print(_table("The default backend needs", [f for f in seen if f.required]))
     wide.print()

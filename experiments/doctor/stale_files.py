@@ -89,7 +89,7 @@ def _directory(path: Path, lock: Path | None) -> Leftover:
 
 
 def _remove(path: Path, lock: Path | None) -> None:
-    """Raises InUse when the lock is held; a lock of None is nobody's."""
+    """Remove it; raise InUse when the lock is held. None is nobody's lock."""
     if lock is None:
         _delete(path)
         return
@@ -127,7 +127,7 @@ def _writes(paths: Iterable[Path], lock: Path | None) -> list[Leftover]:
 
 
 def _age_s(path: Path, now: float) -> float:
-    """Since its last change; 0 when it is gone meanwhile."""
+    """Return the time since its last change; 0 when it is gone meanwhile."""
     try:
         return now - path.lstat().st_mtime
     except FileNotFoundError:
@@ -138,7 +138,7 @@ def _age_s(path: Path, now: float) -> float:
 
 
 def of_scratch(folder: Path) -> Iterator[Leftover]:
-    """Directories of scratch.directory() whose maker is gone, and of this user."""
+    """Yield directories of tempdirs.directory() whose maker, this user, is gone."""
     now = time.time()
     for path in sorted(folder.glob("scxlab-*")):
         if not _SCRATCH.fullmatch(path.name) or path.is_symlink():

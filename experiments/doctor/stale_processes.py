@@ -43,7 +43,10 @@ class StillThere(ExperimentError):
 
 
 def processes(cache: Path | None = None) -> Iterator[Leftover]:
-    """`unshare` of a lab root with all that it started, and servers without one."""
+    """Yield each `unshare` of a lab root with all it started.
+
+    And servers without one.
+    """
     cache = cache or paths.cache_dir()
     for process in psutil.process_iter(_ATTRS):
         argv, exe = process.info["cmdline"] or [], process.info["exe"] or ""
@@ -107,7 +110,7 @@ def _words(pid: int, argv: Sequence[str]) -> str:
 
 
 def _end(process: psutil.Process, cache: Path) -> None:
-    """SIGKILL: unshare takes its namespace, with all mounts and processes, along."""
+    """Send SIGKILL: unshare takes its namespace, mounts and processes along."""
     if not _is_orphan(process, cache):
         raise InUse("it has ended, or has a living parent")
     process.kill()
@@ -117,10 +120,10 @@ def _end(process: psutil.Process, cache: Path) -> None:
 
 
 def running() -> list[int]:
-    """Processes other than this one that use a lab root, in any cache, or the host.
+    """Return the other processes that use a lab root, in any cache, or the host.
 
-    An experiment on the machine's own kernel may do without a lab root, but not without
-    the lock of the settings.
+    An experiment on the machine's own kernel may do without a lab root, but not
+    without the lock of the settings.
     """
     on_host = locks.owner(tuning.RUN_DIR / tuning.LOCK)
     found = [on_host.pid] if on_host else []
@@ -142,7 +145,10 @@ def _holds_lock(process: psutil.Process) -> bool:
 
 
 def mounts(cache: Path | None = None) -> list[Leftover]:
-    """Mounts in lab roots. We mount in namespaces of our own, so none is in use."""
+    """Return mounts in lab roots.
+
+    We mount in namespaces of our own, so none is in use.
+    """
     points = [p.mountpoint for p in psutil.disk_partitions(all=True)]
     roots = _roots(cache or paths.cache_dir())
     # What lies in another one is unmounted before it
@@ -158,7 +164,7 @@ def _umount(point: str) -> None:
 
 
 def kernel_objects() -> list[Leftover]:
-    """Pins and control groups of the host backend, as long as no invoke runs."""
+    """Return pins and control groups of the host backend, as long as no invoke runs."""
     found = list(stale_state.kernel_objects())
     if not found or running():
         return []

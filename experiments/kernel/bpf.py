@@ -61,7 +61,10 @@ _libc.syscall.restype = ctypes.c_long
 
 
 def call(command: int, attr: bytes | Buffer) -> int:
-    """bpf(2) with this union bpf_attr; a buffer is left as the kernel leaves it."""
+    """Return bpf(2) with this union bpf_attr.
+
+    A buffer is left as the kernel leaves it.
+    """
     if isinstance(attr, bytes):
         attr = ctypes.create_string_buffer(attr, _ATTR_SIZE)
     number = _SYSCALL_NUMBER[platform.machine()]
@@ -179,7 +182,10 @@ def prog_ids() -> Iterator[int]:
 
 
 def open_iterator(link: int) -> int:
-    """A file descriptor that an iterator's output is read from, once (Linux 5.8)."""
+    """Return a file descriptor to read an iterator's output from, once.
+
+    Linux 5.8 and later.
+    """
     return call(_ITER_CREATE, struct.pack("=II", link, 0))
 
 
@@ -225,7 +231,9 @@ def update(fd: int, key: bytes, value: bytes) -> None:
 
 
 def batches(fd: int, info: MapInfo) -> Iterator[tuple[int, Buffer]]:
-    """What each LOOKUP_BATCH (Linux 5.6) finds in a hash map: how many, the values.
+    """Yield what each LOOKUP_BATCH finds in a hash map: how many, the values.
+
+    Linux 5.6 and later.
 
     The values lie one `value_stride` apart, until the next batch. The kernel copies
     whole buckets, each under its lock: what stays in the map is seen exactly once.
@@ -247,7 +255,7 @@ def batches(fd: int, info: MapInfo) -> Iterator[tuple[int, Buffer]]:
 
 
 def _outcome(command: int, attr: Buffer) -> int:
-    """0, or why a walk was interrupted or is over; other errors are raised."""
+    """Return 0, or why a walk was interrupted or is over; other errors are raised."""
     try:
         call(command, attr)
     except OSError as error:
@@ -258,7 +266,7 @@ def _outcome(command: int, attr: Buffer) -> int:
 
 
 def walk_values(fd: int, info: MapInfo) -> Iterator[bytes]:
-    """Every value of a hash map, of all CPUs one after another if it is per CPU."""
+    """Yield every value of a hash map, of all CPUs in turn if it is per CPU."""
     stride = info.value_stride
     for found, values in batches(fd, info):
         read = ctypes.string_at(values, found * stride)
@@ -290,7 +298,7 @@ def fdinfo(fd: int) -> Path:
 
 
 def memlock_bytes(fdinfo: str) -> int:
-    """Memory the kernel charges for a map; exact for all hash maps since 6.4."""
+    """Return memory the kernel charges for a map; exact for all hash maps since 6.4."""
     try:
         return procfs.field_after(fdinfo, "memlock:")
     except KeyError:

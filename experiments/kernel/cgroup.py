@@ -15,7 +15,7 @@ _POLL_S = 0.01
 _EMPTY_DEADLINE_S = 10.0
 
 
-def load_group(run_id: str) -> Path:
+def workload_group(run_id: str) -> Path:
     """Return the group that a run's workload is in, there or not."""
     return ROOT / f"scxlab-load-{run_id}"
 
@@ -64,10 +64,10 @@ def kill(path: Path) -> None:
 
 
 def cpu_s(path: Path) -> float:
-    """CPU seconds that the tasks of the group have used, those that ended as well."""
+    """Return the CPU seconds used by the group's tasks, ended ones as well."""
     return field_after(read(path / "cpu.stat"), "usage_usec ") / 1e6
 
 
 def slab_unreclaimable_bytes(path: Path) -> int:
-    """Kernel objects charged to the group, those of BPF maps among them."""
+    """Return kernel objects charged to the group, those of BPF maps among them."""
     return field_after(read(path / "memory.stat"), "slab_unreclaimable ")

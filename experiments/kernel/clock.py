@@ -17,7 +17,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def source() -> str:
-    """tsc, kvm-clock, hpet, ...; empty where the kernel does not say."""
+    """Return tsc, kvm-clock, hpet, ...; empty where the kernel does not say."""
     try:
         return _CLOCKSOURCE.read_text().strip()
     except FileNotFoundError:
@@ -25,7 +25,10 @@ def source() -> str:
 
 
 def is_synchronised() -> bool:
-    """Whether an NTP daemon or the like has set the clock; OSError as adjtimex(2)."""
+    """Return whether an NTP daemon or the like has set the clock.
+
+    OSError as adjtimex(2).
+    """
     state = int(_libc.adjtimex(ctypes.create_string_buffer(_TIMEX_BYTES)))
     if state < 0:
         code = ctypes.get_errno()

@@ -47,7 +47,10 @@ class EntryCounter(Protocol):
     def __init__(self, fd: int, info: bpf.MapInfo, bin_dir: Path) -> None: ...
 
     def count(self) -> int | None:
-        """Entries now, give or take those that come or go meanwhile; None: unknown."""
+        """Return entries now, give or take those that come or go meanwhile.
+
+        None: unknown.
+        """
 
     def close(self) -> None: ...
 
@@ -98,7 +101,9 @@ class MapIterator:
         self._link = bpf.open_pinned(pin)
 
     def counts(self) -> Mapping[int, int]:
-        """Entries by map id, of all maps in the kernel; 0 for other maps than hashes.
+        """Return entries by map id, of all maps in the kernel.
+
+        0 for other maps than hashes.
 
         Maps that come or go meanwhile are in it or not.
         """
@@ -188,7 +193,9 @@ METHODS: tuple[type[EntryCounter], ...] = (
 def choose(
     fd: int, bin_dir: Path, methods: Sequence[type[EntryCounter]] = METHODS
 ) -> EntryCounter | None:
-    """The first of `methods` that works here; None for maps that cannot be counted.
+    """Return the first of `methods` that works here.
+
+    None for maps that cannot be counted.
 
     Each is tried by counting once, as some are refused only then.
     """

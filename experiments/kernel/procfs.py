@@ -13,7 +13,10 @@ _READ_BYTES = 1 << 16
 
 
 def read(path: Path) -> str:
-    """A whole file, in two thirds of the time of Path.read_text: samples read many."""
+    """Return a whole file, in two thirds of the time of Path.read_text.
+
+    Samples read many.
+    """
     fd = os.open(path, os.O_RDONLY)
     try:
         chunks = []
@@ -49,7 +52,10 @@ _kept = functools.cache(KeptFile)
 
 
 def field_after(text: str, name: str) -> int:
-    """The first number on the line that starts with `name`; KeyError without one."""
+    """Return the first number on the line that starts with `name`.
+
+    KeyError without one.
+    """
     at = f"\n{text}".find(f"\n{name}")
     if at < 0:
         raise KeyError(name)
@@ -67,13 +73,13 @@ def mounted_at(path: Path) -> str:
 
 
 def meminfo_kb(*names: str) -> list[int]:
-    """Fields of /proc/meminfo, of one moment."""
+    """Return fields of /proc/meminfo, of one moment."""
     text = _kept(PROC / "meminfo").text()
     return [field_after(text, f"{name}:") for name in names]
 
 
 def forks() -> int:
-    """Tasks (processes and threads) created since boot."""
+    """Return tasks (processes and threads) created since boot."""
     return field_after(_kept(PROC / "stat").text(), "processes ")
 
 
@@ -85,7 +91,7 @@ class CpuTime:
     idle: int  # also while waiting for a disk
 
     def busy_percent_since(self, before: CpuTime) -> float:
-        """0 where no tick has passed."""
+        """Return 0 where no tick has passed."""
         busy, idle = self.busy - before.busy, self.idle - before.idle
         return 100 * busy / (busy + idle) if busy + idle > 0 else 0.0
 
@@ -107,12 +113,12 @@ def cpu_times() -> list[CpuTime]:
 
 
 def context_switches() -> int:
-    """Since boot, of all CPUs."""
+    """Return the context switches since boot, of all CPUs."""
     return field_after(_kept(PROC / "stat").text(), "ctxt ")
 
 
 def tasks() -> int:
-    """Processes and threads there are now."""
+    """Return processes and threads there are now."""
     return int(_kept(PROC / "loadavg").text().split()[3].split("/")[1])
 
 
@@ -125,17 +131,21 @@ class SchedStat:
 
 
 def schedstat() -> SchedStat:
-    """Columns 8 and 9 of the cpu lines (Documentation/scheduler/sched-stats.rst)."""
+    """Return columns 8 and 9 of the cpu lines, summed.
+
+    Source: Documentation/scheduler/sched-stats.rst.
+    """
     text = _kept(PROC / "schedstat").text()
     rows = [line.split() for line in text.splitlines() if line.startswith("cpu")]
     return SchedStat(sum(int(r[8]) for r in rows), sum(int(r[9]) for r in rows))
 
 
 def lock_holders(path: Path) -> set[int]:
-    """Processes that have this file locked, those of other users included.
+    """Return processes that have this file locked, those of other users included.
 
-    /proc/locks names files by device and inode; the device is not that of stat(2) on
-    every file system, so it is not compared: rarely there is one holder too many.
+    /proc/locks names files by device and inode; the device is not that of stat(2)
+    on every file system, so it is not compared: rarely there is one holder too
+    many.
     """
     try:
         inode = path.stat().st_ino

@@ -59,12 +59,15 @@ def status() -> SchedExtStatus:
 
 
 def events() -> dict[str, int]:
-    """The core's own event counters of the loaded scheduler (Linux 6.15 and later)."""
+    """Return the core's event counters of the loaded scheduler.
+
+    Linux 6.15 and later; empty before.
+    """
     pairs = (line.split() for line in _read("root/events").splitlines())
     return {pair[0]: int(pair[1]) for pair in pairs if len(pair) == 2}
 
 
-def share_of(tids: Iterable[int]) -> float | None:
+def share_in_sched_ext(tids: Iterable[int]) -> float | None:
     """Return the share of these threads that a BPF scheduler schedules now.
 
     From `ext.enabled` of /proc/<tid>/sched; None when no thread could be asked.
@@ -90,11 +93,13 @@ def wait_for(
     return now
 
 
-def words_of_ejection(records: Iterable[KmsgRecord]) -> str:
-    """What the kernel wrote about throwing a scheduler out, in one line; or nothing.
+def ejection_message(records: Iterable[KmsgRecord]) -> str:
+    """Return what the kernel wrote about throwing a scheduler out, in one line.
 
-    kernel/sched/ext.c prints `BPF scheduler "X" disabled (reason)` and, when there is
-    a message, a further line `X: message`; all with the prefix `sched_ext: `. An
+    Or nothing.
+
+    kernel/sched/ext.c prints `BPF scheduler "X" disabled (reason)` and, when there
+    is a message, a further line `X: message`; all with the prefix `sched_ext: `. An
     orderly end has a reason, too.
     """
     lines = [

@@ -140,7 +140,7 @@ def vmlinux_of(image: bytes, name: str) -> bytes:
 
 
 def prepare(root: LabRoot, path: Path | None = None) -> Kernel:
-    """The kernel at `path`, or the lab root's own, ready to build against and boot.
+    """Return the kernel at `path`, or the lab root's, ready to build for and boot.
 
     Raises ConfigError when it is no kernel, MissingRequirement when it cannot run
     sched_ext programs.
@@ -206,7 +206,7 @@ def _prepare(root: LabRoot, source: Path, image: bytes, folder: Path) -> None:
 
 
 def _header(root: LabRoot, folder: Path, file: str) -> str:
-    """Of the types in a file in `folder`, which is an ELF file or bare BTF."""
+    """Return a header of the types in a file, which is an ELF file or bare BTF."""
     dump = ("bpftool", "btf", "dump", "file", f"/lab/kernels/{file}", "format", "c")
     binds = {"/lab/kernels": folder}
     return run_inside(root.path, dump, timeout_s=300, binds=binds).stdout
@@ -219,10 +219,10 @@ def _finish(folder: Path, version: str, header: str) -> None:
 
 
 def unfit(header: str) -> str:
-    """Why a kernel with this vmlinux.h will not do; empty when it will.
+    """Return why a kernel with this vmlinux.h will not do; empty when it will.
 
-    Some builds have sched_ext but lost BTF of its kfuncs when their declaration tags
-    were deduplicated; every load then fails with "func_proto incompatible with
+    Some builds have sched_ext but lost BTF of its kfuncs when their declaration
+    tags were deduplicated; every load then fails with "func_proto incompatible with
     vmlinux".
     """
     remedy = "take another kernel: without --kernel and --backend it is the lab root's"

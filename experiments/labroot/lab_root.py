@@ -103,7 +103,7 @@ def place() -> Path:
 
 
 def machine() -> Path:
-    """Where the machine's own directories are entered as if they were a lab root."""
+    """Return where the machine is entered as if it were a lab root."""
     return paths.cache_dir() / "machine"
 
 
@@ -135,7 +135,7 @@ def open_root() -> LabRoot:
 
 
 def read_root() -> LabRoot:
-    """The lab root without its lock, to look at: it may be replaced meanwhile."""
+    """Return the lab root without its lock: it may be replaced meanwhile."""
     path = place()
     stamp = path / STAMP
     if not stamp.exists():
@@ -158,7 +158,9 @@ def read_root() -> LabRoot:
 def enter(
     root: Path, argv: Sequence[str | Path], binds: Mapping[str, Path] | None = None
 ) -> list[str]:
-    """The command that runs `argv` inside the root, or with the machine's own tools.
+    """Return the command that runs `argv` inside the root.
+
+    Or with the machine's own tools, where it stands for a root.
 
     `binds` maps directories of the root to those of the machine seen there.
     """

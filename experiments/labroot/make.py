@@ -100,7 +100,7 @@ def _check_disk(path: Path) -> None:
 
 
 def _require_mmdebstrap(report: ReportStep) -> None:
-    """mmdebstrap is one package of Debian and Ubuntu; install it where apt is."""
+    """Install mmdebstrap, a package of Debian and Ubuntu, where apt is."""
     if shutil.which("mmdebstrap"):
         return
     missing = MissingRequirement("no mmdebstrap: as root, apt-get install mmdebstrap")
@@ -195,7 +195,7 @@ def _follow(
 
 
 def _finish(path: Path) -> None:
-    """What setup adds to a fresh root; the stamp comes last."""
+    """Add what setup has for a fresh root; the stamp comes last."""
     for name in _MOUNT_POINTS:
         (path / "lab" / name).mkdir(parents=True, exist_ok=True)
     init = path / "lab/init"

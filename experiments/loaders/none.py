@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from experiments.errors import LoadError
 from experiments.kernel import sched_ext
-from experiments.model import Job, Loaded
+from experiments.model import Job, LoadedScheduler
 
 
 class NoneLoader:
@@ -18,10 +18,10 @@ class NoneLoader:
         return ()
 
     @contextlib.contextmanager
-    def loaded(self, job: Job) -> Iterator[Loaded]:
+    def loaded(self, job: Job) -> Iterator[LoadedScheduler]:
         if ops := sched_ext.status().ops:
             raise LoadError(f"the scheduler {ops!r} is loaded; unload it first")
-        yield Loaded(ops_name="", maps={}, cgroup=None)
+        yield LoadedScheduler(ops_name="", maps={}, cgroup=None)
 
 
 LOADER = NoneLoader()

@@ -15,7 +15,7 @@ from subprocess import STDOUT, Popen, TimeoutExpired
 
 from experiments.errors import LoadError
 from experiments.kernel import bpf, cgroup, sched_ext
-from experiments.model import Job, Loaded
+from experiments.model import Job, LoadedScheduler
 from experiments.support.proc import end, last_lines, start
 
 _LOAD_TIMEOUT_S = 60.0
@@ -59,7 +59,7 @@ class ProgramLoader:
         return reasons
 
     @contextlib.contextmanager
-    def loaded(self, job: Job) -> Iterator[Loaded]:
+    def loaded(self, job: Job) -> Iterator[LoadedScheduler]:
         """Raises LoadError with the program's own last words."""
         assert job.built is not None
         before = sched_ext.status()
@@ -89,7 +89,7 @@ class ProgramLoader:
                     f"{last_lines(log.read_text(errors='replace'), 10)}"
                 )
             maps = _maps_of(set(bpf.prog_ids()) - progs)
-            yield Loaded(status.ops, maps, group)
+            yield LoadedScheduler(status.ops, maps, group)
 
 
 LOADER = ProgramLoader()

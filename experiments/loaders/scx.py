@@ -19,7 +19,7 @@ from pathlib import Path
 from experiments.errors import LoadError
 from experiments.kernel import bpf, cgroup, sched_ext
 from experiments.kernel.bpf import BPFFS
-from experiments.model import BuiltObject, Job, Loaded
+from experiments.model import BuiltObject, Job, LoadedScheduler
 from experiments.support.proc import last_lines, run
 
 #: The map of the strategy timer pins itself, by its name.
@@ -70,7 +70,7 @@ def _unpin(pin: Path) -> None:
 
 
 def _unloaded(pin: Path) -> None:
-    """Raises LoadError unless the kernel says so some time soon."""
+    """Raise LoadError unless the kernel says so some time soon."""
     _unpin(pin)  # those of a load that went wrong halfway
     status = sched_ext.wait_for(lambda s: s.state == "disabled", _STATE_TIMEOUT_S)
     if status.state != "disabled":
@@ -88,7 +88,7 @@ def _module(path: Path) -> Iterator[None]:
 
 
 def _remove(module: str) -> None:
-    """The programs that hold it are freed some time after they were detached."""
+    """Remove its pins and wait: programs are freed some time after detaching."""
     end = time.monotonic() + _STATE_TIMEOUT_S
     while True:
         done = run(["rmmod", module], timeout_s=_LOAD_TIMEOUT_S, check=False)
@@ -139,7 +139,7 @@ class ScxLoader:
         return reasons
 
     @contextlib.contextmanager
-    def loaded(self, job: Job) -> Iterator[Loaded]:
+    def loaded(self, job: Job) -> Iterator[LoadedScheduler]:
         """Raises LoadError with the verifier's or the kernel's own words."""
         assert job.built is not None
         built = job.built
@@ -172,7 +172,7 @@ class ScxLoader:
                     f"{built.ops_name or built.path.name!r} was registered but is not "
                     f"in charge: state {status.state!r}, ops {status.ops!r}"
                 )
-            yield Loaded(status.ops, _own_maps(links[0]), group)
+            yield LoadedScheduler(status.ops, _own_maps(links[0]), group)
 
 
 LOADER = ScxLoader()

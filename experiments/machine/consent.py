@@ -48,7 +48,7 @@ def given() -> bool:
 
 
 def obtain(yes: bool, ask: Callable[[str], str] = input) -> None:
-    """Remember that the user agrees; `yes` is the answer, if it was given beforehand.
+    """Ask for the user's consent and remember it; `yes` is one given beforehand.
 
     Nobody is asked where there is no terminal. Raises ConfigError without consent.
     """

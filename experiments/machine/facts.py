@@ -25,7 +25,10 @@ def cpu_model() -> str:
 
 
 def git_revision(project: Path) -> str | None:
-    """The commit, with `+` when files differ from it; None outside a checkout."""
+    """Return the commit, with `+` when files differ from it.
+
+    None outside a checkout.
+    """
     git = ["git", "-C", str(project)]
     try:
         commit = run([*git, "rev-parse", "HEAD"], timeout_s=20).stdout.strip()

@@ -41,11 +41,11 @@ class Place:
     wanted: str
 
     def now(self) -> str:
-        """Raises OSError."""
+        """Return its value; raises OSError."""
         return first_word(self.path)
 
     def refusal(self) -> str:
-        """Why it cannot have the wanted value here; empty when it can."""
+        """Return why it cannot have the wanted value here; empty when it can."""
         if not os.access(self.path, os.W_OK):
             return f"{self.path} cannot be written here"
         choices = self.path.with_name("scaling_available_governors")

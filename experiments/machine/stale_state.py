@@ -45,7 +45,7 @@ class Leftover:
 
 
 def remember(pid: int) -> None:
-    """This process is an agent of ours."""
+    """Record that this process is an agent of ours."""
     said = {"pid": pid, "created": psutil.Process(pid).create_time()}
     atomic_write(_AGENT, json.dumps(said))
 
@@ -61,7 +61,7 @@ def clean() -> list[str]:
 
 
 def kernel_objects() -> Iterator[Leftover]:
-    """Pins, which keep a scheduler loaded, and control groups with tasks in them."""
+    """Yield pins, which keep a scheduler loaded, and our control groups."""
     for pin in sorted(path for pattern in _PINS for path in BPFFS.glob(pattern)):
         yield Leftover(f"pin {pin}", functools.partial(_unpin, pin))
     for group in sorted(cgroup.ROOT.glob(_GROUPS)):
@@ -77,7 +77,7 @@ def _unpin(pin: Path) -> None:
 
 
 def _remove_group(group: Path) -> None:
-    """With the tasks that are in it."""
+    """Remove a control group with the tasks in it."""
     cgroup.kill(group)
     group.rmdir()
 

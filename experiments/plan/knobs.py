@@ -66,7 +66,10 @@ OF_CLEANUP = tuple(dict.fromkeys(name for c in CLEANUPS.values() for name in c.r
 def checked(
     what: str, given: Params, parameters: Mapping[str, Parameter]
 ) -> dict[str, Scalar]:
-    """`given` over the defaults; ConfigError for what is unknown or out of bounds."""
+    """Return `given` over the defaults.
+
+    ConfigError for what is unknown or out of bounds.
+    """
     for name in given:
         if name not in parameters:
             raise unknown_name(f"setting of {what}", name, parameters)

@@ -145,7 +145,7 @@ class _Lanes:
         self.is_stopped = False
 
     def work(self, backend: Backend) -> None:
-        """Be one lane: take blocks until there are none."""
+        """Take blocks and do them until there are none."""
         while not self.is_stopped and (block := self._blocks.take()) is not None:
             for spec in block.specs:
                 run_one(

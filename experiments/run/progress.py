@@ -76,12 +76,12 @@ class RunProgress:
             self._say_harness()
 
     def doing(self, what: str) -> None:
-        """Something that belongs to no run: a boot, the question what is missing."""
+        """Show what belongs to no run: a boot, the question what is missing."""
         self._now[""] = what
         self._update()
 
     def happened(self, event: str, text: str, **said: Any) -> None:
-        """Something that belongs to no run and is worth a line."""
+        """Show for good what belongs to no run and is worth a line."""
         self._event(event, **said)
         say(f"  {text}")
 
@@ -146,7 +146,7 @@ class RunProgress:
         return estimate_s(tuple(self._left.values()), harness_s) / max(1, self._lanes)
 
     def harness(self) -> Mapping[str, Any]:
-        """How much of the time went by beside workloads: boots, loading, set-backs."""
+        """Return how much time went by beside workloads: boots, loading, set-backs."""
         wall_s = self._lane_seconds()
         share = 1 - self._workload_s / wall_s if wall_s else 0.0
         return {"wall_s": round(wall_s, 1), "harness_share": round(share, 4)}

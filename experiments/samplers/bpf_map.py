@@ -16,12 +16,15 @@ from typing import Any
 from experiments.columns import Column, Kind
 from experiments.kernel import bpf, map_count
 from experiments.kernel.procfs import KeptFile
-from experiments.model import Job, Loaded
+from experiments.model import Job, LoadedScheduler
 from experiments.plugins import Sampler
 
 
 def _infos(maps: Mapping[str, int]) -> Mapping[str, bpf.MapInfo]:
-    """By name; without those that have gone, as the scheduler may be thrown out."""
+    """Return the maps by name.
+
+    Without those that have gone, as the scheduler may be thrown out.
+    """
     infos = {}
     for name, map_id in maps.items():
         try:
@@ -34,7 +37,7 @@ def _infos(maps: Mapping[str, int]) -> Mapping[str, bpf.MapInfo]:
 
 
 def largest_hash(infos: Mapping[str, bpf.MapInfo]) -> str:
-    """The name of the likeliest per-task map: a hash keyed by a pid or a pointer.
+    """Return the name of the likeliest per-task map: keyed by pid or pointer.
 
     The largest one of those with keys of 4 or 8 bytes; empty when there is none.
     """
@@ -46,8 +49,8 @@ def largest_hash(infos: Mapping[str, bpf.MapInfo]) -> str:
     return max(sizes, key=lambda name: sizes[name], default="")
 
 
-def watched(job: Job, loaded: Loaded) -> tuple[str, bpf.MapInfo | None]:
-    """The map to watch: its name, found or asked for, and what it is if it is there."""
+def watched(job: Job, loaded: LoadedScheduler) -> tuple[str, bpf.MapInfo | None]:
+    """Return the name of the map to watch, and what it is if it is there."""
     infos = _infos(loaded.maps)
     name = (job.built.tasks_map if job.built else "") or largest_hash(infos)
     return name, infos.get(name[:15])
@@ -63,7 +66,7 @@ class BpfMapSampler(Sampler):
         Column("map_memlock_kb", "kB", "memory of the map", Kind.GAUGE),
     )
 
-    def __init__(self, job: Job, loaded: Loaded) -> None:
+    def __init__(self, job: Job, loaded: LoadedScheduler) -> None:
         self._maps = loaded.maps
         self._bin_dir = job.bin_dir
         self._wanted, self._info = watched(job, loaded)
@@ -104,7 +107,7 @@ class BpfMapSampler(Sampler):
         return self._info.id
 
     def entries(self) -> int | None:
-        """Live entries now; None when they could not be counted."""
+        """Return live entries now; None when they could not be counted."""
         return self._counter.count() if self._counter is not None else None
 
     def sample(self) -> Mapping[str, float]:
@@ -122,10 +125,10 @@ class BpfMapSampler(Sampler):
         return {name: state for name, state in found.items() if state is not None}
 
     def finish(self) -> Mapping[str, Any]:
-        """The fact `maps`: every map of the scheduler's programs, first and last.
+        """Return the fact `maps`: all maps of the scheduler, first and last.
 
-        What is not known is None: the entries of maps without a count, and all of a map
-        that has gone.
+        What is not known is None: the entries of maps without a count, and all
+        of a map that has gone.
         """
         last = self._look()
         return {"maps": {n: _history(s, last.get(n)) for n, s in self._first.items()}}

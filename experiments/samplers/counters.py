@@ -25,7 +25,7 @@ from typing import Any
 
 from experiments.columns import Column, Kind
 from experiments.kernel import bpf
-from experiments.model import Job, Loaded
+from experiments.model import Job, LoadedScheduler
 from experiments.plugins import Sampler
 from experiments.samplers.bpf_map import ENTRIES
 
@@ -56,7 +56,7 @@ _LRU, _STORAGE = "lru_hash", "task_storage"
 
 
 def balance(counters: Mapping[str, int]) -> int:
-    """Entries that must be in the map, by what was put in and taken out."""
+    """Return entries that must be in the map, by what was put in and taken out."""
     return counters["inserted"] - counters["dropped"] - counters["evicted"]
 
 
@@ -66,10 +66,10 @@ def derive(
     census: tuple[int, int] | None,
     needs_census: bool = False,
 ) -> dict[str, int]:
-    """`counters` completed by what follows from them.
+    """Return `counters` completed by what follows from them.
 
-    `census` is (entries, marked entries) of a walk at the same time, or None where the
-    counters tell all, or where none could be made.
+    `census` is (entries, marked entries) of a walk at the same time, or None where
+    the counters tell all, or where none could be made.
     """
     full = dict(counters)
     if map_type == _STORAGE:
@@ -90,7 +90,7 @@ class CountersSampler(Sampler):
     name = "counters"
     columns = (*_COLUMNS.values(),)
 
-    def __init__(self, job: Job, loaded: Loaded) -> None:
+    def __init__(self, job: Job, loaded: LoadedScheduler) -> None:
         built = job.built
         self._offsets = built.counters if built else {}
         self._needs_census = built.needs_census if built else False
@@ -127,7 +127,7 @@ class CountersSampler(Sampler):
         return self._map_type != _LRU
 
     def read(self) -> dict[str, int]:
-        """All counters by their names in struct cleanup_counters, and what follows."""
+        """Return the members of struct cleanup_counters, and what follows."""
         raw = bpf.lookup(self._fd, _FIRST_KEY, self._size)
         counters = {
             name: struct.unpack_from("=Q", raw, offset)[0]

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from experiments.columns import Column, Kind
 from experiments.kernel import cgroup, procfs
-from experiments.model import Job, Loaded
+from experiments.model import Job, LoadedScheduler
 from experiments.plugins import Sampler
 
 
@@ -20,8 +20,8 @@ class CpuSampler(Sampler):
         Column("load_cpu_s", "s", "CPU time of the workload", Kind.COUNTER),
     )
 
-    def __init__(self, job: Job, loaded: Loaded) -> None:
-        self._group = cgroup.load_group(job.spec.run_id)
+    def __init__(self, job: Job, loaded: LoadedScheduler) -> None:
+        self._group = cgroup.workload_group(job.spec.run_id)
         self._before = procfs.cpu_times()
 
     def missing(self) -> Sequence[str]:

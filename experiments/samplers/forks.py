@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from experiments.columns import Column, Kind
 from experiments.kernel import procfs
-from experiments.model import Job, Loaded
+from experiments.model import Job, LoadedScheduler
 from experiments.plugins import Sampler
 
 
@@ -22,7 +22,7 @@ class ForksSampler(Sampler):
         Column("exits", "tasks", "tasks that exited", Kind.COUNTER),
     )
 
-    def __init__(self, job: Job, loaded: Loaded) -> None:
+    def __init__(self, job: Job, loaded: LoadedScheduler) -> None:
         self._before: tuple[int, int] | None = None
 
     def missing(self) -> Sequence[str]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from experiments.columns import Column, Kind
 from experiments.kernel import cgroup, procfs
-from experiments.model import Job, Loaded
+from experiments.model import Job, LoadedScheduler
 from experiments.plugins import Sampler
 
 
@@ -26,7 +26,7 @@ class MemorySampler(Sampler):
         Column("slab_bpf_kb", "kB", "slab of the scheduler's cgroup", Kind.GAUGE),
     )
 
-    def __init__(self, job: Job, loaded: Loaded) -> None:
+    def __init__(self, job: Job, loaded: LoadedScheduler) -> None:
         self._cgroup = loaded.cgroup
 
     def missing(self) -> Sequence[str]:

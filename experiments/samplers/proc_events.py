@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from experiments.kernel.proc_connector import Kind, ProcConnector, ProcEvent, parse
-from experiments.model import Job, Loaded
+from experiments.model import Job, LoadedScheduler
 from experiments.plugins import Sampler
 from experiments.support.quantiles import percentile
 
@@ -20,7 +20,7 @@ _PERCENTILES = {"p50": 50, "p90": 90, "p99": 99}
 
 
 def lost(events: Iterable[ProcEvent]) -> int:
-    """Events missing between those that came, by the numbers each CPU gives its own."""
+    """Return how many events are missing, as each CPU numbers its own."""
     last: dict[int, int] = {}
     missing = 0
     for event in events:
@@ -43,7 +43,7 @@ def life_times_ms(events: Iterable[ProcEvent]) -> list[float]:
 
 
 def summary_ms(times: Sequence[float]) -> dict[str, float]:
-    """Percentiles and the longest; empty for less than two."""
+    """Return percentiles and the longest; empty for less than two."""
     if len(times) < 2:
         return {}
     found = {name: percentile(times, p, "linear") for name, p in _PERCENTILES.items()}
@@ -54,7 +54,7 @@ class ProcEventsSampler(Sampler):
     name = "proc-events"
     by_default = False
 
-    def __init__(self, job: Job, loaded: Loaded) -> None:
+    def __init__(self, job: Job, loaded: LoadedScheduler) -> None:
         self._messages: list[bytes] = []
         self._connector: ProcConnector | None = None
         self._reasons: Sequence[str] = ()

@@ -21,7 +21,7 @@ from typing import Any
 from experiments.columns import Column, Kind
 from experiments.kernel import bpf, cgroup
 from experiments.kernel.bpf import BPFFS
-from experiments.model import Job, Loaded, Metric
+from experiments.model import Job, LoadedScheduler, Metric
 from experiments.plugins import Sampler
 from experiments.samplers._histogram import bounds, highest, quantile
 from experiments.support.proc import CommandFailed, last_lines, run
@@ -76,9 +76,9 @@ class SchedLatencySampler(Sampler):
         Column("latency_count", "waits", "waits that those are of", Kind.INTERVAL),
     )
 
-    def __init__(self, job: Job, loaded: Loaded) -> None:
+    def __init__(self, job: Job, loaded: LoadedScheduler) -> None:
         self._reasons: Sequence[str] = ()
-        self._group = cgroup.load_group(job.spec.run_id)
+        self._group = cgroup.workload_group(job.spec.run_id)
         self._stack = contextlib.ExitStack()
         self._begun = False
         self._last = Waits(0, (0,) * _BUCKETS)

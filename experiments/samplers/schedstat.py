@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from experiments.columns import Column, Kind
 from experiments.kernel import procfs
-from experiments.model import Job, Loaded
+from experiments.model import Job, LoadedScheduler
 from experiments.plugins import Sampler
 
 
@@ -23,7 +23,7 @@ class SchedstatSampler(Sampler):
         Column("context_switches", "switches", "context switches", Kind.COUNTER),
     )
 
-    def __init__(self, job: Job, loaded: Loaded) -> None:
+    def __init__(self, job: Job, loaded: LoadedScheduler) -> None:
         self._before: dict[str, int] | None = None
 
     def missing(self) -> Sequence[str]:

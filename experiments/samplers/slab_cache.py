@@ -13,7 +13,7 @@ from typing import Any
 
 from experiments.columns import Column, Kind
 from experiments.kernel.procfs import KeptFile
-from experiments.model import Job, Loaded
+from experiments.model import Job, LoadedScheduler
 from experiments.plugins import Sampler
 from experiments.samplers.bpf_map import watched
 
@@ -35,7 +35,10 @@ def _up_to_8(size: int) -> int:
 
 
 def cache_of(size: int) -> Path | None:
-    """The cache for accounted allocations of `size` bytes; None beyond the largest."""
+    """Return the cache for accounted allocations of `size` bytes.
+
+    None beyond the largest.
+    """
     fitting = [bucket for bucket in _KMALLOC_SIZES if bucket >= size]
     if not fitting:
         return None
@@ -51,7 +54,7 @@ class SlabCacheSampler(Sampler):
         ),
     )
 
-    def __init__(self, job: Job, loaded: Loaded) -> None:
+    def __init__(self, job: Job, loaded: LoadedScheduler) -> None:
         self._cache: Path | None = None
         self._objects: KeptFile | None = None
         self._reasons: Sequence[str] = ("the scheduler's programs use no hash map",)

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.model import Job, Loaded, Metric
+from experiments.model import Job, LoadedScheduler, Metric
 from experiments.plugins import Sampler
 from experiments.support.proc import end, last_lines, start
 
@@ -45,7 +45,7 @@ def percentiles_us(counts: Mapping[int, int]) -> dict[str, float]:
 
 
 def read(said: str) -> tuple[dict[str, float], int]:
-    """Percentiles and the longest (us), and the number of wake-ups, of its JSON."""
+    """Return percentiles and the longest (us), and how many, of its JSON."""
     thread = json.loads(said)["thread"]["0"]
     counts = {int(us): int(n) for us, n in thread["histogram"].items()}
     return percentiles_us(counts) | {"max": float(thread["max"])}, thread["cycles"]
@@ -55,7 +55,7 @@ class WakeupLatencySampler(Sampler):
     name = "wakeup-latency"
     by_default = False
 
-    def __init__(self, job: Job, loaded: Loaded) -> None:
+    def __init__(self, job: Job, loaded: LoadedScheduler) -> None:
         self._json = job.out_dir / "cyclictest.json"
         self._log = job.out_dir / "cyclictest.log"
         self._process: subprocess.Popen[bytes] | None = None

@@ -25,7 +25,7 @@ class EventLog:
         self._path = folder / FILE
 
     def add(self, event: str, **said: Any) -> None:
-        """One write for one line, so lines of several threads do not mix."""
+        """Append a line by one write, so that those of several threads do not mix."""
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
         line = json.dumps({"time": now, "event": event, **said}) + "\n"
         with self._path.open("a+b", buffering=0) as file:
@@ -43,7 +43,10 @@ def _is_torn(file: Any) -> bool:
 
 
 def read(folder: Path) -> Iterator[Event]:
-    """The events so far, the oldest first; a line that is cut short is left out."""
+    """Yield the events so far, the oldest first.
+
+    A line that is cut short is left out.
+    """
     try:
         lines = (folder / FILE).read_bytes().splitlines()
     except FileNotFoundError:

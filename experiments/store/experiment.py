@@ -95,7 +95,11 @@ class Experiment:
         return self.path / "manifest.json"
 
     def manifest(self) -> Manifest:
-        """Raises FormatError naming the file and the field when it is not readable."""
+        """Return the manifest.
+
+        Raises FormatError naming the file and the field when it is not
+        readable.
+        """
         manifest = read(MANIFEST, self.manifest_path)
         if manifest.schema != SCHEMA:
             raise FormatError(
@@ -139,10 +143,13 @@ class Experiment:
         return RunFiles(f"{self.path}/{spec.label}")
 
     def stamp(self, spec: RunSpec) -> str | None:
-        """What changes with the CSV or the JSON of a run; None when it is not done.
+        """Return what changes with the CSV or the JSON of a run.
 
-        Of each file the inode, the size in bytes and the time of its last change in
-        ns. Text, not Path: it is asked of every run of tens of thousands.
+        None when it is not done.
+
+        Of each file the inode, the size in bytes and the time of its last
+        change in ns. Text, not Path: it is asked of every run of tens of
+        thousands.
         """
         stem = f"{self.path}/{spec.label}"
         stored = _stamp(f"{stem}.json")
@@ -194,7 +201,7 @@ class Experiment:
         return path
 
     def attempts(self, spec: RunSpec) -> list[Path]:
-        """The directories of a run's attempts that are left, the first one first."""
+        """Return the directories of a run's attempts that are left, oldest first."""
         found = (self.path / "attempts").glob(f"{spec.run_id}-*")
         return sorted(found, key=lambda path: int(path.name.rpartition("-")[2]))
 
@@ -216,7 +223,10 @@ class Experiment:
         failpoints.step("attempt removed")
 
     def _put_in_place(self, result: RunResult, attempt: Path, files: RunFiles) -> None:
-        """All files of a run but its JSON; a runner that died may have left others."""
+        """Move all files of a run but its JSON.
+
+        A runner that died may have left others, which go.
+        """
         moved = {"dmesg.log": files.dmesg, "workload.log": files.workload}
         if result.outcome.is_data:
             move(attempt / "samples.csv", files.csv)

@@ -129,7 +129,7 @@ def _find(source: Path) -> Iterator[Found]:
 
 
 def _specs(recordings: Mapping[Found, Recording]) -> dict[Found, RunSpec]:
-    """Runs of the same scheduler, workload and number are a block, as they were run."""
+    """Return the specs: runs of the same cell and number are a block."""
     cells = sorted({(f.scheduler, f.workload, f.run) for f in recordings})
     blocks = {cell: block for block, cell in enumerate(cells, start=1)}
     return {
@@ -159,10 +159,12 @@ def _interval_s(rows: Sequence[_Row]) -> float:
 
 
 def read(data: bytes) -> Recording:
-    """The rows of a CSV of those programs. Raises FormatError saying what is wrong.
+    """Return the rows of a CSV of those programs.
 
-    A last line that was cut is left out, and so are headers that come again while the
-    clock goes on; both are flagged. Where the clock begins again there are two
+    Raises FormatError saying what is wrong.
+
+    A last line that was cut is left out, and so are headers that come again while
+    the clock goes on; both are flagged. Where the clock begins again there are two
     recordings in one file, and which is the run is not known.
     """
     try:
@@ -256,13 +258,16 @@ def _log(found: Found) -> bytes | None:
 
 
 def evicted_entries(log: bytes) -> int | None:
-    """Entries that the messages of the clean-up add up to; None without a message."""
+    """Return entries that the messages of the clean-up add up to.
+
+    None without a message.
+    """
     counts = [int(n) for n in _EVICTED.findall(log.decode("utf-8", "replace"))]
     return sum(counts) if counts else None
 
 
 def _disagreement(rows: Sequence[_Row], log: bytes | None) -> list[str]:
-    """The CSV is said to count messages, and some kinds of them it did not see."""
+    """Return what the CSV's count lacks: it knows only some messages."""
     logged = None if log is None else evicted_entries(log)
     in_csv = rows[-1][COLUMNS.index("evictions")]
     if logged is None or logged == in_csv:

@@ -146,7 +146,7 @@ def _facts(names: Sequence[str], manifests: Sequence[Manifest]) -> Mapping[str, 
 
 
 def _take(part: Experiment, old: RunSpec, merged: Experiment, new: RunSpec) -> None:
-    """The files of a finished run under its new number, the JSON last."""
+    """Put a finished run's files under its new number, the JSON last."""
     stored = part.stored(old)
     if stored is None:
         return

@@ -155,7 +155,7 @@ def _sha256(path: Path) -> str:
 
 
 def _unexpected_files(experiment: Experiment, manifest: Manifest) -> Iterator[Problem]:
-    """Files among the runs' own that belong to no finished run, or to none at all."""
+    """Yield files among the runs' own that belong to no finished run."""
     ours: set[Path] = set()
     for spec in manifest.specs:
         files = experiment.files(spec)

@@ -40,7 +40,7 @@ console = Console(highlight=False, soft_wrap=True, width=_width())
 
 
 def say(text: str) -> None:
-    """A line that stays; square brackets in it are text."""
+    """Print a line that stays; square brackets in it are text."""
     console.print(text, markup=False)
 
 
@@ -66,7 +66,7 @@ def steps(title: str) -> Iterator[ReportStep]:
 
 
 def show_rows(rows: Rows) -> None:
-    """A table for each stretch of rows that have the same columns, never cut."""
+    """Print a table for each stretch of rows with the same columns, never cut."""
     wide = Console(highlight=False, width=_WIDEST)
     for columns, alike in itertools.groupby(rows, key=tuple):
         table = Table(*columns, box=None, pad_edge=False)

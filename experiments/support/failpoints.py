@@ -43,7 +43,7 @@ _passed: Counter[str] = Counter()
 
 
 def step(name: Step) -> None:
-    """We have come to the step `name`."""
+    """Come to the step `name`, and die there if that is asked for."""
     wanted = os.environ.get(ENVIRONMENT)
     if not wanted:
         return

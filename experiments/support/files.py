@@ -40,7 +40,7 @@ def move(source: Path, target: Path) -> None:
 
 
 def sync_directory(path: Path) -> None:
-    """Names in a directory last from here on."""
+    """Make the names in a directory last from here on."""
     handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(handle)

@@ -49,7 +49,7 @@ exec "$@"
 
 
 def _launcher(argv: Sequence[str], cgroup: Path | None, death_signal: str) -> list[str]:
-    """`argv` with what has to happen before it in the same process.
+    """Return `argv` with what has to happen before it in the same process.
 
     By programs and not by preexec_fn, which forks an interpreter that has threads.
     """

@@ -42,7 +42,10 @@ def require() -> None:
 
 @functools.cache
 def refusal() -> str:
-    """Why a user cannot be root in a namespace, and the remedy; empty when it works."""
+    """Return why a user cannot be root in a namespace, and the remedy.
+
+    Empty when it works.
+    """
     if shutil.which("newuidmap") is None:
         return "there is no newuidmap: as root, apt-get install uidmap"
     user = getpass.getuser()
@@ -86,7 +89,7 @@ def denial() -> str:
 
 
 def remove(path: Path) -> None:
-    """A tree, in which files may belong to others than the user."""
+    """Remove a tree, in which files may belong to others than the user."""
     if not os.geteuid():
         shutil.rmtree(path, ignore_errors=True)
     elif path.exists():

@@ -50,7 +50,7 @@ def _machine(root: LabRoot, kernel: Kernel) -> str:
 
 
 def choose(root: LabRoot, kernel: Kernel) -> tuple[str, str]:
-    """(`kvm` or `tcg`, why); remembered until a reboot of the machine."""
+    """Return (`kvm` or `tcg`, why); remembered until a reboot of the machine."""
     if not KVM_DEVICE.exists():
         return "tcg", f"there is no {KVM_DEVICE}"
     if (known := answer(root, kernel)) is not None:

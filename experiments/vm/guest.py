@@ -50,7 +50,7 @@ class Shape:
 
 
 def qemu_argv(shape: Shape, image: str) -> list[str]:
-    """QEMU's command line, all paths as inside the lab root.
+    """Return QEMU's command line, all paths as inside the lab root.
 
     TCG runs a thread for each vCPU: with one for all of them nothing would run in
     parallel, and makespans would mean nothing.
@@ -190,7 +190,7 @@ class Guest:
         return self._signal_to(program) or said or f"{program} left no message"
 
     def last_words(self, who: str = _GUEST) -> str:
-        """Why it died, or one of its file servers, as far as anybody says."""
+        """Return why it died, or one of its file servers, as far as anybody says."""
         if who != _GUEST:
             return self._end_of(_PROGRAMS[who])
         text = self._text(_CONSOLE)

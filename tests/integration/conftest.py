@@ -192,7 +192,6 @@ class Lab:
 Ran = tuple[dict[str, Any], Path]
 
 
-
 def duration_s(out_dir: Path) -> int:
     """Return what the run was asked to last."""
     job = json.loads((out_dir / protocol.JOB_FILE).read_text())

@@ -21,7 +21,7 @@ from typing import Any
 from unittest import mock
 
 from experiments.kernel import bpf, map_count, scratch_map
-from experiments.model import Job, Loaded, Metric, Parameter, Round, RunSpec
+from experiments.model import Job, LoadedScheduler, Metric, Parameter, Round, RunSpec
 from experiments.samplers.bpf_map import BpfMapSampler
 
 #: No more, as they are walked key by key many times, and an emulator is slow.
@@ -224,7 +224,7 @@ def sampled(bin_dir: Path) -> dict[str, Any]:
         maps = dict(zip(("watched", "other", "plain"), ids, strict=True))
         maps["never"] = 2**31 - 1
         scratch_map.put(watched, range(10))
-        sampler = BpfMapSampler(job, Loaded("", maps, None))
+        sampler = BpfMapSampler(job, LoadedScheduler("", maps, None))
         scratch_map.put(watched, range(20))
         rest.close()
         said = {

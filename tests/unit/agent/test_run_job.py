@@ -10,7 +10,7 @@ import pytest
 from experiments.agent import run_job
 from experiments.agent.workload_driver import RunEnded
 from experiments.kernel import sched_ext
-from experiments.model import Loaded, Outcome
+from experiments.model import LoadedScheduler, Outcome
 
 
 @pytest.mark.parametrize(
@@ -37,8 +37,8 @@ def test_what_was_loaded_is_in_charge_when_samples_begin(
     (tmp_path / "root/ops").write_text(f"{ops}\n")
     (tmp_path / "state").write_text(f"{state}\n")
     if fine:
-        assert run_job._in_charge(Loaded(loaded, {}, None)).ops == loaded
+        assert run_job._in_charge(LoadedScheduler(loaded, {}, None)).ops == loaded
         return
     with pytest.raises(RunEnded) as caught:
-        run_job._in_charge(Loaded(loaded, {}, None))
+        run_job._in_charge(LoadedScheduler(loaded, {}, None))
     assert caught.value.outcome is Outcome.EJECTED

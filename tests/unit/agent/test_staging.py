@@ -44,7 +44,7 @@ def test_the_guest_gets_exactly_what_the_agent_needs(tmp_path: Path) -> None:
 def project(root: Path) -> Path:
     for name in (
         "doctor/check.py",
-        "bench/crash.py",
+        "bench/faults.py",
         "run/lanes.py",
         "agent/run_job.py",
     ):
@@ -56,7 +56,7 @@ def project(root: Path) -> Path:
 def test_rooms_without_a_part_in_runs_do_not_make_hosts_refuse(tmp_path: Path) -> None:
     here = project(tmp_path)
     before = facts.source_sha256(here)
-    for name in ("doctor/check.py", "bench/crash.py"):
+    for name in ("doctor/check.py", "bench/faults.py"):
         (here / "experiments" / name).write_text("x = 2")
     assert facts.source_sha256(here) == before
 

@@ -131,15 +131,15 @@ def test_the_kernels_words_of_an_ejection() -> None:
         "   scx_watchdog_workfn+0x1a/0x20",
     ]
     records = [KmsgRecord(i, i, text) for i, text in enumerate(texts)]
-    words = sched_ext.words_of_ejection(records)
+    words = sched_ext.ejection_message(records)
     assert words.startswith('BPF scheduler "bad" disabled (runnable task stall)')
     assert "stress-ng[42] failed to run" in words
-    assert sched_ext.words_of_ejection(records[:2]) == ""
+    assert sched_ext.ejection_message(records[:2]) == ""
 
 
 def test_an_orderly_end_is_no_ejection() -> None:
     text = 'sched_ext: BPF scheduler "x" disabled (unregistered from user space)'
-    assert sched_ext.words_of_ejection([KmsgRecord(1, 1, text)]) == ""
+    assert sched_ext.ejection_message([KmsgRecord(1, 1, text)]) == ""
 
 
 def test_status_of_a_kernel_without_a_scheduler(

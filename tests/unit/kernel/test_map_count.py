@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from experiments.kernel import bpf, map_count, procfs
 from experiments.kernel.bpf import MapInfo
 from experiments.kernel.map_count import MapState
-from experiments.model import Completed, Job, Loaded
+from experiments.model import Completed, Job, LoadedScheduler
 from experiments.samplers import bpf_map
 from experiments.samplers.bpf_map import BpfMapSampler, largest_hash
 from experiments.support.proc import CommandFailed
@@ -331,7 +331,7 @@ class FakeKernel:
 
 def sampler(maps: dict[str, int]) -> BpfMapSampler:
     job = Job(None, None, NOWHERE, NOWHERE)  # type: ignore[arg-type]
-    return BpfMapSampler(job, Loaded("x", maps, None))
+    return BpfMapSampler(job, LoadedScheduler("x", maps, None))
 
 
 def test_first_and_last_of_all_maps(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,7 +25,7 @@ EVENTS = st.lists(
 def simulate(
     events: list[tuple[str, int]],
 ) -> tuple[dict[str, int], dict[int, bool]]:
-    """Counters as tasks.bpf.h keeps them, and pid -> marked of the entries left."""
+    """Counters as task_state.bpf.h keeps them; pid -> marked of entries left."""
     count = dict.fromkeys(NAMES, 0)
     entries: dict[int, bool] = {}
     alive: set[int] = set()

@@ -18,7 +18,7 @@ from experiments import registry
 from experiments.agent.sampling_cost import SamplingCosts
 from experiments.kernel import proc_connector, procfs
 from experiments.kernel.proc_connector import Kind, ProcEvent
-from experiments.model import Job, Loaded, RunSpec, run_spec
+from experiments.model import Job, LoadedScheduler, RunSpec, run_spec
 from experiments.samplers import forks, proc_events, slab_cache, wakeup_latency
 
 #: Captured on Linux 6.18: /bin/true was started.
@@ -115,7 +115,7 @@ def test_exits_are_what_was_created_and_is_not_there(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(procfs, "PROC", tmp_path)
-    sampler = forks.SAMPLER(job(tmp_path), Loaded("", {}, None))
+    sampler = forks.SAMPLER(job(tmp_path), LoadedScheduler("", {}, None))
 
     def kernel_says(created: int, there: int) -> Mapping[str, float]:
         (tmp_path / "stat").write_text(f"ctxt 9\nprocesses {created}\n")
@@ -164,7 +164,7 @@ def test_costs_are_of_each_sampler(tmp_path: Path) -> None:
 
     costs = SamplingCosts()
     for _ in range(3):
-        costs.of(Busy(job(tmp_path), Loaded("", {}, None)))
+        costs.of(Busy(job(tmp_path), LoadedScheduler("", {}, None)))
     found = costs.facts()["busy"]
     assert found["samples"] == 3
     assert 0 < found["cpu_us"] <= found["wall_us_max"]

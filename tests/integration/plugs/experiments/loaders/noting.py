@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import Iterator, Sequence
 
 from experiments.loaders import scx
-from experiments.model import Job, Loaded
+from experiments.model import Job, LoadedScheduler
 
 
 class NotingLoader:
@@ -17,7 +17,7 @@ class NotingLoader:
         return scx.LOADER.missing(job)
 
     @contextlib.contextmanager
-    def loaded(self, job: Job) -> Iterator[Loaded]:
+    def loaded(self, job: Job) -> Iterator[LoadedScheduler]:
         with scx.LOADER.loaded(job) as loaded:
             (job.out_dir / "noted.txt").write_text(loaded.ops_name)
             yield loaded

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from experiments.columns import Column, Kind
 from experiments.kernel import procfs
-from experiments.model import Job, Loaded
+from experiments.model import Job, LoadedScheduler
 from experiments.plugins import Sampler
 
 
@@ -19,7 +19,7 @@ class UptimeSampler(Sampler):
         Column("idle_s", "CPU seconds", "idle time of all CPUs", Kind.COUNTER),
     )
 
-    def __init__(self, job: Job, loaded: Loaded) -> None:
+    def __init__(self, job: Job, loaded: LoadedScheduler) -> None:
         pass
 
     def missing(self) -> Sequence[str]:

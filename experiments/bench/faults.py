@@ -73,7 +73,7 @@ class Fault:
 
 
 def measure(number: int = RANDOM) -> Rows:
-    """Rows of {fault, struck, survived, experiments}, at last one of all together.
+    """Return rows of {fault, struck, survived, experiments}, at last their sums.
 
     `struck` are the faults that met somebody alive, `survived` those after which
     nothing was wrong. Raises RunFailed naming what was wrong, if anything was.
@@ -172,7 +172,7 @@ class _Bench:
 
 
 def _nobody(session: _Session) -> None:
-    """The runner kills itself."""
+    """Return nobody: the runner kills itself."""
 
 
 class _Session:
@@ -212,7 +212,7 @@ class _Session:
         return f"ended with {self.code}, {done} runs are finished"
 
     def kill(self, kind: str, delay_s: float) -> None:
-        """After `delay_s`, or as soon as there is such a process."""
+        """Kill such a process after `delay_s`, or as soon as there is one."""
         victim, sig = _VICTIMS[kind]
         self._wait(delay_s)
         deadline = time.monotonic() + _UP_TO_S
@@ -247,7 +247,7 @@ class _Session:
             time.sleep(min(_POLL_S, seconds))
 
     def _look(self) -> None:
-        """Remember all descendants: of a dead process one cannot ask for them."""
+        """Remember all descendants: a dead process cannot be asked for them."""
         try:
             me = psutil.Process(self._process.pid)
             self._family |= set(me.children(recursive=True))
@@ -272,7 +272,7 @@ def _name(process: psutil.Process) -> str:
 
 
 def _hashes(experiment: Experiment) -> dict[str, str]:
-    """Of all files of the finished runs."""
+    """Return the hashes of all files of the finished runs."""
     if not experiment.manifest_path.exists():
         return {}
     specs = experiment.finished(experiment.manifest().specs)
