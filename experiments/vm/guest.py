@@ -36,7 +36,7 @@ _GUEST, _QEMU = "guest", "qemu"
 _OF_ROOT, _OF_SHARE = "file server of the root", "file server of the share"
 _PROGRAMS = {_OF_ROOT: "virtiofsd-rootfs", _OF_SHARE: "virtiofsd-share"}
 _SENT_BY = {"SIGKILL": ", which the kernel sends when memory runs out: see dmesg"}
-#: What a dying kernel says, the most telling first.
+#: What a dying kernel says: that it does, and what was wrong.
 _DEATH = (re.compile(r"Kernel panic.*"), re.compile(r"(Oops|BUG|RIP):.*"))
 
 
@@ -194,9 +194,8 @@ class Guest:
         if who != _GUEST:
             return self._end_of(_PROGRAMS[who])
         text = self._text(_CONSOLE)
-        for pattern in _DEATH:
-            if found := pattern.search(text):
-                return found[0].strip()
+        if found := [m[0].strip() for p in _DEATH if (m := p.search(text))]:
+            return ", after ".join(found)
         return self._signal_to(_QEMU) or last_lines(text, 3) or self._end_of(_QEMU)
 
     def close(self) -> None:

@@ -90,6 +90,11 @@ def test_a_crash_of_qemu_has_its_signal(tmp_path: Path) -> None:
 def test_a_panic_is_told_before_how_qemu_ended(tmp_path: Path) -> None:
     words = dead(tmp_path, 0, console="x\nKernel panic - not syncing: y\nz\n")
     assert words("guest") == "Kernel panic - not syncing: y"
+    oops = "[ 49.1] Oops: int3: 0000 [#1] SMP NOPTI\n[ 49.1] RIP: 0010:__schedule\n"
+    words = dead(tmp_path, 0, console=f"{oops}Kernel panic - not syncing: y\n")
+    assert words("guest") == (
+        "Kernel panic - not syncing: y, after Oops: int3: 0000 [#1] SMP NOPTI"
+    )
 
 
 def test_who_ended_by_itself_is_told_in_its_words(tmp_path: Path) -> None:
