@@ -37,6 +37,7 @@ _RUN_HELP = {
     "aa": "control against itself: what differs then is noise",
     "until-decided": "go on until the effect on each workload is known",
     "max-blocks": "with --until-decided: blocks at the most (30)",
+    "looks": "with --until-decided: how often to look on the way (3); 0: at each block",
     "detect": "refuse to start if the plan cannot find such a change, as 3%",
 }
 
@@ -90,6 +91,7 @@ def run(
     aa: bool = False,
     until_decided: bool = False,
     max_blocks: str | None = None,
+    looks: str | None = None,
     detect: str | None = None,
     on: str | None = None,
     dry_run: bool = False,
@@ -107,6 +109,7 @@ def run(
         aa=aa,
         until_decided=until_decided,
         max_blocks=max_blocks,
+        looks=looks,
         detect=detect,
         yes=yes,
         schedulers=sched,
@@ -179,7 +182,8 @@ def aggregate(c: Context, experiment: str | None = None) -> None:
     help={
         "a": "the experiment to start from, its name in results/",
         "b": "the one to set against it",
-        "fail-on": "regression=3%: end with 1 when a metric is that much worse",
+        "fail-on": "regression=3%: end with 1 when a metric is that much worse, or "
+        "missing; regression=3%,undecided: else with 3 when one is undecided",
     },
 )
 @guarded

@@ -16,6 +16,7 @@ import pandas as pd
 from rich.table import Table
 from rich.text import Text
 
+from analysis.compare import looks
 from analysis.load.frames import load
 from analysis.report import figures, junit, tables
 from analysis.report.html import render
@@ -42,6 +43,10 @@ class Aggregated(Findings):
         if self.is_aa and self.noise is not None:
             return self.noise.rich_table()
         return tables.rich_table(self.data, self.summary)
+
+    def answer_lines(self) -> list[Text]:
+        """Return one answer for each test variant, in plain words."""
+        return tables.answer_lines(self.answers)
 
     def verdict_lines(self) -> list[Text]:
         return tables.verdict_lines(self.verdicts)
@@ -74,6 +79,7 @@ def aggregate_experiment(experiment: Experiment) -> Aggregated:
     else:
         drawn = figures.draw(data, done.comparisons, done.noise)
     _write(done, drawn)
+    looks.note(data)
     return done
 
 
@@ -88,7 +94,12 @@ def _write(done: Aggregated, drawn: list[Drawn]) -> None:
     if done.is_aa and done.noise is not None:
         _write_csv(folder / "noise.csv", done.noise.table)
     text = tables.markdown(
-        done.data, done.summary, done.comparisons, done.verdicts, done.memory
+        done.data,
+        done.summary,
+        done.comparisons,
+        done.verdicts,
+        done.memory,
+        done.answers,
     )
     atomic_write(folder / "summary.md", text)
     xml = junit.junit(folder.name, done.verdicts, done.data.runs)

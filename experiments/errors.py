@@ -57,6 +57,12 @@ class RunFailed(ExperimentError):
     """At least one run of the experiment did not end OK."""
 
 
+class Undecided(ExperimentError):
+    """The data do not say, and whoever asked wanted to know of that, too."""
+
+    exit_code = 3
+
+
 def unknown_name(kind: str, name: str, valid: Iterable[str]) -> ConfigError:
     """Return the error for `name` that is none of `valid`, naming the nearest ones."""
     names = sorted(valid)

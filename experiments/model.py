@@ -55,12 +55,17 @@ class Outcome(enum.StrEnum):
 
 @dataclass(frozen=True)
 class Metric:
-    """One number that a workload or a sampler yields for a whole run."""
+    """One number that a workload or a sampler yields for a whole run.
+
+    ``resolution`` is how far apart two values are at least, in the unit; 0 for one that
+    is exact, None where that is not known.
+    """
 
     name: str
     value: float
     unit: str
     lower_is_better: bool
+    resolution: float | None = None
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,8 @@ from analysis.compare.effect import (
     preference,
     within_margin,
 )
+from analysis.compare.missing_evidence import ArmPair, Missing, missing, pairs
+from analysis.load.arm_outcomes import ARM, arm_outcomes
 from analysis.load.flat_facts import flat
 from analysis.load.frames import load
 from analysis.load.tidy import per_run, tidy
@@ -37,7 +39,6 @@ MEASURES = ("entries_max", "growth_entries_per_s")
 #: Facts that differ between any two experiments, and say nothing about either.
 _FLEETING = ("host.load_1min",)
 
-_ARM = ["scheduler", "workload", "variant"]
 _METRIC = ["source", "metric", "unit"]
 
 
@@ -61,14 +62,17 @@ class MetricChange(Effect):
 
 @dataclass(frozen=True)
 class Versus:
-    """All changes from A to B; names of experiments, facts and arms that differ."""
+    """All changes from A to B; names of experiments, and facts that differ.
+
+    ``arms`` are all arms of either, ``missing`` what of A's is not there to compare.
+    """
 
     a: str
     b: str
     changes: tuple[MetricChange, ...]
     facts: Mapping[str, tuple[str, str]]
-    only_a: tuple[str, ...]
-    only_b: tuple[str, ...]
+    arms: tuple[ArmPair, ...]
+    missing: tuple[Missing, ...]
 
 
 def versus(a: Experiment, b: Experiment) -> Versus:
@@ -77,21 +81,16 @@ def versus(a: Experiment, b: Experiment) -> Versus:
     Raises FormatError when a manifest cannot be read.
     """
     of_a, of_b = load(a), load(b)
-    tables = [tidy(data, per_run(data), MEASURES) for data in (of_a, of_b)]
-    arms_a, arms_b = ({" ".join(arm) for arm in _arms(d.runs)} for d in (of_a, of_b))
+    tables = [_compared(tidy(d, per_run(d), MEASURES)) for d in (of_a, of_b)]
+    arms = pairs(arm_outcomes(of_a.runs), arm_outcomes(of_b.runs))
     return Versus(
         a=a.path.name,
         b=b.path.name,
         changes=tuple(changes(*tables)),
         facts=differing_facts(of_a.manifest, of_b.manifest),
-        only_a=tuple(sorted(arms_a - arms_b)),
-        only_b=tuple(sorted(arms_b - arms_a)),
+        arms=arms,
+        missing=tuple(missing(arms, *tables)),
     )
-
-
-def _arms(frame: pd.DataFrame) -> list[tuple[str, ...]]:
-    keys = frame[_ARM].drop_duplicates().itertuples(index=False)
-    return sorted(tuple(map(str, key)) for key in keys)
 
 
 # --- facts ----------------------------------------------------------------------------
@@ -122,7 +121,7 @@ class _Draft(NamedTuple):
 
 def changes(a: pd.DataFrame, b: pd.DataFrame) -> list[MetricChange]:
     """Return the change of every variant and metric that both tidy tables have."""
-    by_arm = [dict(list(_compared(t).groupby(_ARM, sort=True))) for t in (a, b)]
+    by_arm = [dict(list(t.groupby(ARM, sort=True))) for t in (a, b)]
     found = []
     for arm in by_arm[0].keys() & by_arm[1].keys():
         drafts = list(_of_arm(*(tables[arm] for tables in by_arm)))
@@ -150,7 +149,7 @@ def _draft(rows_a: pd.DataFrame, rows_b: pd.DataFrame) -> _Draft:
     interval = estimators.welch_interval(at_a, at_b)
     shown = np.exp(interval) if is_ratio else interval
     estimate, low, high = map(known, shown)
-    first = {k: str(rows_a[k].iloc[0]) for k in (*_ARM, *_METRIC)}
+    first = {k: str(rows_a[k].iloc[0]) for k in (*ARM, *_METRIC)}
     lower = rows_a["lower_is_better"].iloc[0]
     change = MetricChange(
         scheduler=first["scheduler"],

@@ -33,8 +33,8 @@ class Effect:
     """One metric of one variant, under one condition against another.
 
     ``estimate`` is a ratio when ``kind`` is "ratio", a difference in ``unit`` when it
-    is "difference" (a value was not positive). ``ci_low`` and ``ci_high`` bound it at
-    95 %. None is what is not known. ``p_adjusted`` is corrected for the ``family_size``
+    is "difference" (a value was not positive). ``ci_low`` and ``ci_high`` bound it.
+    None is what is not known. ``p_adjusted`` is corrected for the ``family_size``
     tests it belongs to. ``direction`` says what that means: "better", "worse",
     "differs" where neither is good, "equivalent" within MARGIN, or "unclear".
     """
@@ -74,6 +74,13 @@ def direction(
     if lower_is_better is None:
         return NEUTRAL
     return BETTER if is_lower == lower_is_better else WORSE
+
+
+def is_inside_margin(kind: str, low: float | None, high: float | None) -> bool:
+    """Return whether an interval says that the effect is too small to matter."""
+    if kind != "ratio" or low is None or high is None:
+        return False
+    return low > 1 / (1 + MARGIN) and high < 1 + MARGIN
 
 
 def within_margin(kind: str, low: float, high: float) -> bool:

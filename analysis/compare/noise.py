@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The noise of a machine: what runs differ by when nothing does.
 
-From an A/A experiment, in which test is control once more. Its name begins with `aa-`,
-and claims about map entries have no meaning in it.
+From an A/A experiment, in which test is control once more: claims about map entries
+have no meaning in it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from analysis.stats import power
 from experiments.store.experiment import Experiment
 
 BLOCKS = (3, 5, 8, 12, 20)
-EFFECTS_PERCENT = (1, 2, 3, 5, 10)
+EFFECTS_PERCENT = (3, 5, 10)
 
 COLUMNS = [
     "scheduler",
@@ -35,6 +35,7 @@ COLUMNS = [
     "unit",
     "n_blocks",
     "sd_percent",
+    "sd_limit_percent",
     *(f"detects_percent_{n}_blocks" for n in BLOCKS),
     *(f"blocks_for_{e}_percent" for e in EFFECTS_PERCENT),
     "direction",
@@ -45,9 +46,10 @@ COLUMNS = [
 class Noise:
     """An A/A experiment's name, when it was begun (ISO 8601), and its table (COLUMNS).
 
-    ``sd_percent`` is the standard deviation of the ratio of two runs of a block;
-    ``detects`` the smallest change that so many blocks find with a power of 80 %, and
-    ``blocks_for`` the blocks that find such a change. NaN where it is not known, or
+    ``sd_percent`` is the standard deviation of the ratio of two runs of a block, and
+    ``sd_limit_percent`` its upper limit: by that, ``detects`` is the smallest change
+    that so many blocks find with a power of 80 %, and ``blocks_for`` the blocks that
+    find such a change, where one variant is judged. NaN where it is not known, or
     would take more than anybody would run. ``direction`` should be anything but better
     or worse: with nothing different, that is a false positive.
     """
@@ -56,15 +58,19 @@ class Noise:
     created: str
     table: pd.DataFrame
 
-    def blocks_for(self, workload: str, metric: str, ratio: float) -> int | None:
-        """Return how many blocks find `ratio`.
+    def blocks_for(
+        self, workload: str, metric: str, ratio: float, together: int = 1
+    ) -> int | None:
+        """Return how many blocks find `ratio`, of so many effects judged `together`.
 
         By the noisiest scheduler that has the metric; None where none has.
         """
         of = self.table[
             (self.table["workload"] == workload) & (self.table["metric"] == metric)
         ]
-        needed = [power.blocks_needed(sd / 100, ratio) for sd in of["sd_percent"]]
+        alpha = power.ALPHA / together
+        limits = of["sd_limit_percent"] / 100
+        needed = [power.blocks_needed(sd, ratio, alpha) for sd in limits]
         if not needed or None in needed:
             return None
         return max(n for n in needed if n is not None)
@@ -72,14 +78,14 @@ class Noise:
     def rich_table(self) -> Table:
         """Return a table for the terminal."""
         detects = [f"{n} blocks find %" for n in BLOCKS[:-1]]
-        needs = [f"blocks for {e} %" for e in EFFECTS_PERCENT[1:4]]
+        needs = [f"blocks for {e} %" for e in EFFECTS_PERCENT]
         heads = ("workload", "metric", "blocks", "noise %", *detects, *needs, "A/A is")
         shown = Table(*heads, box=None)
         for row in self.table.to_dict("records"):
             numbers = [
                 row["sd_percent"],
                 *(row[f"detects_percent_{n}_blocks"] for n in BLOCKS[:-1]),
-                *(row[f"blocks_for_{e}_percent"] for e in EFFECTS_PERCENT[1:4]),
+                *(row[f"blocks_for_{e}_percent"] for e in EFFECTS_PERCENT),
             ]
             cells = [f"{row['workload']}", f"{row['metric']}", f"{row['n_blocks']}"]
             cells += [DASH if pd.isna(n) else number(float(n), 2) for n in numbers]
@@ -99,16 +105,18 @@ def noise_of(data: Data, comparisons: Sequence[Comparison], values: Any) -> Nois
 
 def _row(c: Comparison, values: pd.DataFrame) -> dict[str, object]:
     sd = _sd_of_logs(c, values)
+    limit = power.upper_limit(sd, c.n_blocks)
     return {
         **{k: getattr(c, k) for k in ("scheduler", "workload", "metric", "unit")},
         "n_blocks": c.n_blocks,
         "sd_percent": 100 * sd,
+        "sd_limit_percent": 100 * limit,
         **{
-            f"detects_percent_{n}_blocks": 100 * (power.detectable(sd, n) - 1)
+            f"detects_percent_{n}_blocks": 100 * (power.detectable(limit, n) - 1)
             for n in BLOCKS
         },
         **{
-            f"blocks_for_{e}_percent": power.blocks_needed(sd, 1 + e / 100)
+            f"blocks_for_{e}_percent": power.blocks_needed(limit, 1 + e / 100)
             for e in EFFECTS_PERCENT
         },
         "direction": c.direction,

@@ -1,16 +1,20 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Whether a change is a regression, by a rule that a pipeline can stop at.
+"""Whether a change is a regression, by rules that a pipeline can stop at.
 
 A metric has **regressed** when all of this is so: its ratio B/A is worse than the
 threshold, p after Holm's correction is at most 5 %, and the 95 % interval leaves "no
 change" out on the worse side. It has **not** when the whole interval is on the better
 side of the threshold. Anything else is undecided, and so is what has no ratio: a
 threshold in per cent says nothing about it.
+
+What is missing (an arm, most of its runs, a metric, its unit) fails the gate as a
+regression does. What is undecided passes it unless that is asked for, too.
 """
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
 from analysis.compare.between_experiments import MetricChange
 from analysis.stats.significance import ALPHA
@@ -21,17 +25,30 @@ REGRESSED, NO_REGRESSION, UNDECIDED = "regressed", "no regression", "undecided"
 _RULE = re.compile(r"regression=(\d+(?:\.\d+)?)%")
 
 
-def threshold(text: str) -> float:
-    """Return the share in a rule such as `regression=3%`: 0.03.
+@dataclass(frozen=True)
+class Rules:
+    """What a comparison is stopped at: a worsening by ``share``; what is undecided."""
 
-    Raises ConfigError when it is no such rule, or not below 100 %.
+    share: float
+    undecided: bool = False
+
+
+def rules(text: str) -> Rules:
+    """Return the rules in, for example, `regression=3%` or `regression=3%,undecided`.
+
+    Raises ConfigError when there is anything else, or no threshold below 100 %.
     """
-    matched = _RULE.fullmatch(text.strip())
-    if matched is None:
-        raise ConfigError(f"--fail-on: {text!r} is no rule; one is regression=3%")
-    if float(matched[1]) >= 100:
+    words = [word.strip() for word in text.split(",")]
+    shares = [_RULE.fullmatch(word) for word in words if word != UNDECIDED]
+    if len(shares) != 1 or shares[0] is None:
+        raise ConfigError(
+            f"--fail-on: {text!r} is no rule; such are regression=3%, and "
+            "regression=3%,undecided"
+        )
+    share = float(shares[0][1]) / 100
+    if share >= 1:
         raise ConfigError(f"--fail-on: {text!r}: the threshold has to be below 100 %")
-    return float(matched[1]) / 100
+    return Rules(share, UNDECIDED in words)
 
 
 def judge(change: MetricChange, share: float) -> str:

@@ -1,18 +1,21 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Whether a scheduler and a workload need another block of runs.
 
-Asked after every block, so by a confidence sequence and not by a t interval; at the
-level at which the report judges the same metric (analysis.compare).
+Asked before every block; answered by what was seen at the looks that were planned, or
+after every block where none were, with the interval and at the level by which the
+report judges the same metric (analysis.compare).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from analysis.compare.effect import MARGIN
-from analysis.stats.confidence_sequence import confidence_sequence
+from analysis.compare.effect import is_inside_margin
+from analysis.compare.looks import planned
+from analysis.stats.block_effect import FEWEST_BLOCKS, block_effect
+from analysis.stats.looking import PLANNED, Looking
 from analysis.stats.significance import ALPHA
 from experiments.model import CONTROL, Outcome, RunResult, RunSpec
 from experiments.store.experiment import Experiment
@@ -22,41 +25,63 @@ _Runs = Mapping[tuple[str, int], RunResult]
 
 
 def is_decided(experiment: Experiment, spec: RunSpec) -> bool:
-    """Return whether each test variant's effect on the first metric is known.
+    """Return whether each test variant's effect on the primary metric is known.
 
     Known is: it is not 1, or it lies within MARGIN of it.
     """
+    manifest = experiment.manifest()
+    groups = {(s.scheduler, s.workload, s.variant) for s in manifest.specs}
+    level = 1 - ALPHA / max(sum(v != CONTROL for *_, v in groups), 1)
     cell = [
         s
-        for s in experiment.manifest().specs
+        for s in manifest.specs
         if (s.scheduler, s.workload) == (spec.scheduler, spec.workload)
     ]
+    results = [(s, found) for s in cell if (found := experiment.result(s)) is not None]
     runs = {
         (s.variant, s.block): result
-        for s in cell
-        if (result := experiment.result(s)) and result.outcome is Outcome.OK
+        for s, result in results
+        if result.outcome is Outcome.OK
     }
     variants = {s.variant for s in cell} - {CONTROL}
-    return bool(variants) and all(_is_known(runs, variant) for variant in variants)
+    how = planned(manifest.config)
+    finished = {s.run_id for s, _ in results}
+    unfinished = {s.block for s in cell if s.run_id not in finished}
+    blocks = sorted({s.block for s in cell} - unfinished)
+    return bool(variants) and any(
+        all(_is_known(runs, v, blocks[:n], how, level) for v in variants)
+        for n in _looks(how, len(blocks))
+    )
 
 
-def _is_known(runs: _Runs, variant: str) -> bool:
-    logs = np.array(list(_log_ratios(runs, variant)))
-    if len(logs) < 2:
+def _looks(how: Looking, blocks: int) -> Sequence[int]:
+    """Return after how many blocks it may be decided, of those that are done."""
+    if how.kind != PLANNED:
+        return (blocks,)
+    return range(how.size, blocks + 1, how.size)
+
+
+def _is_known(
+    runs: _Runs, variant: str, blocks: Sequence[int], how: Looking, level: float
+) -> bool:
+    logs = np.array(list(_log_ratios(runs, variant, frozenset(blocks))))
+    if len(logs) < FEWEST_BLOCKS:
         return False
-    metrics = max(len(result.metrics) for result in runs.values())
-    found = confidence_sequence(logs, 1 - ALPHA / metrics)
-    margin = np.log1p(MARGIN)
-    differs = found.low > 0 or found.high < 0
-    return bool(differs or (-margin < found.low and found.high < margin))
+    found = block_effect(logs, level, how)
+    if not found.is_known:
+        return False
+    ratio = tuple(float(np.exp(v)) for v in (found.low, found.high))
+    return found.low > 0 or found.high < 0 or is_inside_margin("ratio", *ratio)
 
 
-def _log_ratios(runs: _Runs, variant: str) -> Iterator[float]:
+def _log_ratios(runs: _Runs, variant: str, blocks: Collection[int]) -> Iterator[float]:
     """Yield log(test/control) of the first metric, a block each.
 
     Of the blocks that have both.
     """
-    for (arm, block), test in runs.items():
+    for (arm, block), test in sorted(runs.items(), key=lambda item: item[0]):
+        if block not in blocks:
+            continue
         control = runs.get((CONTROL, block))
         if arm != variant or control is None or not control.metrics:
             continue

@@ -1,16 +1,28 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Test against control, paired by block: estimates, intervals, and which is better.
 
-The metrics of a workload are a family: their p-values are corrected for their number
-(Holm), and so are the measures of the runs among each other. What does not differ may
-be equivalent: two one-sided tests at 5 % against a margin, which is a 90 % interval
-inside it. Where the number of blocks depended on what was seen, intervals are those of
-a confidence sequence, at a level divided by the size of the family (Bonferroni).
+One rule and one number: what is said of a metric follows from the interval that is
+printed with it. It differs from control if the interval leaves "no effect" out, it is
+equivalent if all of the interval is within the margin, and with fewer than 3 blocks
+nothing is said.
+
+How wide an interval is depends on how many are looked at together (Bonferroni). The
+first metric of a workload is the one it is run for, its *primary* one: over all
+workloads, schedulers and variants of an experiment these are a family. The other
+metrics of a workload, and the measures of the runs, are *exploratory*: those of one
+variant on one workload are a family. The map's largest and mean number of entries are
+the claim itself, which needs both, so neither is corrected (R. L. Berger,
+"Multiparameter hypothesis testing and acceptance sampling", 1982).
+
+Where it depended on what was seen how many blocks there are, intervals are those of
+planned looks or of a confidence sequence. In a ledger or an A/A experiment, in which
+nothing is claimed, they are single ones.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -18,21 +30,41 @@ import numpy as np
 import pandas as pd
 
 from analysis.compare.effect import (
+    BETTER,
+    EQUIVALENT,
+    NEUTRAL,
     UNCLEAR,
+    WORSE,
     Effect,
     Group,
-    direction,
+    is_inside_margin,
     known,
     preference,
-    within_margin,
 )
+from analysis.compare.looks import looking
 from analysis.load.frames import Data
-from analysis.load.measures import COMPARED, TIMES, number, plural, quantity
-from analysis.stats import estimators, significance
-from analysis.stats.confidence_sequence import confidence_sequence
+from analysis.load.measures import COMPARED, number, percent_change, plural, quantity
+from analysis.stats import estimators
+from analysis.stats.block_effect import (
+    FEWEST_BLOCKS,
+    BlockEffect,
+    block_effect,
+    blur_of,
+    smallest_step,
+)
+from analysis.stats.looking import ANY_TIME, ONCE, PLANNED, Looking
+from analysis.stats.significance import ALPHA
 from experiments.model import CONTROL, DEFAULT
 
-SEQUENTIAL = "confidence sequence"
+METHODS = {
+    ONCE: "t",
+    PLANNED: "group-sequential t",
+    ANY_TIME: "confidence sequence",
+}
+
+#: What a metric is for: see the module.
+PRIMARY, CLAIM, EXPLORATORY = "primary", "claim", "exploratory"
+_CLAIMED = ("entries_max", "entries_mean")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,8 +73,11 @@ class Comparison(Effect):
 
     ``control`` and ``test`` are medians over all runs that are data. ``estimate`` is
     over the ``n_blocks`` blocks in which both are: their geometric mean of
-    test/control, or the mean of test - control. The interval is None with fewer than 2
-    blocks, ``p_value`` and ``p_adjusted`` where there is no test.
+    test/control, or the mean of test - control. The interval at ``level`` is None
+    where there is none: with fewer than 2 blocks, or when all blocks differ by the
+    same; ``p_value`` and ``p_adjusted`` where there is no test. ``resolution`` is how
+    far the estimate may be off because values are not exact, ``dependence`` the
+    correlation of neighbouring blocks, where it is evident.
     """
 
     n_control: int
@@ -50,42 +85,55 @@ class Comparison(Effect):
     n_blocks: int
     control: float
     test: float
+    role: str = EXPLORATORY
+    level: float = 1 - ALPHA
     p_value: float | None = None
     family_size: int = 1
+    resolution: float = 0.0
+    dependence: float = 0.0
 
     def sentence(self) -> str:
         """Return test's median against control's, and the effect, in words."""
-        test, control = (quantity(v, self.unit) for v in (self.test, self.control))
         over = plural(self.n_blocks, "block")
-        return f"Test has {test} against {control}: {self.in_words()}, over {over}."
+        if not (np.isfinite(self.test) and np.isfinite(self.control)):
+            arm = "test" if np.isfinite(self.control) else "control"
+            return f"No {arm} run has it: {self.in_words()}."
+        test, control = (quantity(v, self.unit) for v in (self.test, self.control))
+        return f"Median {test}, control {control}: {self.in_words()}, over {over}."
 
     def in_words(self) -> str:
-        """Return for example `0.103 x control (95 % interval 0.0981 to 0.108)`."""
+        """Return for example `-89.7 % (95 % interval -90.2 to -89.2 %)`."""
         if self.estimate is None:
-            return "not comparable (no block has both)"
-        text = number(self.estimate)
-        if self.kind == "ratio":
-            text += f" {TIMES} control"
-        else:
-            sign = "+ " if self.estimate >= 0 else ""
-            text = f"control {sign}{quantity(self.estimate, self.unit)}"
-        if self.ci_low is None:
-            return f"{text} (no interval from {plural(self.n_blocks, 'block')})"
-        ends = f"{number(self.ci_low)} to {number(self.ci_high)}"
-        return f"{text} (95 % interval {ends}{self._tested()})"
+            return "not comparable, as no block has both"
+        if self.ci_low is None or self.ci_high is None:
+            return f"{self.amount(self.estimate)} ({self._why_no_interval()})"
+        ends = f"{self._end(self.ci_low)} to {self.amount(self.ci_high)}"
+        return f"{self.amount(self.estimate)} ({self.interval_name()} {ends})"
 
-    def _tested(self) -> str:
-        if self.method == SEQUENTIAL:
-            return f", {SEQUENTIAL}"
-        if self.p_adjusted is None:
-            return ""
-        p = (
-            f"p = {number(self.p_adjusted, 2)}"
-            if self.p_adjusted >= 1e-4
-            else "p < 1e-4"
-        )
-        among = f" among {self.family_size}" if self.family_size > 1 else ""
-        return f", {p}{among}, {self.method}"
+    def amount(self, value: float) -> str:
+        """Return an effect of this metric: a change in per cent, or a difference."""
+        if self.kind == "ratio":
+            return f"{self._end(value)} %"
+        return f"{'+' * (value >= 0)}{quantity(value, self.unit)}"
+
+    def _end(self, value: float) -> str:
+        """Return an end of the interval, without its unit, exact enough to tell."""
+        if self.kind != "ratio":
+            return f"{'+' * (value >= 0)}{number(value)}"
+        return percent_change(value, (self.ci_low, self.ci_high))
+
+    def _why_no_interval(self) -> str:
+        if self.n_blocks < 2:
+            return f"no interval from {plural(self.n_blocks, 'block')}"
+        return "no interval, as all blocks differ by the same"
+
+    def interval_name(self) -> str:
+        """Return what kind of interval it is, for example `98.3 % interval for 3`."""
+        is_any_time = self.method == METHODS[ANY_TIME]
+        kind = METHODS[ANY_TIME] if is_any_time else "interval"
+        if self.family_size == 1:
+            return f"{number(100 * self.level)} % {kind}"
+        return f"95 % {kind}, corrected for {self.family_size},"
 
 
 def workload_effects(comparisons: Sequence[Comparison]) -> list[Comparison]:
@@ -109,20 +157,22 @@ def groups(data: Data) -> list[Group]:
 
 
 def compare(
-    data: Data, tidy: pd.DataFrame, measures: Sequence[str] = COMPARED
+    data: Data,
+    tidy: pd.DataFrame,
+    measures: Sequence[str] = COMPARED,
+    primary: int | None = None,
 ) -> list[Comparison]:
     """Return all comparisons: workload metrics, and `measures` of the runs.
 
-    `tidy` is that of tidy.tidy().
+    `tidy` is that of tidy.tidy(); `primary` the size of the family of the primary
+    metrics, by default one for each group of the plan.
     """
-    is_sequential = bool(data.manifest.config.get("until_decided"))
-    found = []
-    for group in groups(data):
-        drafts = list(_of_group(group, tidy, measures))
-        for source in dict.fromkeys(draft.comparison.source for draft in drafts):
-            family = [d for d in drafts if d.comparison.source == source]
-            found += _sequential(family) if is_sequential else _tested(family)
-    return found
+    planned = groups(data)
+    drafts = [d for group in planned for d in _of_group(group, tidy, measures)]
+    sizes = _family_sizes(data, drafts, primary or len(planned))
+    how = looking(data)
+    is_claimed = data.manifest.treatment == "cleanup"
+    return [_judged(draft, sizes[draft.family], how, is_claimed) for draft in drafts]
 
 
 class _Draft(NamedTuple):
@@ -130,6 +180,29 @@ class _Draft(NamedTuple):
 
     comparison: Comparison
     differences: estimators.Array
+    blur: float
+    is_step_known: bool
+
+    @property
+    def family(self) -> tuple[str, ...]:
+        c = self.comparison
+        if c.role == PRIMARY:
+            return (PRIMARY,)
+        return (c.role, c.scheduler, c.workload, c.variant, c.source)
+
+
+def _family_sizes(
+    data: Data, drafts: Sequence[_Draft], primary: int
+) -> Mapping[tuple[str, ...], int]:
+    sizes = Counter(draft.family for draft in drafts)
+    nothing_is_claimed = data.manifest.treatment != "cleanup"
+    for draft in drafts:
+        role = draft.comparison.role
+        if nothing_is_claimed or role == CLAIM:
+            sizes[draft.family] = 1
+        elif role == PRIMARY:
+            sizes[draft.family] = primary
+    return sizes
 
 
 def _of_group(
@@ -141,10 +214,16 @@ def _of_group(
     arms = here[here["variant"].isin([CONTROL, group.variant])]
     keep = (arms["source"] == "workload") | arms["metric"].isin(measures)
     keys = ["source", "metric", "unit"]
+    primary_is_there = False
     for (source, metric, unit), rows in arms[keep].groupby(keys, sort=False):
         draft = _one(group, str(source), str(metric), str(unit), rows)
-        if draft.comparison.n_control or draft.comparison.n_test:
-            yield draft
+        c = draft.comparison
+        if not (c.n_control or c.n_test):
+            continue
+        role = CLAIM if source == "samples" and metric in _CLAIMED else EXPLORATORY
+        if source == "workload" and not primary_is_there:
+            role, primary_is_there = PRIMARY, True
+        yield draft._replace(comparison=replace(c, role=role))
 
 
 def _one(
@@ -154,7 +233,6 @@ def _one(
     arms = {v: rows[rows["variant"] == v] for v in (CONTROL, group.variant)}
     control, test = (estimators.summarise(_values(arm)) for arm in arms.values())
     kind, differences = _paired(*arms.values())
-    interval = _interval(kind, estimators.t_interval(differences))
     lower = rows["lower_is_better"].iloc[0] if len(rows) else None
     comparison = Comparison(
         **vars(group),
@@ -168,95 +246,109 @@ def _one(
         control=control.median,
         test=test.median,
         kind=kind,
-        estimate=known(interval.estimate),
-        ci_low=known(interval.low),
-        ci_high=known(interval.high),
+        estimate=None,
+        ci_low=None,
+        ci_high=None,
         direction=UNCLEAR,
     )
-    return _Draft(comparison, differences)
+    step = _step(rows)
+    blur = _blur([_values(arm) for arm in arms.values()], step, kind)
+    return _Draft(comparison, differences, blur, np.isfinite(step))
 
 
 def _values(rows: pd.DataFrame) -> estimators.Array:
     return rows["value"].to_numpy(dtype=float)
 
 
+def _step(rows: pd.DataFrame) -> float:
+    """Return the step to which values of a workload's metric are known.
+
+    As the metric says, or as its values show; NaN where they show none.
+    """
+    if not len(rows) or rows["source"].iloc[0] != "workload":
+        return 0.0
+    said = rows["resolution"].to_numpy(dtype=float)
+    if np.isfinite(said).any():
+        return float(np.nanmax(said))
+    return smallest_step(_values(rows))
+
+
+def _blur(arms: Sequence[estimators.Array], step: float, kind: str) -> float:
+    """Return how far the mean difference may be off, as a log ratio for ratios."""
+    if not np.isfinite(step) or step <= 0:
+        return 0.0
+    sizes = [float(np.mean(a)) if kind == "ratio" else 1.0 for a in arms if len(a)]
+    blurs = [blur_of(a, step) for a in arms if len(a)]
+    return sum(b / size for b, size in zip(blurs, sizes, strict=True) if size > 0)
+
+
 def _paired(control: pd.DataFrame, test: pd.DataFrame) -> tuple[str, estimators.Array]:
     """Return the kind of the comparison, and the differences of its blocks.
 
-    Of the blocks that have both.
-
-    For ratios they are those of the logarithms.
+    Of the blocks that have both, in their order. For ratios they are those of the
+    logarithms.
     """
     blocks = pd.concat(
         [a.groupby("block")["value"].mean() for a in (control, test)],
         axis=1,
         join="inner",
         keys=["control", "test"],
-    )
+    ).sort_index()
     a, b = (blocks[c].to_numpy(dtype=float) for c in ("control", "test"))
     if len(blocks) and (a > 0).all() and (b > 0).all():
         return "ratio", np.log(b / a)
     return "difference", b - a
 
 
-def _interval(kind: str, interval: estimators.Interval) -> estimators.Interval:
-    """Turn an interval of differences into one of what they are differences of."""
-    return estimators.Interval(*np.exp(interval)) if kind == "ratio" else interval
-
-
 # --- what the differences mean --------------------------------------------------------
 
 
-def _tested(family: Sequence[_Draft]) -> list[Comparison]:
-    tests = significance.family([draft.differences for draft in family])
-    size = sum(np.isfinite(test.p) for test in tests)
-    return [
-        replace(
-            draft.comparison,
-            method=test.method,
-            p_value=known(test.p),
-            p_adjusted=known(test.adjusted),
-            family_size=int(size),
-            direction=_direction(draft, test.adjusted <= significance.ALPHA),
-        )
-        for draft, test in zip(family, tests, strict=True)
-    ]
-
-
-def _sequential(family: Sequence[_Draft]) -> list[Comparison]:
-    return [_sequential_comparison(draft, len(family)) for draft in family]
-
-
-def _sequential_comparison(draft: _Draft, family_size: int) -> Comparison:
-    level = 1 - significance.ALPHA / family_size
-    found = confidence_sequence(draft.differences, level)
-    differs = found.low > 0 or found.high < 0
-    shown = _interval(draft.comparison.kind, found)
-    return replace(
-        draft.comparison,
-        method=SEQUENTIAL,
-        ci_low=known(shown.low),
-        ci_high=known(shown.high),
+def _judged(
+    draft: _Draft, family_size: int, how: Looking, is_claimed: bool
+) -> Comparison:
+    level = 1 - ALPHA / family_size
+    c = draft.comparison
+    found = block_effect(draft.differences, level, how, draft.blur)
+    shown = _shown(c.kind, found)
+    p = known(found.p)
+    judged = replace(
+        c,
+        estimate=shown[0],
+        ci_low=shown[1],
+        ci_high=shown[2],
+        level=level,
+        method=METHODS[how.kind] if found.is_known else "",
+        p_value=p,
+        p_adjusted=None if p is None else min(1.0, p * family_size),
         family_size=family_size,
-        direction=_direction(draft, differs, (found.low, found.high)),
+        resolution=draft.blur,
+        dependence=found.dependence,
     )
+    found_direction = _direction(judged, draft.is_step_known, is_claimed)
+    return replace(judged, direction=found_direction)
 
 
-def _direction(
-    draft: _Draft, differs: bool, ends: tuple[float, float] | None = None
-) -> str:
-    """Return `ends` of the interval to hold against the margin; by default 90 %."""
-    is_lower = bool(draft.differences.mean() < 0) if len(draft.differences) else False
-    return direction(
-        draft.comparison.lower_is_better,
-        differs,
-        is_lower,
-        not differs and _is_equivalent(draft, ends),
-    )
+def _shown(kind: str, found: BlockEffect) -> tuple[float | None, ...]:
+    """Return the estimate and its interval: ratios, or differences."""
+    values = np.array(found[:3])
+    estimate, low, high = map(known, np.exp(values) if kind == "ratio" else values)
+    # Half an interval says nothing
+    return (estimate, None, None) if None in (low, high) else (estimate, low, high)
 
 
-def _is_equivalent(draft: _Draft, ends: tuple[float, float] | None) -> bool:
-    if len(draft.differences) < 2:
-        return False
-    low, high = ends or estimators.t_interval(draft.differences, level=0.90)[1:]
-    return within_margin(draft.comparison.kind, low, high)
+def _direction(c: Comparison, is_step_known: bool, is_claimed: bool) -> str:
+    """Return what the interval says.
+
+    A difference too small to matter is none, but where costs or noise are measured.
+    """
+    if c.ci_low is None or c.ci_high is None or c.n_blocks < FEWEST_BLOCKS:
+        return UNCLEAR
+    is_nothing = c.ci_low <= c.null <= c.ci_high
+    is_inside = is_step_known and is_inside_margin(c.kind, c.ci_low, c.ci_high)
+    if is_inside and (is_claimed or is_nothing):
+        return EQUIVALENT
+    if is_nothing:
+        return UNCLEAR
+    if c.lower_is_better is None:
+        return NEUTRAL
+    return BETTER if (c.ci_high < c.null) == c.lower_is_better else WORSE

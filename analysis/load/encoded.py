@@ -55,13 +55,14 @@ class Kind:
     samplers: tuple[str, ...] = ()
     has_lateness: bool = False
     has_agent: bool = False
+    lost_attempts: int = 0
 
 
 class Encoded(NamedTuple):
     """A Record; ``kind`` is the JSON of its Kind, ``numbers`` empty of what is no data.
 
-    ``numbers`` are NUMBERS, the values of the metrics, COST of each sampler, and, if
-    they are there, LATENESS and the CPU time of the agent.
+    ``numbers`` are NUMBERS, the values of the metrics, their resolutions, COST of each
+    sampler, and, if they are there, LATENESS and the CPU time of the agent.
     """
 
     kind: str
@@ -83,6 +84,7 @@ class Block:
     places: Places
     measured: Array
     metrics: Array
+    resolutions: Array
     costs: Array
     lateness: Array
     agent_cpu_s: Array
@@ -134,6 +136,7 @@ def encode(record: RunRecord) -> Encoded:
         samplers=tuple(facts.sampling),
         has_lateness=facts.lateness_us is not None,
         has_agent=facts.agent_cpu_s is not None,
+        lost_attempts=facts.lost_attempts,
     )
     words = _KIND.dump_json(kind).decode()
     if record.numbers is None:
@@ -150,6 +153,7 @@ def _more(record: RunRecord) -> Iterator[float | None]:
     """Yield all numbers but NUMBERS; None becomes NaN."""
     facts = record.said.facts
     yield from (metric.value for metric in record.said.metrics)
+    yield from (metric.resolution for metric in record.said.metrics)
     for cost in facts.sampling.values():
         yield from (getattr(cost, name) for name in COST)
     if facts.lateness_us is not None:
@@ -182,6 +186,7 @@ def blocks(found: Sequence[Encoded]) -> Iterator[Block]:
 def _block(kind: Kind, places: Places, numbers: Array) -> Block:
     widths = [
         len(NUMBERS),
+        len(kind.metrics),
         len(kind.metrics),
         len(COST) * len(kind.samplers),
         len(LATENESS) * kind.has_lateness,

@@ -25,7 +25,6 @@ from analysis.load.records import (
     RunMeta,
     RunRecord,
     SetAside,
-    max_entries,
 )
 from analysis.load.run_facts import Histogram
 from analysis.stats.estimators import Array, Places
@@ -54,7 +53,7 @@ RUN_COLUMNS = [
     "outcome",
     "reason",
     "used",
-    "max_entries",
+    "lost_attempts",
 ]
 #: Of a curve, since its previous row; NaN in the first.
 EVICTION_RATE = "evictions_per_s"
@@ -210,9 +209,9 @@ def _runs(
         "outcome": [kind.outcome for kind in kinds],
         "reason": [k.reason or "; ".join(a.reason for a in k.aside) for k in kinds],
         "used": list(used),
-        "max_entries": [max_entries(spec) for spec in specs],
+        "lost_attempts": [kind.lost_attempts for kind in kinds],
     }
-    frame = pd.DataFrame(cells).astype({"used": bool, "max_entries": float})
+    frame = pd.DataFrame(cells).astype({"used": bool, "lost_attempts": int})
     unneeded = frame["block"].isin(manifest.facts.get(NOT_NEEDED, ()))
     frame.loc[unneeded & (frame["outcome"] == PENDING), "outcome"] = UNNEEDED
     return frame.assign(drawn=frame["used"] & frame["run_id"].isin(drawn))

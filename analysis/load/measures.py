@@ -23,7 +23,10 @@ DECLARED = registry.columns()
 COLUMNS = header(DECLARED)
 
 KEYS = ["scheduler", "workload", "variant", "run", "block"]
-TIDY = [*KEYS, "metric", "unit", "lower_is_better", "source", "value"]
+TIDY = [
+    *KEYS,
+    *("metric", "unit", "lower_is_better", "source", "value", "resolution"),
+]
 
 
 @dataclass(frozen=True)
@@ -135,6 +138,38 @@ def change(ratio: float, sign: bool = True) -> str:
         return DASH
     text = f"{round(100 * (ratio - 1), 1) + 0.0:{'+' if sign else ''},.1f}"
     return text.replace("-", MINUS, 1)
+
+
+def span(low: float, high: float) -> str:
+    """Return an interval, as exact as it takes to tell its ends apart."""
+    for digits in range(3, 7):
+        ends = number(low, digits), number(high, digits)
+        if ends[0] != ends[1]:
+            break
+    return f"{ends[0]} to {ends[1]}"
+
+
+def percent_change(ratio: float, interval: tuple[float | None, float | None]) -> str:
+    """Return a ratio as a change in per cent, as exact as its interval tells: `+2.8`.
+
+    With at least two digits of the interval's width, and so many that no end looks as
+    if it were at no change, or at a whole per cent, that is not.
+    """
+    if not math.isfinite(ratio):
+        return DASH
+    ends = [100 * (v - 1) for v in interval if v is not None]
+    width = max(ends) - min(ends) if ends else 0.0
+    digits = min(max(1 - math.floor(math.log10(width)), 0), 4) if width > 0 else 1
+    while digits < 6 and any(_looks_whole(end, digits) for end in ends):
+        digits += 1
+    text = f"{round(100 * (ratio - 1), digits) + 0.0:+,.{digits}f}"
+    return text.replace("-", MINUS, 1)
+
+
+def _looks_whole(end: float, digits: int) -> bool:
+    """Return whether an end near no change or a margin is rounded onto it."""
+    shown = round(end, digits)
+    return abs(shown) <= 10 and shown == round(shown) and end != shown
 
 
 def slug(text: str) -> str:

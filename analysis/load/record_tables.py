@@ -12,7 +12,7 @@ from analysis.load.encoded import COST, LATENESS, Block
 from analysis.load.measures import KEYS
 from analysis.load.records import NUMBERS
 
-METRIC_COLUMNS = [*KEYS, "name", "value", "unit", "lower_is_better"]
+METRIC_COLUMNS = [*KEYS, "name", "value", "unit", "lower_is_better", "resolution"]
 SAMPLING_COLUMNS = ["run_id", "sampler", *COST]
 LATENESS_COLUMNS = ["run_id", *LATENESS]
 AGENT_COLUMNS = ["run_id", "agent_cpu_s"]
@@ -40,6 +40,7 @@ def metrics(runs: pd.DataFrame, blocks: Sequence[Block]) -> pd.DataFrame:
                 for column in ("name", "unit", "lower_is_better")
             },
             value=block.metrics.ravel(),
+            resolution=block.resolutions.ravel(),
         )
         for block in blocks
         if block.kind.metrics and (n := len(block.places))

@@ -17,7 +17,7 @@ from analysis.load import run_facts
 from analysis.load.measures import COLUMNS, MEASURES
 from analysis.load.run_facts import Histogram, RunFacts
 from analysis.load.run_measures import WITHIN, run_stats
-from analysis.load.samples_csv import check_span, read_many
+from analysis.load.samples_csv import check_span, least_span, read_many
 from analysis.stats.estimators import Array, evenly
 from experiments.errors import FormatError
 from experiments.model import Metric, RunResult, RunSpec
@@ -130,7 +130,9 @@ def _record(
     drawn: Collection[str],
 ) -> RunRecord:
     """Return the record of a run that ended; `rows` is None unless it was OK."""
-    said = RunMeta(result.outcome.value, result.reason)
+    lost = run_facts.read(result.facts)[0].lost_attempts
+    facts = RunFacts(lost_attempts=lost)
+    said = RunMeta(result.outcome.value, result.reason, facts=facts)
     if rows is None:
         return RunRecord(said)
     try:
@@ -151,9 +153,10 @@ def _record(
 def _sound(result: RunResult, rows: Array, is_drawn: bool) -> RunRecord:
     facts, wrong = run_facts.read(result.facts)
     where = f"{result.spec.label}.json"
+    rows, flags = _until_counted(result, rows)
     said = RunMeta(
         outcome=result.outcome.value,
-        reason=_flags(result),
+        reason="; ".join(f"flagged: {flag}" for flag in flags),
         metrics=result.metrics,
         facts=replace(facts, run_queue_latency=None),
         aside=tuple(SetAside(f"{where}: {k}", why) for k, why in wrong.items()),
@@ -170,7 +173,8 @@ def _drawable(rows: Array, facts: RunFacts) -> PlotData:
 
 def _numbers(spec: RunSpec, rows: Array, facts: RunFacts) -> Array:
     columns = dict(zip(COLUMNS, rows.T, strict=True))
-    values = run_stats(columns, max_entries(spec))
+    limit = facts.map_limit
+    values = run_stats(columns, max_entries(spec) if limit is None else limit)
     # A run without the sampler of that column has the whole of it all the same
     if facts.load_cpu_s is not None:
         values["load_cpu_s"] = facts.load_cpu_s
@@ -178,12 +182,29 @@ def _numbers(spec: RunSpec, rows: Array, facts: RunFacts) -> Array:
 
 
 def max_entries(spec: RunSpec) -> float:
-    """Return the most entries of the map of a run; NaN where that is not known."""
+    """Return the most entries a run's map was built for; NaN where nobody said."""
     limit = spec.knobs.get("max_entries")
     return float(limit) if isinstance(limit, int | float) else np.nan
 
 
-def _flags(result: RunResult) -> str:
-    """Return what an OK run has to say for itself: checks of its own that failed."""
-    flags = result.facts.get("flags", ())
-    return "; ".join(f"flagged: {flag}" for flag in flags)
+def _until_counted(result: RunResult, rows: Array) -> tuple[Array, list[str]]:
+    """Return the samples, and the checks that an OK run failed.
+
+    Where the entries of the map were not counted until nearly the end, none of them are
+    left: what they did in the rest of the run is not known.
+    """
+    flags = [str(flag) for flag in result.facts.get("flags", ())]
+    column = COLUMNS.index("map_entries")
+    counted = np.flatnonzero(np.isfinite(rows[:, column]))
+    if not len(counted):
+        return rows, flags
+    until = float(rows[counted[-1], 0])
+    if until >= least_span(result.spec):
+        return rows, flags
+    flags.append(
+        f"the map's entries were counted for {until:.1f} s of "
+        f"{result.spec.duration_s:g} s: they are not compared"
+    )
+    rows = rows.copy()
+    rows[:, column] = np.nan
+    return rows, flags

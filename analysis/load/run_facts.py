@@ -7,11 +7,12 @@ understood is left out and named; the run's samples are data all the same.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import NonNegativeInt, TypeAdapter, ValidationError
 
 
 @dataclass(frozen=True)
@@ -55,9 +56,18 @@ class Lateness:
 
 
 @dataclass(frozen=True)
+class MapFacts:
+    """A map of the scheduler, as far as it matters here."""
+
+    type: str
+
+
+@dataclass(frozen=True)
 class RunFacts:
     """CPU time in s: ``agent_cpu_s`` of the measuring process, ``load_cpu_s`` of the
-    whole workload, which every run has, with whatever samplers.
+    whole workload, which every run has, with whatever samplers. ``map`` is the name of
+    the map whose entries were counted, ``lost_attempts`` how many attempts at the run
+    ended LOST before this one.
     """
 
     run_queue_latency: Histogram | None = None
@@ -65,6 +75,23 @@ class RunFacts:
     lateness_us: Lateness | None = None
     agent_cpu_s: float | None = None
     load_cpu_s: float | None = None
+    map: str | None = None
+    map_max_entries: int | None = None
+    maps: Mapping[str, MapFacts] = field(default_factory=dict)
+    lost_attempts: NonNegativeInt = 0
+
+    @property
+    def map_limit(self) -> float | None:
+        """The entries at which the map is full: NaN for one that never is.
+
+        That is one that evicts by itself, and one without a limit of its own. None
+        where the run did not record it.
+        """
+        if self.map_max_entries is None:
+            return None
+        watched = self.maps.get(self.map or "")
+        evicts = watched is not None and watched.type.startswith("lru")
+        return math.nan if evicts or self.map_max_entries <= 0 else self.map_max_entries
 
 
 _PARTS: Mapping[str, TypeAdapter[Any]] = {
@@ -73,6 +100,10 @@ _PARTS: Mapping[str, TypeAdapter[Any]] = {
     "lateness_us": TypeAdapter(Lateness | None),
     "agent_cpu_s": TypeAdapter(float | None),
     "load_cpu_s": TypeAdapter(float | None),
+    "map": TypeAdapter(str | None),
+    "map_max_entries": TypeAdapter(int | None),
+    "maps": TypeAdapter(dict[str, MapFacts]),
+    "lost_attempts": TypeAdapter(NonNegativeInt),
 }
 
 

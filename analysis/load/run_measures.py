@@ -29,11 +29,12 @@ Columns = Mapping[str, Array]
 FULL = 0.99
 
 #: What is known of a run beside the MEASURES: intervals of growth (95 %, entries/s and
-#: entries/exit) and of the last half (90 %, entries/s), and when the map was full (NaN
-#: when it never was).
+#: entries/exit) and of the last half (90 %, entries/s), how many entries the map can
+#: hold (NaN when that is not known, or it has no limit), and when it was full (NaN when
+#: it never was).
 WITHIN = (
     *("growth_low", "growth_high", "growth_per_exit_low", "growth_per_exit_high"),
-    *("tail_low", "tail_high", "full_at_s"),
+    *("tail_low", "tail_high", "map_limit", "full_at_s"),
 )
 _MEASURED = {m.name for m in MEASURES}
 #: Columns that are measures themselves, by what makes one number of a run's samples.
@@ -106,6 +107,7 @@ def _growth(column: Columns, max_entries: float) -> dict[str, float]:
         "tail_entries_per_s": tail.estimate,
         "tail_low": tail.low,
         "tail_high": tail.high,
+        "map_limit": max_entries,
         "full_at_s": np.nan if until.stop is None else float(time_s[until.stop - 1]),
     }
 

@@ -15,6 +15,9 @@ from experiments.columns import REQUIRED, is_header
 from experiments.errors import FormatError
 from experiments.model import RunSpec
 
+#: The share of a run's time that its samples cover, give or take one of them.
+LEAST_SPAN = 0.9
+
 _OF_NUMBERS = b"0123456789.+-eE"
 
 
@@ -115,13 +118,18 @@ def _read_alone(text: bytes) -> Array | FormatError:
         return FormatError(str(error))
 
 
+def least_span(spec: RunSpec) -> float:
+    """Return until when, in s, samples have to go on to speak for the whole run."""
+    return LEAST_SPAN * spec.duration_s - spec.sample_interval_s
+
+
 def check_span(rows: Array, spec: RunSpec) -> None:
     """Raise FormatError for a file that is cut at the end of a line.
 
     It looks sound, but covers too little time.
     """
     covered = float(rows[-1, 0])
-    if covered < 0.5 * spec.duration_s - spec.sample_interval_s:
+    if covered < least_span(spec):
         raise FormatError(
             f"truncated: the samples cover {covered:.1f} s of {spec.duration_s:g} s"
         )

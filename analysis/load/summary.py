@@ -7,11 +7,11 @@ from collections.abc import Iterable
 
 import pandas as pd
 
+from analysis.load.arm_outcomes import ARM
 from analysis.load.frames import Data
 from analysis.load.measures import MEASURES, column
 from experiments.model import Outcome
 
-ARM = ["scheduler", "workload", "variant"]
 COUNTS = ["n_planned", "n_ok", "n_used"]
 
 

@@ -29,6 +29,7 @@ def tidy(
             lower_is_better=m.lower_is_better,
             source="samples",
             value=runs[m.name].astype(float),
+            resolution=0.0,
         )
         for m in MEASURES
         if m.name in measures

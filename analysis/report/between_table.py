@@ -10,10 +10,12 @@ from rich.table import Table
 from rich.text import Text
 
 from analysis.compare.between_experiments import MetricChange, Versus
+from analysis.compare.missing_evidence import ArmPair
 from analysis.compare.regression_gate import NO_REGRESSION, REGRESSED, UNDECIDED, judge
 from analysis.load.measures import DASH, number, quantity
 from analysis.report.tables import DIRECTION_STYLE, md, md_row
 
+OUTCOME_HEADING = ("arm", "runs of A", "runs of B")
 HEADING = ("metric", "runs A/B", "A", "B", "B/A", "95 % interval", "p", "B is")
 
 #: Of each list of facts, so many; a lab root has hundreds of packages.
@@ -90,16 +92,31 @@ def _cut(text: str) -> str:
     return f"{text[:_MOST_CHARACTERS]}..."
 
 
+def outcome_table(found: Versus) -> Table:
+    """Return a table of what became of the runs of every arm."""
+    shown = Table(box=None, pad_edge=False)
+    for name in OUTCOME_HEADING:
+        shown.add_column(Text(name))
+    for arm in found.arms:
+        shown.add_row(*map(Text, _outcome_cells(arm)))
+    return shown
+
+
+def _outcome_cells(arm: ArmPair) -> list[str]:
+    return [str(arm), *(str(o) if o.planned else "not planned" for o in (arm.a, arm.b))]
+
+
 def missing_lines(found: Versus) -> list[str]:
-    """Return the arms that only one of the two has."""
-    sides = ((found.a, found.only_a), (found.b, found.only_b))
-    return [f"only in {name}: {arm}" for name, arms in sides for arm in arms]
+    """Return what of A is not there in B, and which arms are new in B."""
+    new = [f"only in {found.b}: {arm}" for arm in found.arms if not arm.a.planned]
+    return [f"missing: {what}" for what in found.missing] + new
 
 
 def gate_line(found: Versus, share: float) -> str:
-    """Return how many metrics regressed, did not, and are undecided."""
+    """Return how many metrics regressed, did not, and are undecided or missing."""
     said = [judge(c, share) for c in found.changes]
     counts = [f"{said.count(k)} {k}" for k in (REGRESSED, NO_REGRESSION, UNDECIDED)]
+    counts.append(f"{len(found.missing)} missing")
     return f"threshold {100 * share:g} %: {', '.join(counts)}"
 
 
@@ -109,7 +126,10 @@ def markdown(found: Versus, share: float | None) -> str:
     lines += [f"A is {md(found.a)}, B is {md(found.b)}. Runs are unpaired.", ""]
     lines += ["What differs besides:", ""]
     lines += [f"- {md(line)}" for line in fact_lines(found)]
-    lines += [f"- {md(line)}" for line in missing_lines(found)]
+    lines += ["", "Runs that are data, of those planned:", ""]
+    lines += [md_row(OUTCOME_HEADING), md_row(["---"] * len(OUTCOME_HEADING))]
+    lines += [md_row(_outcome_cells(arm)) for arm in found.arms]
+    lines += ["", *(f"- {md(line)}" for line in missing_lines(found))]
     lines += ["", md_row(heading), md_row(["---"] * len(heading))]
     for c in found.changes:
         gate = [] if share is None else [judge(c, share)]

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-import numpy as np
 import pandas as pd
 
 from analysis.compare.effect import BETTER, WORSE
@@ -48,6 +47,8 @@ _POINTS = ("variant", "block", "name", "unit", "lower_is_better", "value")
 #: Metrics of every workload that have a figure of their own.
 _LATENCIES = ("run_queue_latency_", "wakeup_latency_")
 P99 = "run_queue_latency_p99"
+#: Fewer runs have no order to see.
+_FEWEST_IN_ORDER = 6
 
 
 def draw_metrics(data: Data, comparisons: Sequence[Comparison]) -> list[Drawn]:
@@ -149,6 +150,7 @@ def _metrics(
         for c in comparisons
         if c.source == "workload" and (c.scheduler, c.workload) == where
     ]
+    yield from _in_order(data, where, values[~is_wait])
     for stem, part in (("metrics", values[~is_wait]), ("latencies", values[is_wait])):
         if part.empty:
             continue
@@ -158,6 +160,28 @@ def _metrics(
         text = Text(_effect(of), basis)
         shown = sketch.rows(part, *_POINTS)
         yield _sketch(where, stem, text, "metrics", (shown,))
+
+
+def _in_order(
+    data: Data, where: tuple[str, str], values: pd.DataFrame
+) -> Iterator[Sketch]:
+    """Yield the primary metric by the order of the runs, where there are some."""
+    first = values[values["name"] == values["name"].iloc[0]] if len(values) else values
+    if len(first) < _FEWEST_IN_ORDER:
+        return
+    here = _at(data.runs, where)
+    place = {
+        key: i
+        for i, key in enumerate(zip(here["variant"], here["run"], strict=True), 1)
+    }
+    keys = zip(first["variant"], first["run"], strict=True)
+    shown = first.assign(place=[place[key] for key in keys])
+    name = str(first["name"].iloc[0])
+    text = Text(
+        f"{name} in the order of the runs", _basis(data, where, first, "point: a run")
+    )
+    rows = sketch.rows(shown, "variant", "place", "name", "unit", "value")
+    yield _sketch(where, "in_order", text, "in_order", (rows,))
 
 
 def _sketch(
@@ -172,9 +196,7 @@ def _sketch(
 
 
 def _series(data: Data, where: tuple[str, str], column: str, label: str) -> Series:
-    runs = data.runs
-    here = runs[(runs["scheduler"] == where[0]) & (runs["workload"] == where[1])]
-    limits = here["max_entries"].dropna().unique()
+    limits = _at(data.measured, where)["map_limit"].dropna().unique()
     if column != "map_entries" or len(limits) != 1:
         return Series(column, label)
     limit = float(limits[0])
@@ -226,5 +248,7 @@ def _names(comparisons: Sequence[Comparison]) -> str:
 def _size(c: Comparison) -> str:
     if c.kind != "ratio":
         return c.in_words()
-    low, high = (number(100 * ((v or np.nan) - 1)) for v in (c.ci_low, c.ci_high))
-    return f"{number(100 * ((c.estimate or np.nan) - 1))} % ({low} to {high} %)"
+    if c.estimate is None or c.ci_low is None or c.ci_high is None:
+        return c.in_words()
+    low, middle, high = map(c.amount, (c.ci_low, c.estimate, c.ci_high))
+    return f"{middle} ({low.removesuffix(' %')} to {high})"

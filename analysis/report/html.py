@@ -28,9 +28,11 @@ from analysis.load.measures import MEASURES, Measure, column, number
 from analysis.report import runs_table
 from analysis.report.overhead_table import measuring
 from analysis.report.sketch import INK, PAPER, Drawn
+from analysis.report.tables import worst_first
+from analysis.verdicts.answer import Answer
 from analysis.verdicts.criteria import Verdict
 from analysis.verdicts.findings import Findings
-from analysis.verdicts.workload_pace import HOLDS
+from analysis.verdicts.status import HOLDS
 from experiments.model import RunSpec
 
 #: What of a log is shown: its first and last lines, and so much of each line.
@@ -68,10 +70,11 @@ class Run:
 
 @dataclass(frozen=True)
 class ClaimCounts:
-    """What is concluded about one test variant: its verdicts, and its costs."""
+    """What is concluded about one test variant: its answer, verdicts, and costs."""
 
     group: Group
     anchor: str
+    answer: Answer
     verdicts: list[Verdict]
     costs: list[Comparison]
 
@@ -105,7 +108,7 @@ def render(found: Findings, drawn: Sequence[Drawn]) -> str:
         n_planned=len(data.runs),
         n_used=int(data.runs["used"].sum()),
         n_not_listed=len(data.runs) - len(listed),
-        claims=list(_claims(found.comparisons, found.verdicts)),
+        claims=list(_claims(found)),
         memory=found.memory,
         measuring=measuring(found.data, found.ledger),
         is_ledger=found.is_ledger,
@@ -146,15 +149,15 @@ def _tally(verdicts: Sequence[Verdict]) -> list[tuple[str, int]]:
     ]
 
 
-def _claims(
-    comparisons: Sequence[Comparison], verdicts: Sequence[Verdict]
-) -> Iterator[ClaimCounts]:
-    for i, group in enumerate(dict.fromkeys(v.group for v in verdicts)):
+def _claims(found: Findings) -> Iterator[ClaimCounts]:
+    for i, answer in enumerate(found.answers):
+        group = answer.group
         yield ClaimCounts(
             group=group,
             anchor=f"claims-{i}",
-            verdicts=[v for v in verdicts if v.group == group],
-            costs=[c for c in workload_effects(comparisons) if c.group == group],
+            answer=answer,
+            verdicts=[v for v in found.verdicts if v.group == group],
+            costs=[c for c in worst_first(found.comparisons) if c.group == group],
         )
 
 

@@ -16,7 +16,7 @@ from junitparser import Error, Failure, JUnitXml, Skipped, TestCase, TestSuite
 
 from analysis.load.frames import PENDING, UNNEEDED
 from analysis.verdicts.criteria import Verdict
-from analysis.verdicts.workload_pace import FAILS, UNDECIDED
+from analysis.verdicts.status import FAILS, UNDECIDED
 from experiments.model import Outcome
 
 #: What XML 1.0 has no way to write: kernel logs have escape sequences.

@@ -26,6 +26,7 @@ def painters() -> Mapping[str, Callable[..., bytes]]:
     return {
         "over_time": plots.over_time,
         "metrics": plots.metrics,
+        "in_order": plots.in_order,
         "waits": latency_plot.draw,
         "effects": effect_plots.effects,
         "scans": effect_plots.scans,

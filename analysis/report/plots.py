@@ -122,6 +122,29 @@ def metrics(values: pd.DataFrame, text: Text) -> bytes:
         return svg(figure)
 
 
+def in_order(values: pd.DataFrame, text: Text) -> bytes:
+    """Draw the primary metric of each run in the order in which the runs were done.
+
+    `values`: columns variant, place, name, unit, value; place counts from 1.
+    """
+    order = ordered(values["variant"])
+    palette = colours(order)
+    with mpl.rc_context(rc()):
+        figure, axes = framed(text, 2.2)
+        for variant in order:
+            rows = values[values["variant"] == variant].sort_values("place")
+            x, y = (rows[c].to_numpy(dtype=float) for c in ("place", "value"))
+            axes.plot(x, y, color=palette[variant], linewidth=0.7, alpha=0.5)
+            axes.plot(x, y, "o", color=palette[variant], ms=4, label=variant)
+        first = values.iloc[0]
+        axes.set_xlabel("place among the runs")
+        axes.set_ylabel(f"{first['name']} ({first['unit']})")
+        axes.set_ylim(*_around(values["value"].to_numpy(dtype=float)))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.legend(fontsize=8, frameon=False, ncols=len(order), loc="best")
+        return svg(figure)
+
+
 def _metric_panel(axes: Axes, values: pd.DataFrame, order: Sequence[str]) -> None:
     import seaborn as sns
 

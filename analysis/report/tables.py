@@ -11,13 +11,18 @@ from rich.table import Table
 from rich.text import Text
 
 from analysis.compare.effect import BETTER, EQUIVALENT, NEUTRAL, UNCLEAR, WORSE
-from analysis.compare.within_experiment import Comparison, workload_effects
+from analysis.compare.within_experiment import (
+    PRIMARY,
+    Comparison,
+    workload_effects,
+)
+from analysis.load.arm_outcomes import ARM
 from analysis.load.frames import Data
 from analysis.load.measures import DASH, column, number, quantity
-from analysis.load.summary import ARM
+from analysis.verdicts.answer import Answer
 from analysis.verdicts.criteria import Verdict
 from analysis.verdicts.memory import Memory
-from analysis.verdicts.workload_pace import FAILS, HOLDS, UNDECIDED
+from analysis.verdicts.status import FAILS, HOLDS, UNDECIDED
 
 #: The columns of comparisons.csv: the fields of Comparison.
 COMPARISON_COLUMNS = [
@@ -25,6 +30,7 @@ COMPARISON_COLUMNS = [
     *("lower_is_better", "n_control", "n_test", "n_blocks", "control", "test"),
     *("kind", "estimate", "ci_low", "ci_high", "direction"),
     *("method", "p_value", "p_adjusted", "family_size"),
+    *("role", "level", "resolution", "dependence"),
 ]
 
 #: Heading and summary column of what the terminal and Markdown tables show.
@@ -116,10 +122,27 @@ def verdict_lines(verdicts: Sequence[Verdict]) -> list[Text]:
     return lines
 
 
-def cost_lines(comparisons: Sequence[Comparison]) -> list[Text]:
-    """Return a line per workload metric: better, worse, unclear, and numbers."""
+def answer_lines(found: Sequence[Answer]) -> list[Text]:
+    """Return an answer in plain words for each group."""
     lines = []
-    for c in workload_effects(comparisons):
+    for a in found:
+        line = Text(f"{a.group}\n", style="bold")
+        line.append(f"{a.status}: ", style=STATUS_STYLE[a.status])
+        lines.append(line.append(" ".join(a.sentences), style="default"))
+    return lines
+
+
+def worst_first(comparisons: Sequence[Comparison]) -> list[Comparison]:
+    """Return the exploratory metrics of the workloads, the worst first."""
+    order = [WORSE, NEUTRAL, UNCLEAR, BETTER, EQUIVALENT]
+    found = [c for c in workload_effects(comparisons) if c.role != PRIMARY]
+    return sorted(found, key=lambda c: order.index(c.direction))
+
+
+def cost_lines(comparisons: Sequence[Comparison]) -> list[Text]:
+    """Return a line per exploratory metric: worse, better, unclear, and numbers."""
+    lines = []
+    for c in worst_first(comparisons):
         line = Text(f"{c.direction:14}", style=DIRECTION_STYLE[c.direction])
         line.append(f"{c.group}: {c.metric}. ", style="bold")
         lines.append(line.append(c.sentence(), style="default"))
@@ -141,19 +164,24 @@ def markdown(
     comparisons: Sequence[Comparison],
     verdicts: Sequence[Verdict],
     memory: Sequence[Memory],
+    answers: Sequence[Answer] = (),
 ) -> str:
     """Return summary table, verdicts and costs, for a README or pull request."""
     heading, *rows = cells(data, table)
     left = len(ARM)
     rule = ["---" if i < left else "---:" for i in range(len(heading))]
-    lines = [md_row(heading), md_row(rule), *map(md_row, rows), ""]
+    lines = [
+        f"**{md(str(a.group))}: {a.status}.** {md(' '.join(a.sentences))}\n"
+        for a in answers
+    ]
+    lines += [md_row(heading), md_row(rule), *map(md_row, rows), ""]
     lines += ["Medians over runs; runs: used/planned.", ""]
     for v in verdicts:
         lines.append(
             f"- **{v.status}**: {md(str(v.group))}: {v.criterion}. "
             f"{md(v.sentence)} Runs: {md(v.runs)}."
         )
-    for c in workload_effects(comparisons):
+    for c in worst_first(comparisons):
         where = f"{md(str(c.group))}: {md(c.metric)}"
         lines.append(f"- **{c.direction}**: {where}. {md(c.sentence())}")
     lines += [f"- {md(m.where)}: {md(m.sentence())}" for m in memory]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Estimates, intervals and tests of significance: numbers in, numbers out.
 
-Others use: confidence_sequence, estimators, power, significance.
+Others use: block_effect, estimators, looking, power, shape, significance.
 """

@@ -45,15 +45,19 @@ def confidence_sequence(values: Array, level: float = 0.95) -> Interval:
     n = len(values)
     if n == 0:
         return NOTHING
-    mean = float(np.mean(values))
-    half = _half_width(n, float(np.var(values)), 1 - level)
+    mean, sd = float(np.mean(values)), float(np.std(values))
+    width = half_width_in_sd(n, level)
+    half = width * sd if math.isfinite(width) else math.inf
     return Interval(mean, mean - half, mean + half)
 
 
-def _half_width(n: int, mean_square: float, alpha: float) -> float:
+def half_width_in_sd(n: int, level: float) -> float:
+    """Return half the interval's width, in standard deviations (over n) of the values.
+
+    Infinite while there are too few.
+    """
+    alpha = 1 - level
     both = n + _PRECISION
     threshold = (both / (_PRECISION * alpha**2)) ** (1 / n)
     rest = both - threshold * _PRECISION
-    if rest <= 0:
-        return math.inf
-    return math.sqrt(both * mean_square * (threshold - 1) / rest)
+    return math.sqrt(both * (threshold - 1) / rest) if rest > 0 else math.inf

@@ -173,6 +173,40 @@ def welch_interval(a: Array, b: Array, level: float = 0.95) -> Interval:
     return Interval(difference, float(found.low), float(found.high))
 
 
+def ratio_of_means(
+    numerator: Array, denominator: Array, half_width_in_sd: float
+) -> Interval:
+    """Return mean(numerator) / mean(denominator) of pairs, with Fieller's interval.
+
+    It holds every ratio r for which the interval of mean(numerator - r * denominator)
+    holds 0, as both are estimates. `half_width_in_sd` is half the width of such an
+    interval, in standard deviations (over n). Infinite where the denominator may be 0.
+    E. C. Fieller, "Some problems in interval estimation", 1954.
+    """
+    a, b = present(numerator, denominator)
+    if len(a) == 0 or np.mean(b) == 0:
+        return NOTHING
+    middle = float(np.mean(a) / np.mean(b))
+    if len(a) < 2:
+        return Interval(middle, np.nan, np.nan)
+    if not math.isfinite(half_width_in_sd):
+        return Interval(middle, -np.inf, np.inf)
+    (var_a, cov), (_, var_b) = np.cov(a, b, ddof=0)
+    q = half_width_in_sd**2
+    square = float(np.mean(b) ** 2 - q * var_b)
+    if square <= 0:
+        return Interval(middle, -np.inf, np.inf)
+    product = float(np.mean(a) * np.mean(b) - q * cov)
+    rest = float(np.mean(a) ** 2 - q * var_a)
+    half = math.sqrt(max(product**2 - square * rest, 0.0))
+    return Interval(middle, (product - half) / square, (product + half) / square)
+
+
+def t_half_width_in_sd(n: int, level: float) -> float:
+    """Return half of a t interval's width, in standard deviations (over n)."""
+    return float(stats.t.ppf(0.5 + level / 2, n - 1)) / math.sqrt(n - 1)
+
+
 def summarise(values: Array) -> Summary:
     """Return `values` over runs, without those missing.
 

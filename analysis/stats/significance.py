@@ -1,19 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Whether differences between arms are there: a test each, and Holm over a family.
+"""Whether two arms of runs that share no block differ: a test, and Holm over a family.
 
-With blocks enough for it to reject after the correction, the test is the permutation of
-signs, which assumes nothing but that without an effect the arms of a block could as
-well have been the other way round. With fewer it is Student's t, on the logarithms of
-ratios; and so it is with more than MANY_BLOCKS, where a mean is as good as normal, the
-two agree, and drawing signs would cost more than all the rest of an analysis.
+p is the larger of two: of Welch's test, which spreads and numbers of runs that differ
+do not lead astray, and of the permutation of the runs with Welch's t as its statistic,
+which heavy tails do not (A. Janssen, "Studentized permutation tests for non-i.i.d.
+hypotheses and the generalized Behrens-Fisher problem", 1997). Alone, permuting 4 runs
+that spread 5 times as wide as 12 others finds an effect of nothing in a fifth of the
+cases. Where there are too few runs for a permutation to reject, it is Welch's alone.
 S. Holm, "A simple sequentially rejective multiple test procedure", 1979.
-
-Runs of different experiments have no block in common. There p is the larger of two: of
-Welch's test, which spreads and numbers of runs that differ do not lead astray, and of
-the permutation of the runs with Welch's t as its statistic, which heavy tails do not
-(A. Janssen, "Studentized permutation tests for non-i.i.d. hypotheses and the
-generalized Behrens-Fisher problem", 1997). Alone, permuting 4 runs that spread 5 times
-as wide as 12 others finds an effect of nothing in a fifth of the cases.
 """
 
 from __future__ import annotations
@@ -32,11 +26,10 @@ from statsmodels.stats.multitest import multipletests
 from analysis.stats.estimators import Array, present
 
 ALPHA = 0.05
-PERMUTATION, STUDENT, WELCH = "permutation", "t", "Welch's t"
+PERMUTATION, WELCH = "permutation", "Welch's t"
 BOTH = f"{PERMUTATION} and {WELCH}"
 #: Where there are more signs or orders than these, they are drawn and not all tried.
 _MOST_RESAMPLES = 9999
-MANY_BLOCKS = 200
 
 
 class SignificanceTest(NamedTuple):
@@ -47,21 +40,11 @@ class SignificanceTest(NamedTuple):
     adjusted: float
 
 
-def family(differences: Sequence[Array]) -> list[SignificanceTest]:
-    """Test every array of block differences, and correct for their number.
-
-    Each array has one difference a block, 0 for no effect. Those with fewer than two
-    are not tested, and do not count for the correction.
-    """
-    cleaned = [present(d)[0] for d in differences]
-    tests = sum(len(d) > 1 for d in cleaned)
-    return _corrected([_test(d, tests) for d in cleaned])
-
-
 def unpaired_family(pairs: Sequence[tuple[Array, Array]]) -> list[SignificanceTest]:
-    """Test pairs of unpaired arrays; as family().
+    """Test pairs of unpaired arrays, and correct for their number.
 
-    Pairs in which either has fewer than two values are not tested.
+    Pairs in which either has fewer than two values are not tested, and do not count
+    for the correction.
     """
     cleaned = [(present(a)[0], present(b)[0]) for a, b in pairs]
     tests = sum(min(len(a), len(b)) > 1 for a, b in cleaned)
@@ -89,28 +72,6 @@ def _without_old_garbage() -> Iterator[None]:
         yield
     finally:
         gc.unfreeze()
-
-
-def _test(differences: Array, tests: int) -> SignificanceTest:
-    n = len(differences)
-    if n < 2:
-        return SignificanceTest("", np.nan, np.nan)
-    if np.ptp(differences) == 0:
-        # No spread to judge by: as likely as n coins that fall alike
-        p = 1.0 if differences[0] == 0 else 2.0 ** (1 - n)
-        return SignificanceTest(PERMUTATION, p, np.nan)
-    if 2.0 ** (1 - n) * tests > ALPHA or n > MANY_BLOCKS:
-        return SignificanceTest(
-            STUDENT, float(stats.ttest_1samp(differences, 0).pvalue), np.nan
-        )
-    found = stats.permutation_test(
-        (differences,),
-        np.mean,
-        permutation_type="samples",
-        n_resamples=_MOST_RESAMPLES,
-        rng=0,
-    )
-    return SignificanceTest(PERMUTATION, float(found.pvalue), np.nan)
 
 
 def _unpaired(a: Array, b: Array, tests: int) -> SignificanceTest:

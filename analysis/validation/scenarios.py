@@ -13,11 +13,13 @@ from typing import NamedTuple
 import numpy as np
 from statsmodels.stats.power import TTestPower
 
-from analysis.compare.effect import MARGIN
+from analysis.compare.effect import EQUIVALENT, MARGIN
 from analysis.stats.power import power_of
 from analysis.validation import simulation
 from analysis.validation.simulation import Arms, IsWrong, World
 from analysis.verdicts import criteria
+from analysis.verdicts.growth import LEVEL_MARGIN
+from analysis.verdicts.status import FAILS, HOLDS
 
 ALPHA = 0.05
 CONTRAST, LIMIT = "contrast: ", "limit: "
@@ -47,10 +49,12 @@ class Case(NamedTuple):
 def cases() -> list[Case]:
     return [
         *_no_effect(),
+        *_together(),
         *_effects(),
         *_contrasts(),
         *_looking(),
         *_equivalence(),
+        *_pace(),
         *_levelling_off(),
         *_growth(),
     ]
@@ -67,8 +71,20 @@ def _differs(arms: Arms) -> IsWrong:
     return simulation.differs(simulation.directions(arms))
 
 
+def _primary_differs(arms: Arms) -> IsWrong:
+    return simulation.differs(simulation.directions(arms)[:, :1])
+
+
+def _exploratory_differs(arms: Arms) -> IsWrong:
+    return simulation.differs(simulation.directions(arms)[:, 1:])
+
+
 def _is(direction: str) -> Callable[[Arms], IsWrong]:
     return lambda arms: (simulation.directions(arms) == direction).any(axis=1)
+
+
+def _paced(*statuses: str) -> Callable[[Arms], IsWrong]:
+    return lambda arms: np.isin(simulation.paces(arms), statuses)
 
 
 def _no_effect() -> list[Case]:
@@ -82,15 +98,48 @@ def _no_effect() -> list[Case]:
         "no effect, Student t, few blocks": World(blocks=4, noise=simulation.student),
         "no effect, lognormal": World(noise=simulation.lognormal),
         "no effect, lognormal, few blocks": World(blocks=4, noise=simulation.lognormal),
-        "no effect, 6 metrics": World(metrics=6),
-        "no effect, 6 metrics, few blocks": World(metrics=6, blocks=5),
+        "no effect, two modes, 2 blocks": World(blocks=2, noise=simulation.two_modes),
+        "no effect, two modes, 3 blocks": World(blocks=3, noise=simulation.two_modes),
+        "no effect, two modes": World(noise=simulation.two_modes),
         "no effect, 3 % drift, CV 1 %": drifting,
         f"{LIMIT}no effect, test alone is lognormal": World(skewed_test=True),
+        f"{LIMIT}no effect, neighbouring blocks correlate by 0.4": World(
+            correlation=0.4
+        ),
+        f"{LIMIT}no effect, neighbouring blocks correlate by 0.8": World(
+            correlation=0.8
+        ),
     }
     return [
         Case(name, "any metric differs", True, world.blocks, _arms(world, _differs))
         for name, world in worlds.items()
     ]
+
+
+def _together() -> list[Case]:
+    """Return several metrics, and several cells of a table."""
+    found = []
+    for blocks in (10, 5):
+        world = World(metrics=6, blocks=blocks)
+        for what, judged in (
+            ("the primary metric differs", _primary_differs),
+            ("any exploratory metric differs", _exploratory_differs),
+        ):
+            claim = _arms(world, judged)
+            found.append(Case("no effect, 6 metrics", what, True, blocks, claim))
+    return [*found, _eight_cells()]
+
+
+def _eight_cells() -> Case:
+    cells, world = 8, World()
+
+    def claim(n: int, rng: np.random.Generator) -> IsWrong:
+        arms = simulation.draw(world, n * cells, rng)
+        said = simulation.differs(simulation.directions(arms, cells=cells))
+        return np.asarray(said.reshape(n, cells).any(axis=1))
+
+    what = "the primary metric of any differs"
+    return Case("no effect, 8 cells", what, True, world.blocks, claim, share=0.3)
 
 
 def _effects() -> list[Case]:
@@ -139,13 +188,51 @@ def _looking() -> list[Case]:
 
     textbook = power_of(some.sd, some.ratio, MOST_BLOCKS)
     name = "looked at after each block"
+    early = World(blocks=10)
+    planned = "at 3 planned looks"
+
+    def judged_as_planned(arms: Arms) -> IsWrong:
+        return simulation.ever_differs(
+            arms, simulation.PLANNED, simulation.PLANNED_LOOKS
+        )
+
     return [
+        Case(
+            f"no effect, {planned}",
+            "differs at any look",
+            True,
+            MOST_BLOCKS,
+            _arms(none, judged_as_planned),
+            share=0.5,
+        ),
+        Case(
+            f"effect of 3 %, {planned}",
+            "differs at any look",
+            False,
+            MOST_BLOCKS,
+            _arms(some, judged_as_planned),
+            textbook,
+            share=0.5,
+        ),
         Case(
             f"no effect, {name}",
             "differs at any look",
             True,
             MOST_BLOCKS,
             _arms(none, judged),
+            share=0.5,
+        ),
+        Case(
+            "no effect, looked at unfinished after 3 to 8 blocks, then at all",
+            "differs at any look",
+            True,
+            early.blocks,
+            _arms(
+                early,
+                lambda a: simulation.ever_differs(
+                    a, simulation.LOOKED_AT, (*range(3, 9), 10)
+                ),
+            ),
             share=0.5,
         ),
         Case(
@@ -180,6 +267,53 @@ def _equivalence() -> list[Case]:
     return found
 
 
+def _pace() -> list[Case]:
+    slower = World(ratio=1 + MARGIN)
+    worlds = [
+        ("2 % slower", World(ratio=1.02, cv=0.01), (FAILS,), True),
+        ("3 % slower, at the margin", slower, (FAILS,), True),
+        ("3 % slower, at the margin", slower, (HOLDS, EQUIVALENT), True),
+        ("3 % faster", World(ratio=1 / 1.03), (FAILS,), True),
+        ("6 % slower", World(ratio=1.06), (FAILS,), False),
+        ("no effect, CV 1 %", World(cv=0.01), (HOLDS, EQUIVALENT), False),
+        (
+            "slow runs are LOST and repeated",
+            World(loses_the_slow=True),
+            (HOLDS, EQUIVALENT),
+            True,
+        ),
+        (
+            "5 % slower, read to 25 %",
+            World(ratio=1.05, cv=0.02, step=0.25),
+            (HOLDS, EQUIVALENT),
+            True,
+        ),
+        (
+            "5 % slower, read to 10 %",
+            World(ratio=1.05, cv=0.02, step=0.1),
+            (HOLDS, EQUIVALENT),
+            True,
+        ),
+        (
+            f"{LIMIT}one run in ten takes 1.5 times as long",
+            World(stalls=0.1),
+            (HOLDS, EQUIVALENT),
+            True,
+        ),
+    ]
+    return [
+        Case(
+            name,
+            f"the pace {' or '.join(statuses)}",
+            wrong,
+            world.blocks,
+            _arms(world, _paced(*statuses)),
+            share=0.3,
+        )
+        for name, world, statuses, wrong in worlds
+    ]
+
+
 # --- verdicts -------------------------------------------------------------------------
 
 
@@ -189,23 +323,31 @@ def _slopes(
     growth_cv: float,
     tail_sd: float,
     judged: Callable[[str, simulation.Slopes], IsWrong] = simulation.claimed,
+    control: float = 1.0,
 ) -> Claim:
+    """Return slopes over the last half as shares of control's growth."""
+
     def claim(n: int, rng: np.random.Generator) -> IsWrong:
         growth = GROWTH * (1 + growth_cv * rng.standard_normal((n, blocks)))
-        tails = GROWTH * (tail + tail_sd * rng.standard_normal((n, blocks)))
-        found = simulation.slopes(growth, tails)
+        last, tails = (
+            GROWTH * (share + tail_sd * rng.standard_normal((n, blocks)))
+            for share in (control, tail)
+        )
+        found = simulation.Slopes(growth, last, tails)
         return judged(criteria.LEVELS_OFF, found)
 
     return claim
 
 
 def _levelling_off() -> list[Case]:
-    margin = criteria.MARGIN
+    margin = LEVEL_MARGIN
     what = criteria.LEVELS_OFF
     noisy = "slope at the margin, steady, control's growth varies by"
     given = [
         ("slope at the margin", margin, 10, GROWTH_CV, TAIL_SD),
         ("slope at the margin", margin, 3, GROWTH_CV, TAIL_SD),
+        ("slope at the margin", margin, 2, GROWTH_CV, TAIL_SD),
+        ("slope at the margin", margin, 1, GROWTH_CV, TAIL_SD),
         ("slope at the margin, falling", -margin, 10, GROWTH_CV, TAIL_SD),
         (f"{noisy} 3 %", margin, 10, 0.03, 0.01),
         (f"{noisy} 10 %", margin, 10, 0.10, 0.01),
@@ -216,16 +358,15 @@ def _levelling_off() -> list[Case]:
         Case(name, what, tail != 0, blocks, _slopes(tail, blocks, cv, sd))
         for name, tail, blocks, cv, sd in given
     ]
-    name = "slope at the margin, a single run"
-    found.append(Case(f"{name}, white noise", what, True, 1, _single(saw=0.0)))
-    saw = f"{LIMIT}{name}, sawtooth"
-    found.append(Case(saw, what, True, 1, _single(saw=120.0)))
+    for blocks in (10, 3):
+        claim = _slopes(0.0, blocks, GROWTH_CV, 0.02, control=0.0)
+        found.append(Case("both level off", what, True, blocks, claim))
     return [*found, _levelling_off_sequential()]
 
 
 def _levelling_off_sequential() -> Case:
     judged = simulation.ever_claimed
-    claim = _slopes(criteria.MARGIN, MOST_BLOCKS, GROWTH_CV, TAIL_SD, judged)
+    claim = _slopes(LEVEL_MARGIN, MOST_BLOCKS, GROWTH_CV, TAIL_SD, judged)
     return Case(
         "slope at the margin, looked at after each block",
         f"{criteria.LEVELS_OFF}, at any look",
@@ -236,38 +377,22 @@ def _levelling_off_sequential() -> Case:
     )
 
 
-def _single(saw: float, noise: float = 25.0) -> Claim:
-    """Return one run of 60 s, `saw` entries high and `noise` entries noisy."""
-    time_s = np.arange(0.0, 61.0, 2.0)
-
-    def claim(n: int, rng: np.random.Generator) -> IsWrong:
-        phase = (time_s * 0.137 + rng.uniform(size=(n, 1))) % 1.0
-        entries = criteria.MARGIN * GROWTH * time_s + saw * phase
-        entries = entries + noise * rng.standard_normal(entries.shape)
-        tail = simulation.within_runs(entries, time_s)
-        growth = [np.full((n, 1), GROWTH)] * 3
-        found = simulation.Slopes(growth, tail)
-        return simulation.claimed(criteria.LEVELS_OFF, found)
-
-    return claim
-
-
 def _growth() -> list[Case]:
     return [
         _grows(f"control {'grows' if growth else 'is flat'}", growth, blocks)
         for growth in (0.0, 0.05)
-        for blocks in (3, 10)
+        for blocks in (1, 3, 10)
     ]
 
 
 def _grows(scenario: str, growth: float, blocks: int) -> Case:
     def claim(n: int, rng: np.random.Generator) -> IsWrong:
-        slopes = growth + TAIL_SD * rng.standard_normal((n, blocks))
-        found = simulation.slopes(GROWTH * slopes, GROWTH * slopes)
+        slopes = GROWTH * (growth + TAIL_SD * rng.standard_normal((n, blocks)))
+        found = simulation.Slopes(slopes, slopes, slopes)
         return simulation.claimed(criteria.GROWS, found)
 
     textbook = None
-    if growth:
+    if growth and blocks > 1:
         size = growth / TAIL_SD
         textbook = TTestPower().power(size, blocks, ALPHA / 2, alternative="larger")
     return Case(scenario, criteria.GROWS, not growth, blocks, claim, textbook)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What is claimed of an experiment, and whether it holds.
 
-Others use: criteria, findings, memory, workload_pace.
+Others use: answer, criteria, findings, growth, memory, status.
 """

@@ -3,75 +3,96 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import pandas as pd
 
 from analysis.compare.effect import Group
-from analysis.compare.within_experiment import Comparison
-from analysis.load.frames import UNNEEDED, Data, is_imported
+from analysis.compare.looks import earlier_looks, looking
+from analysis.compare.within_experiment import Comparison, groups
+from analysis.load.arm_outcomes import ARM, NOTHING, ArmOutcomes, arm_outcomes
+from analysis.load.frames import Data, is_imported
 from analysis.stats import estimators
-from experiments.model import CONTROL, Outcome
+from analysis.stats.looking import Looking
+from experiments.model import CONTROL
 
 
 @dataclass(frozen=True)
 class GroupEvidence:
-    """All that bears on one group; `control` and `test` are rows of per_run()."""
+    """All that bears on one group; `control` and `test` are rows of per_run().
+
+    ``outcomes`` are those of control and of test. ``unattributed`` attempts were lost
+    of which nobody recorded the arm. ``looks`` are the numbers of runs after which the
+    results were looked at before. Of imported runs, ``no_information`` are the columns
+    of each variant that are 0 throughout, and ``kernel_logs`` counts what the logs of
+    the whole experiment record of schedulers.
+    """
 
     group: Group
     control: pd.DataFrame
     test: pd.DataFrame
-    planned: pd.DataFrame
+    outcomes: tuple[ArmOutcomes, ArmOutcomes]
     effects: Mapping[tuple[str, str], Comparison]  # by source and metric
-    retries: int
+    unattributed: int
     is_proved: bool
-    is_sequential: bool  # after every block, to see whether another is needed
+    looking: Looking
+    looks: Sequence[int] = ()
+    no_information: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    kernel_logs: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def max_entries(self) -> float:
-        return estimators.largest(self.planned["max_entries"].to_numpy(dtype=float))
+        limits = pd.concat([self.control["map_limit"], self.test["map_limit"]])
+        return estimators.largest(limits.to_numpy(dtype=float))
 
 
 def gather(
-    group: Group, data: Data, runs: pd.DataFrame, comparisons: Sequence[Comparison]
-) -> GroupEvidence:
-    def of(frame: pd.DataFrame, *variants: str) -> pd.DataFrame:
-        here = frame["variant"].isin(variants)
-        here &= frame["scheduler"] == group.scheduler
-        return frame[here & (frame["workload"] == group.workload)]
+    data: Data, runs: pd.DataFrame, comparisons: Sequence[Comparison]
+) -> Iterator[GroupEvidence]:
+    """Yield the evidence about each group; `runs` is tidy.per_run()."""
+    outcomes = arm_outcomes(data.runs)
+    arms = dict(list(runs.groupby(ARM, sort=False)))
+    effects: dict[Group, dict[tuple[str, str], Comparison]] = {}
+    for c in comparisons:
+        effects.setdefault(c.group, {})[c.source, c.metric] = c
+    unattributed = data.manifest.retries - int(data.runs["lost_attempts"].sum())
+    is_proved, how = not is_imported(data.manifest), looking(data)
+    looks = earlier_looks(data)
+    imported = data.manifest.facts.get("imported") or {}
+    for group in groups(data):
+        control = group.scheduler, group.workload, CONTROL
+        test = group.scheduler, group.workload, group.variant
+        yield GroupEvidence(
+            group=group,
+            control=arms.get(control, runs[:0]),
+            test=arms.get(test, runs[:0]),
+            outcomes=(outcomes.get(control, NOTHING), outcomes.get(test, NOTHING)),
+            effects=effects.get(group, {}),
+            unattributed=max(0, unattributed),
+            is_proved=is_proved,
+            looking=how,
+            looks=looks,
+            no_information=_no_information(imported, group),
+            kernel_logs=imported.get("kernel_logs", {}),
+        )
 
-    needed = data.runs[data.runs["outcome"] != UNNEEDED]
-    keys = vars(group).items()
-    return GroupEvidence(
-        group=group,
-        control=of(runs, CONTROL),
-        test=of(runs, group.variant),
-        planned=of(needed, CONTROL, group.variant),
-        effects={
-            (c.source, c.metric): c
-            for c in comparisons
-            if all(getattr(c, k) == v for k, v in keys)
-        },
-        retries=data.manifest.retries,
-        is_proved=not is_imported(data.manifest),
-        is_sequential=bool(data.manifest.config.get("until_decided")),
-    )
+
+def _no_information(
+    imported: Mapping[str, Any], group: Group
+) -> Mapping[str, frozenset[str]]:
+    return {
+        str(arm["variant"]): frozenset(map(str, arm["columns"]))
+        for arm in imported.get("no_information", ())
+        if (arm["scheduler"], arm["workload"]) == (group.scheduler, group.workload)
+    }
 
 
 def count_runs(e: GroupEvidence) -> str:
     """Return for example `control 3/3, test 2/3 (1 EJECTED)`."""
-    parts = []
-    for variant in (CONTROL, e.group.variant):
-        arm = e.planned[e.planned["variant"] == variant]
-        if arm.empty:
-            parts.append(f"{variant} not planned")
-            continue
-        lost = Counter(map(str, arm["outcome"][~arm["used"]]))
-        set_aside = lost.pop(Outcome.OK.value, 0)
-        causes = [f"{n} {outcome}" for outcome, n in sorted(lost.items())]
-        causes += [f"{set_aside} set aside"] if set_aside else []
-        why = f" ({', '.join(causes)})" if causes else ""
-        parts.append(f"{variant} {int(arm['used'].sum())}/{len(arm)}{why}")
-    return ", ".join(parts)
+    names = CONTROL, e.group.variant
+    return ", ".join(
+        f"{name} {arm}" if arm.planned else f"{name} not planned"
+        for name, arm in zip(names, e.outcomes, strict=True)
+    )

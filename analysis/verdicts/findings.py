@@ -14,6 +14,7 @@ from analysis.load.frames import Data
 from analysis.load.measures import COMPARED
 from analysis.load.summary import summary
 from analysis.load.tidy import per_run, tidy
+from analysis.verdicts.answer import Answer, answers
 from analysis.verdicts.criteria import Verdict, judge
 from analysis.verdicts.memory import Memory, memory
 
@@ -32,6 +33,7 @@ class Findings:
     summary: pd.DataFrame
     comparisons: tuple[Comparison, ...]
     verdicts: tuple[Verdict, ...]
+    answers: tuple[Answer, ...]
     memory: tuple[Memory, ...]
     ledger: Ledger | None
     noise: Noise | None
@@ -60,12 +62,14 @@ def find(data: Data) -> Findings:
     comparisons = compare(data, table, measures)
     beside, facts = data.experiment.path.parent, manifest.facts
     has_claims = not (is_aa or is_ledger)
+    verdicts = judge(data, runs, comparisons) if has_claims else []
     return Findings(
         data=data,
         runs=runs,
         summary=summary(data),
         comparisons=tuple(comparisons),
-        verdicts=tuple(judge(data, runs, comparisons)) if has_claims else (),
+        verdicts=tuple(verdicts),
+        answers=answers(data, verdicts, comparisons),
         memory=tuple(memory(runs)) if has_claims else (),
         ledger=(
             ledger_of(data, comparisons) if is_ledger else newest_ledger(beside, facts)

@@ -87,7 +87,6 @@ def write_run(experiment: Experiment, spec: RunSpec, seed: int = 0) -> None:
         Outcome.OK,
         metrics=(
             Metric("round_time", round_s, "s", lower_is_better=True),
-            Metric("rounds", 1 / round_s, "1/s", lower_is_better=False),
             Metric("run_queue_latency_p99", p99_us, "us", lower_is_better=True),
         ),
         proof=_proof(),

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from experiments import paths
 from experiments.errors import ConfigError
+from experiments.model import CONTROL
 from experiments.plan.blocks import build_plan
 from experiments.plan.config import Config, load_config
 from experiments.run.prepare import machine_facts, target
@@ -61,15 +62,17 @@ def _load(defaults: Flags, flags: Flags, treatment: str) -> Config:
 def check_power(config: Config, effect: str) -> Iterator[str]:
     """Yield what each workload takes to find `effect`, as `3%`, with a power of 80 %.
 
-    By the noise of this machine, of the first metric of the workload. Raises
-    ConfigError when the plan is too small for one of them, or the noise is not known.
+    By the noise of this machine, of the primary metric of the workload, and as many
+    variants as are judged together. Raises ConfigError when the plan is too small for
+    one of them, or the noise is not known.
     """
     ratio = _ratio(effect)
     noise = _noise(config)
     short = []
+    together = _judged_together(config)
     for workload in config.workloads:
         metric = _first_metric(noise, workload)
-        needed = noise.blocks_for(workload, metric, ratio)
+        needed = noise.blocks_for(workload, metric, ratio, together)
         yield f"{workload}: {needed or 'too many'} blocks find {effect} of {metric}"
         if needed is None or needed > config.iterations:
             short.append(f"{workload} needs {needed or 'more than can be run'}")
@@ -81,10 +84,23 @@ def check_power(config: Config, effect: str) -> Iterator[str]:
         )
 
 
+def _judged_together(config: Config) -> int:
+    specs = build_plan(config).specs
+    tests = {(s.scheduler, s.workload, s.variant) for s in specs}
+    return max(1, sum(variant != CONTROL for *_, variant in tests))
+
+
 def _ratio(effect: str) -> float:
+    from analysis.compare.effect import MARGIN
+
     match = re.fullmatch(r"(\d+(?:\.\d+)?) ?%", effect)
     if match is None or not float(match[1]):
         raise ConfigError(f"--detect {effect}: give a change in per cent, as in 3%")
+    if float(match[1]) < 100 * MARGIN:
+        raise ConfigError(
+            f"--detect {effect}: a change of less than {100 * MARGIN:.0f} % counts as "
+            "none, and is not to be found"
+        )
     return 1 + float(match[1]) / 100
 
 

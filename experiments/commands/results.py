@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from experiments import paths
-from experiments.errors import ConfigError, RunFailed, unknown_name
+from experiments.errors import ConfigError, RunFailed, Undecided, unknown_name
 from experiments.model import digest
 from experiments.run.runner import checked_name
 from experiments.run.status import experiment_status, lines
@@ -28,6 +28,7 @@ from experiments.support.files import atomic_write
 
 if TYPE_CHECKING:
     from analysis.compare.between_experiments import Versus
+    from analysis.compare.regression_gate import Rules
 
 
 def experiment(name: str | None) -> Experiment:
@@ -49,6 +50,8 @@ def aggregate(name: str | None) -> None:
     from analysis.aggregate import aggregate_experiment
 
     found = aggregate_experiment(experiment(name))
+    for line in found.answer_lines():
+        console.print(line)
     console.print(found.summary_table())
     for line in (
         *found.verdict_lines(),
@@ -74,37 +77,47 @@ def compare(a: str, b: str, fail_on: str | None) -> None:
     from analysis.compare.between_experiments import versus
     from analysis.report import between_table
 
-    share = None if fail_on is None else regression_gate.threshold(fail_on)
+    rules = None if fail_on is None else regression_gate.rules(fail_on)
     if a == b:
         raise ConfigError(f"{a} cannot be compared with itself; name two experiments")
     found = versus(experiment(a), experiment(b))
-    if not found.changes:
-        raise ConfigError(f"{a} and {b} have no arm and metric in common")
+    if not any(arm.a.planned and arm.b.planned for arm in found.arms):
+        raise ConfigError(f"{a} and {b} have no arm in common")
+    share = None if rules is None else rules.share
     for line in ("What differs besides:", *between_table.fact_lines(found)):
         say(line)
+    console.print(between_table.outcome_table(found))
     console.print(between_table.rich_table(found, share))
     for line in between_table.missing_lines(found):
         say(line)
     written = paths.RESULTS / f"{b}-vs-{a}.md"
     atomic_write(written, between_table.markdown(found, share))
     say(f"written: {written}")
-    if share is not None:
-        _stop_at_regressions(found, share)
+    if rules is not None:
+        _stop_at(rules, found)
 
 
-def _stop_at_regressions(found: Versus, share: float) -> None:
+def _stop_at(rules: Rules, found: Versus) -> None:
+    """Raise what the rules stop at: RunFailed, or Undecided."""
     from analysis.compare import regression_gate
     from analysis.report import between_table
 
-    say(between_table.gate_line(found, share))
-    worse = [
-        c
-        for c in found.changes
-        if regression_gate.judge(c, share) == regression_gate.REGRESSED
-    ]
-    if worse:
-        which = "; ".join(f"{c.arm}: {c.metric}" for c in worse)
-        raise RunFailed(f"regressed by more than {100 * share:g} %: {which}")
+    say(between_table.gate_line(found, rules.share))
+
+    def listed(verdict: str) -> str:
+        judged = ((c, regression_gate.judge(c, rules.share)) for c in found.changes)
+        return "; ".join(f"{c.arm}: {c.metric}" for c, v in judged if v == verdict)
+
+    reasons = []
+    if worse := listed(regression_gate.REGRESSED):
+        reasons.append(f"regressed by more than {100 * rules.share:g} %: {worse}")
+    if found.missing:
+        reasons.append(f"missing: {'; '.join(map(str, found.missing))}")
+    if reasons:
+        raise RunFailed("; ".join(reasons))
+    open_ = listed(regression_gate.UNDECIDED)
+    if rules.undecided and (open_ or not found.changes):
+        raise Undecided(f"undecided: {open_ or 'there is no metric to compare'}")
 
 
 def import_(directory: str, name: str | None) -> None:

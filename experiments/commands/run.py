@@ -43,6 +43,7 @@ def run(
     aa: bool = False,
     until_decided: bool = False,
     max_blocks: str | None = None,
+    looks: str | None = None,
     detect: str | None = None,
     yes: bool = False,
     **flags: str | None,
@@ -54,6 +55,8 @@ def run(
     """
     if max_blocks is not None and not until_decided:
         raise ConfigError("--max-blocks is for --until-decided; else give --iterations")
+    if looks is not None and not until_decided:
+        raise ConfigError("--looks is for --until-decided")
     if until_decided:
         flags["iterations"] = (
             max_blocks or flags.get("iterations") or calibrate.MAX_BLOCKS
@@ -67,6 +70,7 @@ def run(
         include=list(include) or None,
         treatment="none" if aa else None,
         until_decided=until_decided or None,
+        looks=looks,
         **flags,
     )
     if detect is not None:

@@ -35,6 +35,7 @@ BPFFS = Path("/sys/fs/bpf")
 # Of enum bpf_map_type: HASH, PERCPU_HASH, LRU_HASH, LRU_PERCPU_HASH
 HASHES = (1, 5, 9, 10)
 PERCPU_HASHES = (5, 10)
+_PERCPU_ARRAY = 6
 _TYPES = (
     *("unspec", "hash", "array", "prog_array", "perf_event_array", "percpu_hash"),
     *("percpu_array", "stack_trace", "cgroup_array", "lru_hash", "lru_percpu_hash"),
@@ -96,7 +97,7 @@ class MapInfo:
     @property
     def value_stride(self) -> int:
         """Bytes of a value as bpf(2) copies it: of all CPUs, each rounded up to 8."""
-        if self.type not in PERCPU_HASHES:
+        if self.type not in (*PERCPU_HASHES, _PERCPU_ARRAY):
             return self.value_size
         return (self.value_size + 7) // 8 * 8 * possible_cpus()
 
@@ -231,9 +232,9 @@ def update(fd: int, key: bytes, value: bytes) -> None:
 
 
 def batches(fd: int, info: MapInfo) -> Iterator[tuple[int, Buffer]]:
-    """Yield what each LOOKUP_BATCH finds in a hash map: how many, the values.
+    """Yield what each LOOKUP_BATCH finds in a map: how many, the values.
 
-    Linux 5.6 and later.
+    Of hash maps with Linux 5.6 and later, of per-CPU arrays with 5.13.
 
     The values lie one `value_stride` apart, until the next batch. The kernel copies
     whole buckets, each under its lock: what stays in the map is seen exactly once.
@@ -266,7 +267,7 @@ def _outcome(command: int, attr: Buffer) -> int:
 
 
 def walk_values(fd: int, info: MapInfo) -> Iterator[bytes]:
-    """Yield every value of a hash map, of all CPUs in turn if it is per CPU."""
+    """Yield every value of a hash map or per-CPU array, of all CPUs in turn."""
     stride = info.value_stride
     for found, values in batches(fd, info):
         read = ctypes.string_at(values, found * stride)

@@ -68,6 +68,7 @@ class Config(_Section):
     #: What tells the arms apart; with none, test is control once more (A/A).
     treatment: Literal["cleanup", "samplers", "none"] = "cleanup"
     until_decided: bool = False  # iterations are then the most blocks, not all
+    looks: int = Field(default=3, ge=0, le=10)  # planned; 0: after every block
     seed: int = Field(default=1, ge=0, lt=1 << 63)
     backend: str = "vm"
     #: here, dask (the cluster that Dask's own configuration names), or its address.

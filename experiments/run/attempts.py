@@ -58,6 +58,7 @@ def run_one(
     Raises Stopped as soon as `is_stopped` says so.
     """
     began = time.monotonic()
+    lost = _lost_before(experiment, spec)
     for attempt in range(1, MAX_ATTEMPTS + 1):
         if is_stopped():
             raise Stopped
@@ -75,10 +76,19 @@ def run_one(
             break
         listener.lost(spec, attempt, result.reason)
         experiment.add_retry()
-    turnaround = {"turnaround_s": round(time.monotonic() - since, 3)}
-    result = dataclasses.replace(result, facts={**result.facts, **turnaround})
+        lost += 1
+    more = {"turnaround_s": round(time.monotonic() - since, 3), "lost_attempts": lost}
+    result = dataclasses.replace(result, facts={**result.facts, **more})
     experiment.finish(result, out_dir)
     listener.ended(result, time.monotonic() - began)
+
+
+def _lost_before(experiment: Experiment, spec: RunSpec) -> int:
+    """Return how many attempts at a run ended LOST before this command."""
+    before = experiment.result(spec)
+    if before is None:
+        return 0
+    return int(before.facts.get("lost_attempts", 0)) + (before.outcome is Outcome.LOST)
 
 
 def _attempt(backend: Backend, asked: Job, listener: RunListener) -> RunResult:

@@ -23,7 +23,7 @@ from experiments.kernel import bpf, cgroup
 from experiments.kernel.bpf import BPFFS
 from experiments.model import Job, LoadedScheduler, Metric
 from experiments.plugins import Sampler
-from experiments.samplers._histogram import bounds, highest, quantile
+from experiments.samplers._histogram import FINE, bounds, highest, quantile
 from experiments.support.proc import CommandFailed, last_lines, run
 
 OBJECT_NAME = "schedlat.bpf.o"
@@ -36,6 +36,7 @@ _BUCKETS = 160
 _HISTOGRAM = struct.Struct(f"={3 + _BUCKETS}Q")
 _CGROUP_ID = struct.Struct("=Q")
 _FIRST_KEY = bytes(4)
+_COUNT = struct.Struct("=Q")
 _LOAD_TIMEOUT_S = 60
 _QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
 
@@ -97,11 +98,14 @@ class SchedLatencySampler(Sampler):
             load = ("bpftool", "prog", "loadall", path, _PROGS)
             run([*load, "pinmaps", _MAPS, "autoattach"], timeout_s=_LOAD_TIMEOUT_S)
         self._hist = self._open("schedlat_hist")
+        self._fine = self._open("schedlat_fine")
         self._target = self._open("schedlat_cgroup")
         self._stack.callback(self._measure, _NOBODY)
         self._size = _HISTOGRAM.size * bpf.possible_cpus()
         self._measure(_NOBODY)
         bpf.update(self._hist, _FIRST_KEY, bytes(self._size))
+        # Setting thousands of elements to 0 takes longer than subtracting what is there
+        self._fine_before = self._read_fine()
 
     def _measure(self, group_id: int) -> None:
         bpf.update(self._target, _FIRST_KEY, _CGROUP_ID.pack(group_id))
@@ -121,6 +125,11 @@ class SchedLatencySampler(Sampler):
 
     def _read(self) -> Waits:
         return added_up(bpf.lookup(self._hist, _FIRST_KEY, self._size))
+
+    def _read_fine(self) -> list[int]:
+        """Return the counts of the fine histogram, of all CPUs together."""
+        values = bpf.walk_values(self._fine, bpf.map_info(self._fine))
+        return [sum(n for (n,) in _COUNT.iter_unpack(value)) for value in values]
 
     def sample(self) -> Mapping[str, float]:
         if not self._begun:
@@ -148,13 +157,17 @@ class SchedLatencySampler(Sampler):
         }
 
     def metrics(self) -> Sequence[Metric]:
-        found = _quantiles_us(self._last.buckets)
-        if found:
-            found["max"] = self._last.max_ns / 1000
-        return [
-            Metric(f"run_queue_latency_{name}", value, "us", True)
-            for name, value in found.items()
+        pairs = zip(self._read_fine(), self._fine_before, strict=True)
+        counts = [now - before for now, before in pairs]
+        found = [
+            Metric(f"run_queue_latency_{name}", ns / 1000, "us", True, ns / FINE / 1000)
+            for name, q in _QUANTILES.items()
+            if (ns := quantile(counts, q, FINE)) is not None
         ]
+        if found:
+            longest_us = self._last.max_ns / 1000
+            found.append(Metric("run_queue_latency_max", longest_us, "us", True, 0.0))
+        return found
 
     def close(self) -> None:
         self._stack.close()

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * How long the threads of one cgroup wait for a CPU, as a histogram of four buckets an
- * octave. A wait begins when a thread wakes up or is preempted, and ends when it runs.
+ * How long the threads of one cgroup wait for a CPU, as two histograms: one of four
+ * buckets an octave, which is small enough to be read with every sample, and one of 128
+ * an octave, by which whole runs are judged. A wait begins when a thread wakes up or is
+ * preempted, and ends when it runs.
  *
- * Cost: one array lookup a wake-up and two a switch; threads of other cgroups pay for a
+ * Cost: one array lookup a wake-up and three a switch; threads of other cgroups pay for a
  * few loads. Nothing is allocated, so the memory of the system under test stays as it is.
  *
  * Limits: the start of a wait is kept in a slot that the pid is hashed to. Where two
@@ -13,7 +15,7 @@
  * Known race: a thread that is woken while it still runs gets a slot without waiting; the
  * next switch away from it clears or restarts it.
  *
- * Needs Linux 5.11 (BTF tracepoints, atomics) and reads the state of `prev` as the
+ * Needs Linux 5.13 (a batch of a per-CPU array) and reads the state of `prev` as the
  * tracepoint sched_switch gives it since 5.18; before, threads that were preempted by the
  * end of their slice alone count from their next wake-up on.
  */
@@ -26,6 +28,8 @@ char _license[] SEC("license") = "GPL";
 #define SLOTS 65536
 #define OCTAVES 40
 #define BUCKETS (4 * OCTAVES)
+#define FINE_BITS 7
+#define FINE_BUCKETS (OCTAVES << FINE_BITS)
 
 struct wait {
 	__u64 since_ns;		/* 0: it does not wait */
@@ -53,6 +57,14 @@ struct {
 	__type(key, __u32);
 	__type(value, struct histogram);
 } schedlat_hist SEC(".maps");
+
+/* One bucket an element, as a value of a per-CPU map holds no more than 32 kB. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, FINE_BUCKETS);
+	__type(key, __u32);
+	__type(value, __u64);
+} schedlat_fine SEC(".maps");
 
 /* The id of the cgroup to measure; 0: nobody yet. */
 struct {
@@ -102,6 +114,25 @@ static __always_inline __u32 log2_of(__u64 v)
 	return r + (v >> 1 ? 1 : 0);
 }
 
+/* Below 2^FINE_BITS ns, where an octave has fewer values than buckets, all waits count in
+ * the first bucket of the octave at 2^FINE_BITS.
+ */
+static __always_inline void count_finely(__u64 ns)
+{
+	__u32 octave, bucket;
+	__u64 *counted;
+
+	if (ns < 1 << FINE_BITS)
+		ns = 1 << FINE_BITS;
+	octave = log2_of(ns);
+	bucket = octave >= OCTAVES ? FINE_BUCKETS - 1 :
+		 (octave << FINE_BITS) +
+		 ((ns >> (octave - FINE_BITS)) & ((1 << FINE_BITS) - 1));
+	counted = bpf_map_lookup_elem(&schedlat_fine, &bucket);
+	if (counted)
+		(*counted)++;
+}
+
 static __always_inline void count(__u64 ns)
 {
 	__u32 first = 0, octave, bucket;
@@ -113,6 +144,7 @@ static __always_inline void count(__u64 ns)
 	h->sum_ns += ns;
 	if (ns > h->max_ns)
 		h->max_ns = ns;
+	count_finely(ns);
 	if (ns < 4)
 		ns = 4;	/* the first octave that has four buckets */
 	octave = log2_of(ns);

@@ -4,9 +4,10 @@
     <scheduler>/<control|test>/<workload>_run<N>.csv     and     ..._run<N>_dmesg.log
 
 Those programs wrote 0 where they could not read a number, appended to files that were
-there, and were stopped at any moment; nothing recorded which scheduler was loaded. So
-what is imported is marked as not proved, a column that is 0 throughout is taken as not
-read, and a file that is not what its name says is named and left where it is.
+there, and were stopped at any moment; nothing but the kernel log recorded which
+scheduler was loaded. So what is imported is marked as not proved, a column that is 0
+throughout is taken as not read, and a file that is not what its name says, or has a
+name that says nothing, is named and left where it is.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from experiments.columns import REQUIRED
 from experiments.errors import ConfigError, FormatError
@@ -43,6 +44,11 @@ _ZERO_WHEN_UNREAD = {
 UNKNOWN_CLEANUP = "unknown"
 
 _FILE = re.compile(r"(?P<workload>.+)_run(?P<run>\d+)\.csv")
+_STATE = re.compile(
+    r'sched_ext: BPF scheduler "[^"]*" '
+    r"(?:(?P<enabled>enabled)|disabled(?: \((?P<why>.*)\))?)"
+)
+_UNREGISTERED = "unregistered from user space"
 _EVICTED = re.compile(r"Map cleanup: (?:timeout after )?evicted (\d+)\b")
 
 _Row = list[float]
@@ -88,7 +94,7 @@ def import_tree(source: Path, path: Path) -> Imported:
     Raises ConfigError when there is no such tree, or `path` holds something else.
     """
     recordings: dict[Found, Recording] = {}
-    refused = []
+    refused = list(_unnamed(source))
     for found in _find(source):
         try:
             recordings[found] = read(found.path.read_bytes())
@@ -97,7 +103,12 @@ def import_tree(source: Path, path: Path) -> Imported:
     if not recordings:
         raise ConfigError(_nothing(source, refused))
     specs = _specs(recordings)
-    imported = {"source": str(source), "set_aside": [asdict(r) for r in refused]}
+    imported = {
+        "source": str(source),
+        "set_aside": [asdict(r) for r in refused],
+        "no_information": _no_information(recordings),
+        "kernel_logs": _kernel_logs(list(recordings), source),
+    }
     experiment = Experiment.create(
         path, Plan(0, tuple(specs.values())), {}, {"imported": imported}
     )
@@ -126,6 +137,50 @@ def _find(source: Path) -> Iterator[Found]:
         if name and variant in (CONTROL, TEST):
             run = int(name["run"])
             yield Found(path, scheduler, variant, name["workload"], run)
+
+
+def _unnamed(source: Path) -> Iterator[Refused]:
+    """Yield CSV files beside those of runs whose names do not say what they are."""
+    for path in sorted(source.glob("*/*/*.csv")):
+        if path.parent.name in (CONTROL, TEST) and not _FILE.fullmatch(path.name):
+            name = str(path.relative_to(source))
+            yield Refused(name, "its name is not <workload>_run<N>.csv")
+
+
+def _no_information(recordings: Mapping[Found, Recording]) -> list[dict[str, Any]]:
+    """Return the columns of each arm that are 0 in every run of it."""
+    arms: dict[tuple[str, str, str], list[set[str]]] = {}
+    for found, recording in recordings.items():
+        arm = found.scheduler, found.workload, found.variant
+        arms.setdefault(arm, []).append(set(_unread(recording.rows, found.variant)))
+    return [
+        {"scheduler": s, "workload": w, "variant": v, "columns": sorted(columns)}
+        for (s, w, v), unread in sorted(arms.items())
+        if (columns := set.intersection(*unread))
+    ]
+
+
+def _kernel_logs(found: Sequence[Found], source: Path) -> dict[str, Any]:
+    """Return what the kernel logs record of schedulers, as counts of logs."""
+    logs = [(f, log) for f in found if (log := _log(f)) is not None]
+    enabled = unregistered = 0
+    ejected = []
+    for f, log in logs:
+        states = list(_STATE.finditer(log.decode("utf-8", "replace")))
+        enabled += any(s["enabled"] for s in states)
+        whys = [s["why"] or "" for s in states if not s["enabled"]]
+        unregistered += _UNREGISTERED in whys
+        ejected += [
+            f"{f.path.relative_to(source)}: {why or 'no reason'}"
+            for why in whys
+            if why != _UNREGISTERED
+        ]
+    return {
+        "logs": len(logs),
+        "enabled": enabled,
+        "unregistered": unregistered,
+        "ejected": ejected,
+    }
 
 
 def _specs(recordings: Mapping[Found, Recording]) -> dict[Found, RunSpec]:

@@ -53,7 +53,7 @@ def enclosed_samples(lab: Lab) -> list[tuple[pd.DataFrame, int, int]]:
 
     A machine that is too busy to take a sample at each of them gets more time.
     """
-    for time_s in (6, 30, 120):
+    for time_s in (30, 120):
         result, out_dir = lab.run("count-check", lab.scheduler(), time_s, 0.2)
         if result["outcome"] == "TIMEOUT":
             continue
@@ -360,7 +360,7 @@ def test_hackbench_and_stress_ng_yield_their_metrics(lab: Lab) -> None:
     hackbench, _ = lab.run("hackbench", lab.scheduler(), 2, 1.0, groups=1, loops=20)
     assert hackbench["outcome"] == "OK", hackbench["reason"]
     found = {m["name"]: m["value"] for m in hackbench["metrics"]}
-    assert found["rounds"] > 0 and found["round_time"] > 0
+    assert found["round_time"] > 0
     stress, _ = lab.run("stress-ng", lab.scheduler(), 2, 1.0, fork=2)
     assert stress["outcome"] == "OK", stress["reason"]
     assert stress["metrics"][0]["name"] == "forks"

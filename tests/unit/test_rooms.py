@@ -49,15 +49,18 @@ MAY_KNOW: Mapping[str, frozenset[str]] = {
         "kernel": "support",
         "support": "",
         GROUND: "",
-        "analysis": ("analysis.load analysis.report analysis.verdicts store support"),
+        "analysis": (
+            "analysis.compare analysis.load analysis.report analysis.verdicts store "
+            "support"
+        ),
         "analysis.validation": (
             "analysis.compare analysis.load analysis.stats analysis.verdicts store"
         ),
         "analysis.report": (
             "analysis.compare analysis.load analysis.stats analysis.verdicts"
         ),
-        "analysis.verdicts": "analysis.compare analysis.load analysis.stats",
-        "analysis.compare": "analysis.load analysis.stats store",
+        "analysis.verdicts": ("analysis.compare analysis.load analysis.stats support"),
+        "analysis.compare": "analysis.load analysis.stats store support",
         "analysis.load": "analysis.stats store",
         "analysis.stats": "",
     }.items()

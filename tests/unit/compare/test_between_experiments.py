@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +13,8 @@ import pytest
 from analysis.compare import regression_gate
 from analysis.compare.between_experiments import MetricChange, Versus, versus
 from analysis.compare.effect import BETTER, EQUIVALENT, UNCLEAR, WORSE
+from analysis.compare.regression_gate import Rules
+from analysis.load.measures import TIMES
 from analysis.report import between_table
 from analysis.stats import estimators, significance
 from analysis.stats.significance import BOTH, WELCH
@@ -106,8 +108,8 @@ def test_what_differs_is_named(tmp_path: Path) -> None:
     assert found.facts == {"kernel_sha256": ("86a2", "99ff"), "added": ("absent", "1")}
     assert "kernel_sha256: 86a2 -> 99ff" in between_table.fact_lines(found)
     assert between_table.missing_lines(found) == [
-        "only in a: scx_simple hackbench test",
-        "only in b: scx_simple hackbench test-scan",
+        f"missing: scx_simple {TIMES} hackbench {TIMES} test: B has no such arm",
+        f"only in b: scx_simple {TIMES} hackbench {TIMES} test-scan",
     ]
 
 
@@ -193,17 +195,146 @@ def test_what_is_a_regression(of: MetricChange, said: str) -> None:
     assert regression_gate.judge(of, 0.03) == said
 
 
-@pytest.mark.parametrize("text", ["", "3%", "regression=3", "regression=-3%", "x=3%"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "3%", "regression=3", "regression=-3%", "x=3%", "undecided"),
+        *("a,undecided", "regression=3%,regression=4%"),
+    ],
+)
 def test_a_rule_that_is_none(text: str) -> None:
     with pytest.raises(ConfigError, match="is no rule"):
-        regression_gate.threshold(text)
+        regression_gate.rules(text)
 
 
 def test_rules() -> None:
-    assert regression_gate.threshold("regression=2.5%") == 0.025
-    assert regression_gate.threshold("regression=0%") == 0
+    assert regression_gate.rules("regression=2.5%") == Rules(0.025)
+    assert regression_gate.rules("regression=0%") == Rules(0)
+    assert regression_gate.rules("undecided, regression=3%") == Rules(0.03, True)
     with pytest.raises(ConfigError, match="below 100"):
-        regression_gate.threshold("regression=100%")
+        regression_gate.rules("regression=100%")
+
+
+# --- what is missing ------------------------------------------------------------------
+
+
+def crashed(path: Path, finished: Mapping[str, int], unit: str = "s") -> Experiment:
+    """Of 8 runs of each arm, so many OK, the others EJECTED."""
+    lab = fx.Lab(path, fx.arms(8), facts=fx.MACHINE)
+    for spec in lab.specs:
+        if spec.run > finished[spec.variant]:
+            lab.broken(spec, Outcome.EJECTED, "a task starved")
+            continue
+        took = 2 + 0.01 * spec.run
+        shape = fx.growing() if spec.variant == "control" else fx.plateau()
+        scale = 1000 if unit == "ms" else 1
+        metrics = [Metric("round", took * scale, unit, True)] if unit else []
+        lab.ok(spec, shape, metrics)
+    return lab.experiment
+
+
+def cut(path: Path, keep: float) -> Experiment:
+    """With all CSV files of test cut at the end of a line, or within one."""
+    found = crashed(path, {"control": 8, "test": 8})
+    for csv in (path / "scx_simple/test").glob("*.csv"):
+        text = csv.read_text()
+        lines = text.splitlines(keepends=True)
+        csv.write_text("".join(lines[: int(len(lines) * keep)]) if keep else "")
+    return found
+
+
+def unfinished(path: Path) -> Experiment:
+    lab = fx.Lab(path, fx.arms(8), facts=fx.MACHINE)
+    for spec in lab.specs[:4]:
+        lab.ok(spec, fx.growing(), [Metric("round", 2 + spec.run / 100, "s", True)])
+    return lab.experiment
+
+
+def without_entries(path: Path) -> Experiment:
+    lab = fx.Lab(path, fx.arms(8), facts=fx.MACHINE)
+    for spec in lab.specs:
+        rows = [[c if i != 1 else "" for i, c in enumerate(row)] for row in
+                fx.rows(fx.growing(), spec)]  # fmt: skip
+        metrics = [Metric("round", 2 + spec.run / 100, "s", True)]
+        lab.ok_text(spec, fx.csv_text(rows), metrics)
+    return lab.experiment
+
+
+ALL = {"control": 8, "test": 8}
+#: What B is, and what the gate says is missing.
+GONE: Mapping[str, tuple[Callable[[Path], Experiment], str]] = {
+    "every test run ejected": (
+        lambda p: crashed(p, {**ALL, "test": 0}),
+        "of B only 0/8 (8 EJECTED) runs are data",
+    ),
+    "one of eight is left": (
+        lambda p: crashed(p, {**ALL, "test": 1}),
+        "of B only 1/8 (7 EJECTED) runs are data",
+    ),
+    "control crashed": (
+        lambda p: crashed(p, {**ALL, "control": 0}),
+        f"{TIMES} control: of B only 0/8 (8 EJECTED) runs are data",
+    ),
+    "everything crashed": (
+        lambda p: crashed(p, {"control": 0, "test": 0}),
+        "of B only 0/8 (8 EJECTED) runs are data",
+    ),
+    "the metric is gone": (lambda p: crashed(p, ALL, unit=""), "round is not in B"),
+    "another unit": (
+        lambda p: crashed(p, ALL, unit="ms"),
+        "round is in s in A, in ms in B",
+    ),
+    "cut in the middle": (
+        lambda p: cut(p, 0.5),
+        "of B only 0/8 (8 set aside) runs are data",
+    ),
+    "empty files": (lambda p: cut(p, 0), "of B only 0/8 (8 set aside) runs are data"),
+    "not finished": (unfinished, "of B only 2/8 (6 PENDING) runs are data"),
+    "entries not counted": (without_entries, "entries_max is not in B"),
+    "another arm": (
+        lambda p: experiment(p, 2.0, variants=("control", "test-scan")),
+        f"{TIMES} test: B has no such arm",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", GONE)
+def test_what_is_missing_fails_the_gate(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+) -> None:
+    monkeypatch.setattr(paths, "RESULTS", tmp_path)
+    make, words = GONE[name]
+    crashed(tmp_path / "a", ALL)
+    make(tmp_path / "b")
+    assert invoke(monkeypatch, "compare a b --fail-on regression=3%") == 1
+    said = capsys.readouterr()
+    assert words in said.err.replace("\n", " ")
+    written = (tmp_path / "b-vs-a.md").read_text().replace("\\", "")
+    assert words.split(": ")[-1] in written
+
+
+def test_a_few_crashes_are_told_and_pass(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(paths, "RESULTS", tmp_path)
+    crashed(tmp_path / "a", ALL)
+    crashed(tmp_path / "b", {**ALL, "test": 7})
+    assert invoke(monkeypatch, "compare a b --fail-on regression=3%") == 0
+    assert "7/8 (1 EJECTED)" in capsys.readouterr().out
+
+
+def test_undecided_has_a_code_of_its_own_where_it_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(paths, "RESULTS", tmp_path)
+    for name in ("a", "b"):
+        experiment(tmp_path / name, 2.0, spread=0.2)
+    assert invoke(monkeypatch, "compare a b --fail-on regression=3%") == 0
+    assert invoke(monkeypatch, "compare a b --fail-on regression=3%,undecided") == 3
+    assert f"undecided: scx_simple {TIMES} hackbench" in capsys.readouterr().err
 
 
 # --- the command ----------------------------------------------------------------------

@@ -68,7 +68,8 @@ def test_the_noise_is_that_of_the_ratios(tmp_path: Path) -> None:
     # The ratio of two runs scatters by sqrt(2) of one
     assert row["sd_percent"] == pytest.approx(100 * 0.02 * math.sqrt(2), rel=0.25)
     assert row["direction"] in ("equivalent", "unclear")
-    needed = power.blocks_needed(row["sd_percent"] / 100, 1.03)
+    assert row["sd_percent"] < row["sd_limit_percent"] < 1.3 * row["sd_percent"]
+    needed = power.blocks_needed(row["sd_limit_percent"] / 100, 1.03)
     assert row["blocks_for_3_percent"] == needed
     assert (tmp_path / "aa-x/noise.csv").exists()
     page = found.report.read_text()
@@ -115,6 +116,27 @@ def test_a_cell_is_decided_when_its_effect_is_known(
     assert (effect.direction != "unclear") is known
 
 
+@pytest.mark.parametrize(
+    ("blocks", "known"), [(3, False), (4, True), (5, True), (7, True)]
+)
+def test_with_planned_looks_it_is_asked_only_there(
+    tmp_path: Path, blocks: int, known: bool
+) -> None:
+    """Of 12 blocks with 3 looks: after 4, 8 and 12; what was decided stays so."""
+    settings: dict[str, object] = {"until_decided": True, "iterations": 12, "looks": 3}
+    experiment = made(tmp_path / "e", settings, 1.3, 0.01, blocks)
+    spec = experiment.manifest().specs[0]
+    assert stopping_rule.is_decided(experiment, spec) is known
+    experiment.update(facts=FACTS | {"blocks_not_needed": list(range(blocks + 1, 13))})
+    (effect,) = [
+        c
+        for c in aggregate_experiment(experiment).comparisons
+        if c.source == "workload"
+    ]
+    assert effect.method == "group-sequential t"
+    assert effect.direction == "worse"
+
+
 def test_a_plan_that_cannot_find_the_effect_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -127,6 +149,8 @@ def test_a_plan_that_cannot_find_the_effect_is_refused(
         list(calibrate.check_power(few, "3%"))
     many = config.parse_config({"schema": 1, "iterations": 200}, "test")
     assert "blocks find 3% of round_time" in next(calibrate.check_power(many, "3%"))
+    with pytest.raises(ConfigError, match="counts as none"):
+        list(calibrate.check_power(many, "2%"))
     for wrong in ("3", "-3%", "0%", "three"):
         with pytest.raises(ConfigError, match="per cent"):
             list(calibrate.check_power(many, wrong))

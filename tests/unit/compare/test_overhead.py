@@ -171,8 +171,8 @@ def test_a_ledger_has_its_table_instead_of_verdicts(tmp_path: Path) -> None:
     assert "there is no claim to judge" not in page.text
     plots = {p.name for p in (folder / "plots").iterdir()}
     assert plots == {
-        "scx_simple_hackbench_metrics.svg",
-        "scx_simple_stress-ng_metrics.svg",
+        *("scx_simple_hackbench_in_order.svg", "scx_simple_hackbench_metrics.svg"),
+        *("scx_simple_stress-ng_in_order.svg", "scx_simple_stress-ng_metrics.svg"),
     }
     shown = printed(done)
     assert "slab" in shown and "+5." in shown and "entries" not in shown

@@ -10,7 +10,7 @@ import pytest
 from analysis.load.frames import load
 from analysis.report import junit
 from analysis.verdicts.criteria import Verdict
-from analysis.verdicts.workload_pace import FAILS, HOLDS, UNDECIDED
+from analysis.verdicts.status import FAILS, HOLDS, UNDECIDED
 from experiments.commands import results
 from experiments.model import Outcome
 from tests.unit import analysis_fixtures as fx

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from scipy import optimize
 
 from analysis.stats import confidence_sequence, estimators, power
+from analysis.stats.block_effect import FEWEST_BLOCKS
 
 LOOKS = 30
 
@@ -93,7 +94,8 @@ def test_blocks_needed_are_enough_and_one_less_is_not(sd: float, ratio: float) -
     blocks = power.blocks_needed(sd, ratio)
     assert blocks is not None
     assert power.power_of(sd, ratio, blocks) >= power.POWER
-    if blocks > 2:
+    assert blocks >= FEWEST_BLOCKS
+    if blocks > FEWEST_BLOCKS:
         assert power.power_of(sd, ratio, blocks - 1) < power.POWER
         assert power.detectable(sd, blocks) <= ratio * (1 + 1e-6)
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from analysis.aggregate import aggregate_experiment
-from analysis.verdicts.criteria import NO_CRASH, NOT_PROVED
-from analysis.verdicts.workload_pace import HOLDS, UNDECIDED
+from analysis.verdicts.criteria import EVICTS, GROWS, NO_CRASH, NOT_PROVED
+from analysis.verdicts.status import FAILS, HOLDS, UNDECIDED
 from experiments.errors import ConfigError, FormatError
 from experiments.store import legacy_import
 from experiments.store.experiment import Experiment
@@ -113,6 +113,44 @@ def test_no_sentence_claims_what_nobody_recorded(done: legacy_import.Imported) -
     assert "Imported, not proved:" in page
     assert str(GOLDEN) in page
     assert "ended OK" not in page
+
+
+def test_what_the_zeros_and_logs_say_is_said(done: legacy_import.Imported) -> None:
+    imported = done.experiment.manifest().facts["imported"]
+    assert {
+        "scheduler": "scx_nest",
+        "workload": "hackbench",
+        "variant": "test",
+        "columns": ["evictions", "map_entries", "slab_bpf_kb"],
+    } in imported["no_information"]
+    logs = imported["kernel_logs"]
+    assert logs["logs"] >= logs["enabled"] > 0 and not logs["ejected"]
+    found = aggregate_experiment(done.experiment).verdicts
+    nest = {v.criterion: v.sentence for v in found if v.scheduler == "scx_nest"}
+    assert nest[GROWS].startswith("No information: every value of map_entries of contr")
+    assert nest[EVICTS].startswith("No information: every value of evictions of test")
+    assert "record that a scheduler was enabled" in nest[NO_CRASH]
+
+
+def test_an_ejection_in_a_kernel_log_is_one(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    shutil.copytree(GOLDEN, source)
+    log = source / "scx_simple/test/stress-ng_run1_dmesg.log"
+    words = 'sched_ext: BPF scheduler "simple" disabled (runnable task stall)'
+    log.write_text(f"{log.read_text()}[ 130.1] {words}\n")
+    found = legacy_import.import_tree(source, tmp_path / "e").experiment
+    crash = [v for v in aggregate_experiment(found).verdicts if v.criterion == NO_CRASH]
+    assert {v.status for v in crash} == {FAILS}
+    assert "stress-ng_run1.csv: runnable task stall" in crash[0].sentence
+
+
+def test_a_file_whose_name_says_nothing_is_named(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    shutil.copytree(GOLDEN, source)
+    shutil.copy(source / "scx_simple/control/stress-ng_run1.csv",
+                source / "scx_simple/control/stress-ng_long.csv")  # fmt: skip
+    refused = legacy_import.import_tree(source, tmp_path / "e").refused
+    assert "scx_simple/control/stress-ng_long.csv" in {r.file for r in refused}
 
 
 def test_importing_again_changes_nothing(done: legacy_import.Imported) -> None:

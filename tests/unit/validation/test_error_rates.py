@@ -6,8 +6,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from analysis.compare import within_experiment
 from analysis.compare.effect import MARGIN
-from analysis.stats import significance
 from analysis.validation import error_rates, simulation
 from analysis.validation.error_rates import Row, exceeding
 from analysis.validation.scenarios import ALPHA, CONTRAST, LIMIT, Case, cases
@@ -59,7 +59,7 @@ def test_all_control_first_is_wrong_most_of_the_time() -> None:
 
 def test_a_wrong_test_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """The simulation would notice: here an analysis that is wrong on purpose."""
-    monkeypatch.setattr(significance, "ALPHA", 0.25)
+    monkeypatch.setattr(within_experiment, "ALPHA", 0.25)
     rows = [row_of(found("no effect"))]
     assert [r["above 5 %"] for r in exceeding(rows)] == ["no effect"]
 

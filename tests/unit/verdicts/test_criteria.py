@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from analysis.compare import looks
 from analysis.compare.effect import EQUIVALENT
 from analysis.compare.within_experiment import compare
 from analysis.load.frames import load
 from analysis.load.tidy import per_run, tidy
-from analysis.stats import estimators
 from analysis.verdicts.criteria import (
     EVICTS,
     GROWS,
@@ -23,9 +23,8 @@ from analysis.verdicts.criteria import (
     SMALLER,
     Verdict,
     judge,
-    within_margin,
 )
-from analysis.verdicts.workload_pace import FAILS, HOLDS, UNDECIDED
+from analysis.verdicts.status import FAILS, HOLDS, UNDECIDED
 from experiments.model import Outcome
 from experiments.store.experiment import Experiment
 from tests.unit import analysis_fixtures as fx
@@ -78,9 +77,10 @@ def test_all_hold_when_they_are_true(tmp_path: Path) -> None:
 
 def test_the_sentences_carry_the_numbers(tmp_path: Path) -> None:
     found = of(tmp_path)
-    assert "by 235 entries/s (95 % t interval over 3 runs" in found[GROWS].sentence
-    assert "margin of ±23.5 (10 % of control's growth)" in found[LEVELS_OFF].sentence
-    assert "90 % t interval over 3 runs" in found[LEVELS_OFF].sentence
+    assert "grows by 235 entries/s (95 % interval 23" in found[GROWS].sentence
+    level = found[LEVELS_OFF].sentence
+    assert "against a margin of ±10 %, over 3 blocks: level" in level
+    assert "of control's growth" in level and "(90 % interval" in level
     assert (
         "Test evicted entries in 3 of 3 runs (median 6,500)" in found[EVICTS].sentence
     )
@@ -93,7 +93,7 @@ def test_a_control_that_does_not_grow(tmp_path: Path) -> None:
     found = of(tmp_path, control=fx.growing(slope=-2, noise=1))
     assert found[GROWS].status == FAILS
     assert found[LEVELS_OFF].status == UNDECIDED
-    assert "no margin" in found[LEVELS_OFF].sentence
+    assert "Control did not grow" in found[LEVELS_OFF].sentence
 
 
 def test_a_control_in_doubt_is_undecided(tmp_path: Path) -> None:
@@ -195,13 +195,15 @@ def test_the_same_in_both_is_undecided(tmp_path: Path) -> None:
     assert found[SMALLER].status == UNDECIDED
 
 
-def test_one_run_each_falls_back_on_the_run_and_says_so(tmp_path: Path) -> None:
-    found = of(tmp_path, runs=1)
-    assert found[GROWS].status == HOLDS
-    assert "within the only run" in found[GROWS].sentence
-    assert "within the only run" in found[LEVELS_OFF].sentence
-    assert found[SMALLER].status == UNDECIDED
-    assert "no interval from 1 block" in found[SMALLER].sentence
+@pytest.mark.parametrize("runs", [1, 2])
+def test_one_or_two_blocks_claim_nothing_about_sizes(tmp_path: Path, runs: int) -> None:
+    found = of(tmp_path, runs=runs)
+    counted = {EVICTS: HOLDS, NO_CRASH: HOLDS}
+    open_ = dict.fromkeys((GROWS, LEVELS_OFF, SMALLER, PACE), UNDECIDED)
+    assert statuses(found) == counted | open_
+    for criterion in (GROWS, LEVELS_OFF, SMALLER):
+        assert "a claim needs 3" in found[criterion].sentence
+    assert "grows by 23" in found[GROWS].sentence, "the estimate is told all the same"
 
 
 @pytest.mark.parametrize(
@@ -227,7 +229,8 @@ def test_a_run_that_is_not_ok_is_named_everywhere(
     found = verdicts(lab.experiment)
     name = outcome.value if outcome else "PENDING"
     assert found[NO_CRASH].status == status
-    assert f"5 of 6 planned runs ended OK, 1 {name}." == found[NO_CRASH].sentence
+    sentence = found[NO_CRASH].sentence
+    assert sentence.startswith(f"5 of 6 planned runs ended OK, 1 {name}.")
     assert {v.runs for v in found.values()} == {f"control 3/3, test 2/3 (1 {name})"}
 
 
@@ -246,22 +249,20 @@ def test_a_crash_that_was_repeated_is_no_pass(tmp_path: Path) -> None:
     experiment.update(retries=1)
     found = verdicts(experiment)[NO_CRASH]
     assert found.status == UNDECIDED
-    assert "1 lost attempt of this experiment" in found.sentence
+    assert "1 lost attempt had to be repeated" in found.sentence
 
 
 @pytest.mark.parametrize("finished", ["none", "control", "test"])
 def test_missing_arms_are_undecided_and_never_a_pass(
     tmp_path: Path, finished: str
 ) -> None:
-    lab = fx.Lab(tmp_path / "e", fx.arms(2))
+    lab = fx.Lab(tmp_path / "e", fx.arms(3))
     for spec in lab.specs:
         if spec.variant == finished:
             lab.ok(spec, fx.growing() if finished == "control" else fx.plateau())
     found = statuses(verdicts(lab.experiment))
     claims = (GROWS, LEVELS_OFF, EVICTS, SMALLER, PACE, NO_CRASH)
     expected = dict.fromkeys(claims, UNDECIDED)
-    if finished == "control":
-        expected[GROWS] = HOLDS
     assert found == expected
 
 
@@ -277,21 +278,9 @@ def test_a_plan_without_a_control_says_so(tmp_path: Path) -> None:
     assert found[GROWS].status == found[SMALLER].status == UNDECIDED
 
 
-def test_levelling_off_is_rarely_granted_to_a_drift_at_the_margin() -> None:
-    """The two one-sided tests keep to 5 %: the slope here is exactly the margin."""
-    rng = np.random.default_rng(2)
-    granted = 0
-    for _ in range(1000):
-        tail = estimators.t_interval(rng.normal(23.5, 5, 4), level=0.90)
-        above, below = (
-            estimators.Interval(*(end + shift for end in tail))
-            for shift in (-23.5, 23.5)
-        )
-        granted += within_margin(above, below, "")[0] == HOLDS
-    assert granted / 1000 < 0.07
-
-
-def test_runs_with_too_few_samples_say_so(tmp_path: Path) -> None:
+def test_entries_that_were_not_counted_to_the_end_are_not_compared(
+    tmp_path: Path,
+) -> None:
     """The map was counted in the first half of each run only."""
 
     def counted_early(
@@ -301,6 +290,101 @@ def test_runs_with_too_few_samples_say_so(tmp_path: Path) -> None:
         values["map_entries"] = np.where(t < t[-1] / 2, values["map_entries"], np.nan)
         return values
 
-    found = of(tmp_path, test=counted_early)[LEVELS_OFF]
-    assert found.status == UNDECIDED
-    assert "Too few samples" in found.sentence
+    found = of(tmp_path, test=counted_early)
+    assert found[LEVELS_OFF].status == found[SMALLER].status == UNDECIDED
+    assert "not counted to the end of any run" in found[LEVELS_OFF].sentence
+    assert "No block has both" in found[SMALLER].sentence
+
+
+def test_a_control_that_levels_off_as_well_leaves_it_open(tmp_path: Path) -> None:
+    """Both are stopped by something else: there are only so many pids."""
+    stopped = fx.filling(slope=1100, limit=12_000)
+    found = of(tmp_path, control=stopped, test=stopped, max_entries=65_536)
+    assert found[GROWS].status == HOLDS
+    assert found[LEVELS_OFF].status == UNDECIDED
+    assert "control levels off as well" in found[LEVELS_OFF].sentence
+
+
+def test_the_limit_is_that_of_the_map_and_not_of_our_knobs(tmp_path: Path) -> None:
+    """A scheduler of the user's has its own; the run recorded it."""
+    full = counting(fx.filling(slope=900, limit=8192), 50)
+    lab = fx.Lab(tmp_path / "e", fx.arms(3, max_entries=None))
+    for spec in lab.specs:
+        shape = fx.growing() if spec.variant == "control" else full
+        lab.ok(spec, shape, facts={"map_max_entries": 8192})
+    found = verdicts(lab.experiment)[LEVELS_OFF]
+    assert found.status == FAILS
+    assert "max_entries = 8,192" in found.sentence
+
+
+def test_a_map_that_evicts_by_itself_is_never_full(tmp_path: Path) -> None:
+    lab = fx.Lab(tmp_path / "e", fx.arms(3))
+    maps = {"tasks": {"type": "lru_hash"}}
+    facts = {"map": "tasks", "map_max_entries": 700, "maps": maps}
+    for spec in lab.specs:
+        is_control = spec.variant == "control"
+        shape = fx.growing() if is_control else fx.plateau(690, noise=1)
+        lab.ok(spec, shape, facts={} if is_control else facts)
+    assert verdicts(lab.experiment)[LEVELS_OFF].status == HOLDS
+
+
+def losing(path: Path, lost: Mapping[str, int], runs: int = 10) -> dict[str, Verdict]:
+    """Of which `lost` runs of an arm were repeated once, as they were LOST at first."""
+    lab = fx.Lab(path / "e", fx.arms(runs))
+    for spec in lab.specs:
+        shape = fx.growing() if spec.variant == "control" else fx.plateau()
+        facts = {"lost_attempts": 1} if spec.run <= lost.get(spec.variant, 0) else {}
+        lab.ok(spec, shape, facts=facts)
+    return verdicts(lab.experiment)
+
+
+def test_what_rests_on_the_survivors_is_undecided(tmp_path: Path) -> None:
+    found = losing(tmp_path, {"test": 3})
+    for criterion in (LEVELS_OFF, EVICTS, SMALLER, PACE):
+        assert found[criterion].status == UNDECIDED
+        assert (
+            "of 13 attempts at test's runs 3 failed, of 10 at control's 0"
+            in found[criterion].sentence
+        )
+    assert found[GROWS].status == HOLDS
+    assert found[PACE].runs == "control 10/10, test 10/10 (3 LOST and repeated)"
+
+
+def test_losses_of_both_arms_alike_say_nothing_of_either(tmp_path: Path) -> None:
+    found = losing(tmp_path, {"test": 3, "control": 3})
+    assert found[SMALLER].status == HOLDS
+
+
+def test_a_loss_whose_arm_nobody_recorded_is_taken_for_tests(tmp_path: Path) -> None:
+    experiment = fx.typical(tmp_path / "e")
+    experiment.update(retries=2)
+    assert verdicts(experiment)[SMALLER].status == UNDECIDED
+
+
+def test_before_all_is_done_every_verdict_is_provisional(tmp_path: Path) -> None:
+    lab = fx.Lab(tmp_path / "e", fx.arms(10))
+    for spec in lab.specs[:12]:
+        lab.ok(spec, fx.growing() if spec.variant == "control" else fx.plateau())
+    for verdict in verdicts(lab.experiment).values():
+        assert "Provisional: 12 of 20 runs are done." in verdict.sentence
+    assert "confidence sequence" in verdicts(lab.experiment)[GROWS].sentence
+
+
+def test_an_early_look_is_paid_for_at_the_end(tmp_path: Path) -> None:
+    lab = fx.Lab(tmp_path / "e", fx.arms(8))
+    for spec in lab.specs[:10]:
+        lab.ok(spec, fx.growing() if spec.variant == "control" else fx.plateau())
+    looks.note(load(lab.experiment))
+    for spec in lab.specs[10:]:
+        lab.ok(spec, fx.growing() if spec.variant == "control" else fx.plateau())
+    found = verdicts(lab.experiment)[SMALLER]
+    assert found.status == HOLDS
+    assert "confidence sequence" in found.sentence
+    assert "looked at before, after 10 runs" in found.sentence
+
+
+def test_a_look_at_all_there_is_costs_nothing(tmp_path: Path) -> None:
+    experiment = fx.typical(tmp_path / "e")
+    before = verdicts(experiment)
+    looks.note(load(experiment))
+    assert verdicts(experiment) == before

@@ -5,7 +5,12 @@ from dataclasses import replace
 
 import pytest
 
-from analysis.compare.within_experiment import Comparison
+from analysis.compare.within_experiment import (
+    CLAIM,
+    EXPLORATORY,
+    PRIMARY,
+    Comparison,
+)
 from analysis.verdicts.workload_pace import judge_pace
 
 FORKS = Comparison(
@@ -26,33 +31,35 @@ FORKS = Comparison(
     ci_low=0.93,
     ci_high=0.97,
     direction="worse",
+    role=PRIMARY,
 )
 
 
 @pytest.mark.parametrize(
     ("direction", "ends", "status"),
     [
-        ("worse", (0.93, 0.97), "does not hold"),
+        ("worse", (0.93, 0.965), "does not hold"),
         ("better", (1.04, 1.09), "holds"),
-        ("equivalent", (0.97, 1.02), "equivalent"),
+        ("equivalent", (0.972, 1.02), "equivalent"),
         ("unclear", (0.80, 1.20), "undecided"),
-        # There, but too small to matter
-        ("worse", (0.981, 0.992), "equivalent"),
+        ("worse", (0.93, 0.98), "undecided"),  # worse, but by how much is open
+        ("unclear", (0.99, 1.20), "holds"),  # at worst too little to matter
         ("unclear", (None, None), "undecided"),
+        ("unclear", (0.98, 1.02), "undecided"),  # nobody knows how fine the values are
     ],
 )
 def test_the_first_metric_decides(
     direction: str, ends: tuple[float | None, float | None], status: str
 ) -> None:
     first = replace(FORKS, direction=direction, ci_low=ends[0], ci_high=ends[1])
-    second = replace(FORKS, metric="latency", direction="worse")
-    entries = replace(FORKS, source="samples", metric="entries_max")
+    second = replace(FORKS, metric="latency", direction="worse", role=EXPLORATORY)
+    entries = replace(FORKS, source="samples", metric="entries_max", role=CLAIM)
     found, sentence = judge_pace([entries, first, second])
     assert found == status
-    assert sentence.startswith("forks: Test has 380/s against 400/s")
+    assert sentence.startswith("forks: Median 380/s, control 400/s")
 
 
 def test_no_metric_is_no_verdict() -> None:
-    found, sentence = judge_pace([replace(FORKS, source="samples")])
+    found, sentence = judge_pace([replace(FORKS, source="samples", role=EXPLORATORY)])
     assert found == "undecided"
     assert "no metric" in sentence
