@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.load.measures import TIMES
+from analysis.load.measures import TIMES, number, percent_change, quantity
 
 BETTER, WORSE, UNCLEAR, NEUTRAL = "better", "worse", "unclear", "differs"
 EQUIVALENT = "equivalent"
@@ -58,6 +58,18 @@ class Effect:
     @property
     def group(self) -> Group:
         return Group(self.scheduler, self.workload, self.variant)
+
+    def amount(self, value: float) -> str:
+        """Return an effect of this metric: a change in per cent, or a difference."""
+        if self.kind == "ratio":
+            return f"{self.bare_amount(value)} %"
+        return f"{'+' * (value >= 0)}{quantity(value, self.unit)}"
+
+    def bare_amount(self, value: float) -> str:
+        """Return an end of the interval, without its unit, exact enough to tell."""
+        if self.kind != "ratio":
+            return f"{'+' * (value >= 0)}{number(value)}"
+        return percent_change(value, (self.ci_low, self.ci_high))
 
     @property
     def null(self) -> float:

@@ -21,6 +21,7 @@ import pandas as pd
 
 from analysis.load.frames import PENDING, Data
 from analysis.stats.looking import ANY_TIME, FIXED, PLANNED, Looking
+from experiments.store.merge import BETWEEN
 from experiments.support.files import atomic_write
 
 #: Beside the manifest: after how many runs the results were looked at.
@@ -52,21 +53,25 @@ def planned(config: Mapping[str, Any]) -> Looking:
 def earlier_looks(data: Data) -> list[int]:
     """Return after how many runs the experiment was looked at, fewer than now."""
     now = _done(data.runs)
-    folder = data.experiment.path
-    parts = [
-        folder.parent / str(part) for part in data.manifest.facts.get("merged", ())
-    ]
-    looks = set[int]().union(*map(_read, (folder, *parts)))
+    looks = set[int]().union(*map(_read, _folders(data)))
     return sorted(n for n in looks if n < now)
 
 
 def note(data: Data) -> None:
     """Record that the results were looked at, after as many runs as there are."""
-    now = _done(data.runs)
-    before = _read(data.experiment.path)
+    now, folder = _done(data.runs), data.experiment.path
+    before = _read(folder)
     if now and now not in before:
-        text = json.dumps(sorted({*before, now}))
-        atomic_write(data.experiment.path / FILE, f"{text}\n")
+        atomic_write(folder / FILE, f"{json.dumps(sorted({*before, now}))}\n")
+
+
+def _folders(data: Data) -> list[Path]:
+    """Return the experiment, what it was merged from, and other merges of that."""
+    folder = data.experiment.path
+    parts = set(map(str, data.manifest.facts.get("merged", ())))
+    merges = folder.parent.glob(f"*{BETWEEN}*") if parts else ()
+    beside = [other for other in merges if parts & {*other.name.split(BETWEEN)}]
+    return [folder, *(folder.parent / part for part in sorted(parts)), *beside]
 
 
 def _done(runs: pd.DataFrame) -> int:

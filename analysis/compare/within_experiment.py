@@ -43,7 +43,7 @@ from analysis.compare.effect import (
 )
 from analysis.compare.looks import looking
 from analysis.load.frames import Data
-from analysis.load.measures import COMPARED, number, percent_change, plural, quantity
+from analysis.load.measures import COMPARED, number, plural, quantity
 from analysis.stats import estimators
 from analysis.stats.block_effect import (
     FEWEST_BLOCKS,
@@ -73,7 +73,8 @@ class Comparison(Effect):
 
     ``control`` and ``test`` are medians over all runs that are data. ``estimate`` is
     over the ``n_blocks`` blocks in which both are: their geometric mean of
-    test/control, or the mean of test - control. The interval at ``level`` is None
+    test/control, or the mean of test - control; ``control_mean`` is control's in these
+    blocks, geometric for ratios. The interval at ``level`` is None
     where there is none: with fewer than 2 blocks, or when all blocks differ by the
     same; ``p_value`` and ``p_adjusted`` where there is no test. ``resolution`` is how
     far the estimate may be off because values are not exact, ``dependence`` the
@@ -85,6 +86,7 @@ class Comparison(Effect):
     n_blocks: int
     control: float
     test: float
+    control_mean: float | None = None
     role: str = EXPLORATORY
     level: float = 1 - ALPHA
     p_value: float | None = None
@@ -93,13 +95,19 @@ class Comparison(Effect):
     dependence: float = 0.0
 
     def sentence(self) -> str:
-        """Return test's median against control's, and the effect, in words."""
-        over = plural(self.n_blocks, "block")
-        if not (np.isfinite(self.test) and np.isfinite(self.control)):
+        """Return the effect in words, against what control has.
+
+        Of the same blocks, and for ratios as a geometric mean: a median beside it may
+        say the opposite.
+        """
+        if self.control_mean is None:
+            if np.isfinite(self.test) and np.isfinite(self.control):
+                return "Not comparable, as no block has both."
             arm = "test" if np.isfinite(self.control) else "control"
-            return f"No {arm} run has it: {self.in_words()}."
-        test, control = (quantity(v, self.unit) for v in (self.test, self.control))
-        return f"Median {test}, control {control}: {self.in_words()}, over {over}."
+            return f"Not comparable, as no {arm} run has it."
+        control = quantity(self.control_mean, self.unit)
+        over = plural(self.n_blocks, "block")
+        return f"Against control's {control} test has {self.in_words()}, over {over}."
 
     def in_words(self) -> str:
         """Return for example `-89.7 % (95 % interval -90.2 to -89.2 %)`."""
@@ -107,20 +115,8 @@ class Comparison(Effect):
             return "not comparable, as no block has both"
         if self.ci_low is None or self.ci_high is None:
             return f"{self.amount(self.estimate)} ({self._why_no_interval()})"
-        ends = f"{self._end(self.ci_low)} to {self.amount(self.ci_high)}"
+        ends = f"{self.bare_amount(self.ci_low)} to {self.amount(self.ci_high)}"
         return f"{self.amount(self.estimate)} ({self.interval_name()} {ends})"
-
-    def amount(self, value: float) -> str:
-        """Return an effect of this metric: a change in per cent, or a difference."""
-        if self.kind == "ratio":
-            return f"{self._end(value)} %"
-        return f"{'+' * (value >= 0)}{quantity(value, self.unit)}"
-
-    def _end(self, value: float) -> str:
-        """Return an end of the interval, without its unit, exact enough to tell."""
-        if self.kind != "ratio":
-            return f"{'+' * (value >= 0)}{number(value)}"
-        return percent_change(value, (self.ci_low, self.ci_high))
 
     def _why_no_interval(self) -> str:
         if self.n_blocks < 2:
@@ -232,7 +228,7 @@ def _one(
     rows = rows[np.isfinite(rows["value"].to_numpy(dtype=float))]
     arms = {v: rows[rows["variant"] == v] for v in (CONTROL, group.variant)}
     control, test = (estimators.summarise(_values(arm)) for arm in arms.values())
-    kind, differences = _paired(*arms.values())
+    kind, differences, control_mean = _paired(*arms.values())
     lower = rows["lower_is_better"].iloc[0] if len(rows) else None
     comparison = Comparison(
         **vars(group),
@@ -245,6 +241,7 @@ def _one(
         n_blocks=len(differences),
         control=control.median,
         test=test.median,
+        control_mean=known(control_mean),
         kind=kind,
         estimate=None,
         ci_low=None,
@@ -282,11 +279,13 @@ def _blur(arms: Sequence[estimators.Array], step: float, kind: str) -> float:
     return sum(b / size for b, size in zip(blurs, sizes, strict=True) if size > 0)
 
 
-def _paired(control: pd.DataFrame, test: pd.DataFrame) -> tuple[str, estimators.Array]:
-    """Return the kind of the comparison, and the differences of its blocks.
+def _paired(
+    control: pd.DataFrame, test: pd.DataFrame
+) -> tuple[str, estimators.Array, float]:
+    """Return the kind of the comparison, its blocks' differences, control's mean.
 
-    Of the blocks that have both, in their order. For ratios they are those of the
-    logarithms.
+    Of the blocks that have both, in their order. For ratios differences are those of
+    the logarithms, and the mean is geometric.
     """
     blocks = pd.concat(
         [a.groupby("block")["value"].mean() for a in (control, test)],
@@ -296,8 +295,8 @@ def _paired(control: pd.DataFrame, test: pd.DataFrame) -> tuple[str, estimators.
     ).sort_index()
     a, b = (blocks[c].to_numpy(dtype=float) for c in ("control", "test"))
     if len(blocks) and (a > 0).all() and (b > 0).all():
-        return "ratio", np.log(b / a)
-    return "difference", b - a
+        return "ratio", np.log(b / a), float(np.exp(np.mean(np.log(a))))
+    return "difference", b - a, float(np.mean(a)) if len(a) else np.nan
 
 
 # --- what the differences mean --------------------------------------------------------

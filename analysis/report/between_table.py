@@ -16,7 +16,7 @@ from analysis.load.measures import DASH, number, quantity
 from analysis.report.tables import DIRECTION_STYLE, md, md_row
 
 OUTCOME_HEADING = ("arm", "runs of A", "runs of B")
-HEADING = ("metric", "runs A/B", "A", "B", "B/A", "95 % interval", "p", "B is")
+HEADING = ("metric", "runs A/B", "A", "B", "change", "95 % interval", "p", "B is")
 
 #: Of each list of facts, so many; a lab root has hundreds of packages.
 _MOST_FACTS = 30
@@ -30,13 +30,10 @@ def cells(c: MetricChange) -> list[str]:
 
     A difference has its sign in front and its unit behind.
     """
-    is_ratio = c.kind == "ratio"
-    estimate = number(c.estimate)
-    if not is_ratio and c.estimate is not None:
-        sign = "+" if c.estimate >= 0 else ""
-        estimate = f"{sign}{quantity(c.estimate, c.unit)}"
-    there = c.ci_low is not None
-    interval = f"{number(c.ci_low)} to {number(c.ci_high)}" if there else DASH
+    estimate = DASH if c.estimate is None else c.amount(c.estimate)
+    interval = DASH
+    if c.ci_low is not None and c.ci_high is not None:
+        interval = f"{c.bare_amount(c.ci_low)} to {c.amount(c.ci_high)}"
     p = DASH if c.p_adjusted is None else f"{number(c.p_adjusted, 2)} ({c.method})"
     medians = (quantity(v, c.unit) for v in (c.a, c.b))
     runs = f"{c.n_a}/{c.n_b}"

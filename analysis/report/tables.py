@@ -30,7 +30,7 @@ COMPARISON_COLUMNS = [
     *("lower_is_better", "n_control", "n_test", "n_blocks", "control", "test"),
     *("kind", "estimate", "ci_low", "ci_high", "direction"),
     *("method", "p_value", "p_adjusted", "family_size"),
-    *("role", "level", "resolution", "dependence"),
+    *("role", "level", "resolution", "dependence", "control_mean"),
 ]
 
 #: Heading and summary column of what the terminal and Markdown tables show.

@@ -174,7 +174,7 @@ def _contrasts() -> list[Case]:
                 World(blocks=MOST_BLOCKS),
                 lambda a: simulation.ever_differs(a, config={}),
             ),
-            share=0.1,
+            share=0.3,
         ),
     ]
 
@@ -241,7 +241,7 @@ def _looking() -> list[Case]:
             True,
             MOST_BLOCKS,
             _arms(several, judged),
-            share=0.1,
+            share=0.3,
         ),
         Case(
             f"effect of 3 %, {name}",
@@ -373,7 +373,7 @@ def _levelling_off_sequential() -> Case:
         True,
         MOST_BLOCKS,
         claim,
-        share=0.1,
+        share=0.3,
     )
 
 

@@ -156,11 +156,11 @@ def _smaller(e: GroupEvidence) -> Judgement:
         return UNDECIDED, "No block has both control and test entries to compare."
     maximum, mean = found
     blocks = maximum.n_blocks
+    largest, average = (number(c.control_mean) for c in found)
     said = (
-        f"Test's maximum is {number(maximum.test)} entries against "
-        f"{number(maximum.control)}, {maximum.in_words()}; its mean "
-        f"{number(mean.test)} against {number(mean.control)}, {mean.in_words()}; over "
-        f"{plural(blocks, 'block')}"
+        f"Against control's maximum of {largest} entries test's is "
+        f"{maximum.in_words()}; against its mean of {average} test's is "
+        f"{mean.in_words()}; over {plural(blocks, 'block')}"
     )
     if few := too_few(blocks):
         return UNDECIDED, f"{said}; {few}."

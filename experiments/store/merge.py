@@ -26,6 +26,9 @@ from experiments.support.files import atomic_write
 #: What two runs of the same scheduler, variant and workload may differ in.
 _OWN = ("run", "block", "seed")
 
+#: Between the names of the parts, in that of the whole.
+BETWEEN = "+"
+
 
 def merge(parts: Sequence[Experiment], root: Path) -> Experiment:
     """Return the experiment `root`/<A>+<B>, made or brought up to date.
@@ -38,7 +41,7 @@ def merge(parts: Sequence[Experiment], root: Path) -> Experiment:
     ):
         _check(a.path.name, one, b.path.name, other)
     renumbered = list(_renumbered(manifests))
-    path = root / "+".join(part.path.name for part in parts)
+    path = root / BETWEEN.join(part.path.name for part in parts)
     merged = _create(path, parts, manifests, [s for of in renumbered for s in of])
     for part, manifest, specs in zip(parts, manifests, renumbered, strict=True):
         for old, new in zip(manifest.specs, specs, strict=True):

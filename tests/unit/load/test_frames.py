@@ -148,6 +148,15 @@ def test_a_file_cut_at_a_line_end_covers_too_little_time(lab: fx.Lab) -> None:
     assert "cover 8.0 s of 30 s" in load(lab.experiment).set_aside[0].reason
 
 
+@pytest.mark.parametrize(("rows", "is_data"), [(8, False), (13, False), (14, True)])
+def test_samples_have_to_cover_nine_tenths_of_the_run(
+    lab: fx.Lab, rows: int, is_data: bool
+) -> None:
+    """A sample every 2 s of 30: until 14 s, 24 s and 26 s."""
+    lab.ok_text(lab.specs[0], "".join(LINES[: 1 + rows]))
+    assert bool(load(lab.experiment).runs["used"].any()) is is_data
+
+
 def test_a_missing_csv_is_set_aside(lab: fx.Lab) -> None:
     lab.ok(lab.specs[0], fx.growing())
     lab.experiment.files(lab.specs[0]).csv.unlink()

@@ -145,6 +145,8 @@ def test_a_lost_run_is_repeated_on_a_fresh_boot_and_counted(
     assert backend.renewed == 1
     assert experiment.manifest().outcomes == {"OK": 4}
     assert experiment.manifest().retries == 1
+    lost = {r.spec.label: r.facts["lost_attempts"] for r in experiment.results()}
+    assert lost.pop(backend.done[1]) == 1 and set(lost.values()) == {0}
 
 
 def test_a_run_that_is_always_lost_ends_as_lost(experiment: Experiment) -> None:
@@ -159,6 +161,10 @@ def test_a_run_that_is_always_lost_ends_as_lost(experiment: Experiment) -> None:
     assert experiment.manifest().outcomes == {"LOST": 1, "OK": 3}
     assert experiment.manifest().retries == MAX_ATTEMPTS - 1
     assert experiment.pending(experiment.manifest().specs) == [first]
+    go(experiment, always(Outcome.OK))
+    result = experiment.result(first)
+    assert result is not None and result.outcome is Outcome.OK
+    assert result.facts["lost_attempts"] == MAX_ATTEMPTS, "all of both commands"
 
 
 @pytest.mark.parametrize("outcome", [Outcome.EJECTED, Outcome.FAILED, Outcome.TIMEOUT])

@@ -47,6 +47,17 @@ def test_blocks_stay_pairs_and_are_told_apart(tmp_path: Path) -> None:
     assert "b/scx_simple/test/hackbench_run3" in found
 
 
+def test_merging_until_it_is_decided_is_looking_again(tmp_path: Path) -> None:
+    a, b, c = (lab(tmp_path, n, 3).all_ok(SHAPES) for n in "abc")
+    first = aggregate_experiment(merge([a, b], tmp_path))
+    assert {e.method for e in first.comparisons} <= {"t", ""}, "nobody has looked yet"
+    again = aggregate_experiment(merge([a, b], tmp_path))
+    assert again.verdicts == first.verdicts, "the same data, the same look"
+    more = aggregate_experiment(merge([a, b, c], tmp_path))
+    assert {e.method for e in more.comparisons} <= {"confidence sequence", ""}
+    assert "after 12 runs" in more.verdicts[0].sentence
+
+
 def test_every_number_is_that_of_its_part(tmp_path: Path) -> None:
     parts = [lab(tmp_path, name).all_ok(SHAPES) for name in "ab"]
     merged = merge(parts, tmp_path)

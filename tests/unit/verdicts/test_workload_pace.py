@@ -24,7 +24,8 @@ FORKS = Comparison(
     n_control=8,
     n_test=8,
     n_blocks=8,
-    control=400.0,
+    control=390.0,
+    control_mean=400.0,
     test=380.0,
     kind="ratio",
     estimate=0.95,
@@ -56,7 +57,7 @@ def test_the_first_metric_decides(
     entries = replace(FORKS, source="samples", metric="entries_max", role=CLAIM)
     found, sentence = judge_pace([entries, first, second])
     assert found == status
-    assert sentence.startswith("forks: Median 380/s, control 400/s")
+    assert sentence.startswith("forks: Against control's 400/s test has ")
 
 
 def test_no_metric_is_no_verdict() -> None:
