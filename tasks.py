@@ -140,6 +140,7 @@ def resume(c: Context, experiment: str | None = None, on: str | None = None) -> 
         "scheduler": "its address, as tcp://10.0.0.1:8786; or Dask's configuration",
         "name": "of this host; the machine's own if left away",
         "directory": "for what is measured, until it is handed over",
+        "insecure": "join a cluster over tcp:// that is not on this machine",
     }
 )
 @guarded
@@ -148,9 +149,10 @@ def worker(
     scheduler: str | None = None,
     name: str | None = None,
     directory: str | None = None,
+    insecure: bool = False,
 ) -> None:
     """Be a host of a cluster: do blocks for `invoke run --on`, until it is ended."""
-    commands.cluster.worker(scheduler, name, directory)
+    commands.cluster.worker(scheduler, name, directory, insecure)
 
 
 @task(positional=["experiment"], help={"experiment": _NEWEST, **_JSON})

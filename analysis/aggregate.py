@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
+from pandas.api.types import is_numeric_dtype
 from rich.table import Table
 from rich.text import Text
 
@@ -117,4 +118,20 @@ def _write_plots(folder: Path, drawn: list[Drawn]) -> None:
 
 
 def _write_csv(path: Path, frame: pd.DataFrame) -> None:
-    atomic_write(path, frame.to_csv(index=False, lineterminator="\n"))
+    atomic_write(path, inert(frame).to_csv(index=False, lineterminator="\n"))
+
+
+#: A cell that begins with one of these is a formula to a spreadsheet.
+_FORMULA = ("=", "+", "@", "-", "\t", "\r")
+
+
+def inert(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return `frame` with a quote before every text that a spreadsheet would run."""
+    texts = [n for n, kind in frame.dtypes.items() if not is_numeric_dtype(kind)]
+    shown = frame.copy(deep=False)
+    for name in texts:
+        shown[name] = [
+            f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell
+            for cell in frame[name]
+        ]
+    return shown

@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from experiments.backends._handing import Share
 from experiments.errors import (
     BackendLost,
@@ -52,6 +54,7 @@ class VmBackend(Backend):
         each other.
         """
         jobs, each = config.vm.jobs, config.vm.cpus
+        _check_memory(config)
         if jobs == 1:
             return (ALONE,)
         cpus = sorted(os.sched_getaffinity(0))
@@ -215,6 +218,19 @@ class VmBackend(Backend):
         """Name the console of a guest that did not come up, and has no number."""
         now = datetime.datetime.now(datetime.UTC)
         return f"failed_{now:%Y%m%dT%H%M%S.%f}"
+
+
+def _check_memory(config: Config) -> None:
+    """Raise ConfigError where the guests' memory is not there."""
+    jobs, each_mb = config.vm.jobs, config.vm.memory_mb
+    there_mb = psutil.virtual_memory().total >> 20
+    if jobs * each_mb > there_mb:
+        most = there_mb // each_mb
+        remedy = f"at most {most} of them fit" if most else "give vm.memory_mb less"
+        raise ConfigError(
+            f"vm.jobs {jobs} with vm.memory_mb {each_mb} takes {jobs * each_mb} MB, "
+            f"here are {there_mb}: {remedy}"
+        )
 
 
 BACKEND = VmBackend

@@ -141,7 +141,11 @@ class Builder:
             shutil.copyfile(file, target)
         else:
             self._compile_own(request, file, target)
-        scx_enums.fill(target, scx_enums.constants(self._vmlinux_h()))
+        try:
+            scx_enums.fill(target, scx_enums.constants(self._vmlinux_h()))
+        except scx_enums.NoObject as error:
+            target.unlink()
+            raise BuildError(f"{file} is no object file of BPF: {error}") from None
         layouts = {
             "counters": self._layout(target, _COUNTERS_STRUCT),
             "record": self._layout(target, _RECORD_STRUCT),

@@ -46,10 +46,30 @@ def fill(path: Path, values: Mapping[str, int]) -> list[str]:
     return unset
 
 
+class NoObject(Exception):
+    """A file is not what an object file of BPF is; says why."""
+
+
 def variables(path: Path) -> dict[str, int]:
-    """Return names of the variables `__SCX_*` and where in the file their value is."""
+    """Return names of the variables `__SCX_*` and where in the file their value is.
+
+    Raises NoObject for what is not an ELF file of BPF, or a damaged one: whatever
+    bytes there are, they may make the reader fail in any way.
+    """
+    try:
+        return _variables(path)
+    except NoObject:
+        raise
+    except Exception as error:
+        raise NoObject(f"{type(error).__name__}: {error}".rstrip(": ")) from None
+
+
+def _variables(path: Path) -> dict[str, int]:
+    size = path.stat().st_size
     with path.open("rb") as file:
         elf = ELFFile(file)
+        if elf["e_machine"] != "EM_BPF":
+            raise NoObject(f"it is for {elf['e_machine']}")
         symbols = elf.get_section_by_name(".symtab")
         if not isinstance(symbols, SymbolTableSection):
             return {}
@@ -62,4 +82,6 @@ def variables(path: Path) -> dict[str, int]:
             if section.name == _SECTION and symbol["st_size"] == _U64.size:
                 name = symbol.name.removeprefix(_PREFIX)
                 found[name] = section["sh_offset"] + symbol["st_value"]
+                if found[name] + _U64.size > size:
+                    raise NoObject(f"{symbol.name} lies beyond its end")
         return found

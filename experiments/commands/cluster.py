@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import platform
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
-from experiments.errors import MissingRequirement
+from experiments.errors import ConfigError, MissingRequirement
 from experiments.plan.config import Config
 from experiments.run.block_queue import IsDecided
 from experiments.run.runner import run_experiment
@@ -29,6 +31,17 @@ def _extra() -> Iterator[None]:
         ) from None
 
 
+def _is_safe(address: str) -> bool:
+    """Return whether an address is encrypted, or does not leave this machine."""
+    found = urlsplit(address)
+    if found.scheme in ("tls", "inproc"):
+        return True
+    host = found.hostname or ""
+    with contextlib.suppress(ValueError):
+        return ipaddress.ip_address(host).is_loopback
+    return host == "localhost"
+
+
 def run(config: Config, name: str | None, is_decided: IsDecided) -> Experiment:
     """Run an experiment on the cluster that `config` names; as `run_experiment`."""
     with _extra():
@@ -39,11 +52,21 @@ def run(config: Config, name: str | None, is_decided: IsDecided) -> Experiment:
         return run_experiment(config, name, is_decided=is_decided, place=place)
 
 
-def worker(scheduler: str | None, name: str | None, directory: str | None) -> None:
-    """Serve as a host until told to end."""
+def worker(
+    scheduler: str | None, name: str | None, directory: str | None, insecure: bool
+) -> None:
+    """Serve as a host until told to end.
+
+    Raises ConfigError for an address that anybody on the way may answer at.
+    """
     with _extra():
         from experiments.cluster import dask_client
         from experiments.cluster.worker import serve
     where = dask_client.address(scheduler or "dask")
+    if not insecure and not _is_safe(where):
+        raise ConfigError(
+            f"{where}: whoever answers there, or listens on the way, runs code here as "
+            "you. Take tls:// (docs/cluster.md), or say --insecure"
+        )
     folder = Path(directory).absolute() if directory else None
     serve(where, name or platform.node(), folder)

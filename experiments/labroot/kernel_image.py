@@ -14,6 +14,7 @@ import platform
 import re
 import shutil
 import struct
+import time
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -33,6 +34,12 @@ _ELF = b"\x7fELF"
 _SMALLEST = 0x250  # of an image with a whole boot header
 _LZ4_LEGACY = b"\x02\x21\x4c\x18"
 _LZ4_BLOCK = 8 << 20
+#: No kernel is as large, uncompressed and with all of its debug information.
+_MOST = 2 << 30
+#: So many prepared kernels are kept in the cache, and others until they were not used
+#: for so long.
+_KEPT = 8
+_KEPT_S = 30 * 24 * 3600
 _BTF_SECTION = b"\0.BTF\0"  # among the names of an ELF file's sections
 _VERSION = re.compile(rb"Linux version (\S+) ")
 
@@ -43,18 +50,28 @@ class _Stream(Protocol):
     @property
     def eof(self) -> bool: ...
 
-    def decompress(self, payload: bytes, /) -> bytes: ...
+    def decompress(self, payload: bytes, most: int, /) -> bytes: ...
 
 
 def _whole(stream: _Stream, payload: bytes) -> bytes:
-    out = stream.decompress(payload)
-    if not stream.eof:
+    return _checked(stream.decompress(payload, _MOST + 1), stream.eof)
+
+
+def _checked(out: bytes, is_whole: bool) -> bytes:
+    """Return it; a few bytes may claim to be any number of gigabytes."""
+    if len(out) > _MOST:
+        raise EOFError(f"it is larger than {_MOST >> 20} MiB")
+    if not is_whole:
         raise EOFError("it ends too early")
     return out
 
 
 def _unzstd(payload: bytes) -> bytes:
-    return _whole(zstandard.ZstdDecompressor().decompressobj(), payload)
+    """Return the frame; its decompressor knows no limit, so it is read as a stream."""
+    with zstandard.ZstdDecompressor().stream_reader(payload) as stream:
+        _checked(stream.read(_MOST + 1), is_whole=True)
+    whole = zstandard.ZstdDecompressor().decompressobj()
+    return _checked(whole.decompress(payload), whole.eof)
 
 
 def _unlzma(payload: bytes) -> bytes:
@@ -74,6 +91,7 @@ def _unlz4(payload: bytes) -> bytes:
             break
         block = payload[at + 4 : at + 4 + size]
         out += lz4.block.decompress(block, uncompressed_size=_LZ4_BLOCK)
+        _checked(out, is_whole=True)
         at += 4 + size
     return out
 
@@ -156,6 +174,7 @@ def prepare(root: LabRoot, path: Path | None = None) -> Kernel:
     if not stamp.exists():
         _prepare(root, source, image, folder)
     said = json.loads(stamp.read_text())
+    _prune(folder)
     if said["broken"]:
         raise MissingRequirement(
             f"kernel {source} ({said['version']}): {said['broken']}"
@@ -163,6 +182,17 @@ def prepare(root: LabRoot, path: Path | None = None) -> Kernel:
     # The root's own kernel boots by PVH from the ELF file, 2 s sooner; whether a
     # user's kernel can is not known.
     return Kernel(said["version"], sha256, path or folder / "vmlinux", folder)
+
+
+def _prune(used: Path) -> None:
+    """Remove prepared kernels that nobody has used for a month, but the latest ones."""
+    stamp = used / "kernel.json"
+    stamp.touch()
+    others = [s for s in used.parent.glob("*/kernel.json") if s != stamp]
+    by_use = sorted(others, key=lambda s: s.stat().st_mtime, reverse=True)
+    for old in by_use[_KEPT - 1 :]:
+        if time.time() - old.stat().st_mtime > _KEPT_S:
+            shutil.rmtree(old.parent, ignore_errors=True)
 
 
 def running(root: LabRoot, sysfs: Path = Path("/sys")) -> Kernel:

@@ -12,6 +12,7 @@ they end, or we do, nothing of them stays mounted or running.
 
 from __future__ import annotations
 
+import functools
 import json
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -126,12 +127,18 @@ def open_root() -> LabRoot:
     """
     userns.require()
     try:
-        hold(lock(), Mode.SHARED)
+        _hold_shared(lock())
     except Held:
         raise LabRootError(
             "another invoke is making the lab root: wait for it"
         ) from None
     return read_root()
+
+
+@functools.cache
+def _hold_shared(path: Path) -> int:
+    """Take the lock once: a process may open the root any number of times."""
+    return hold(path, Mode.SHARED)
 
 
 def read_root() -> LabRoot:

@@ -141,6 +141,7 @@ def host(folder: Path, number: int, dies_at: str = "") -> Iterator[Worker]:
         argv = [
             *("nsenter", f"--net={namespace}", sys.executable, "-m", "invoke"),
             *("worker", "--scheduler", f"tcp://{scheduler}:{PORT}", "--name", name),
+            "--insecure",
         ]
         env = {"XDG_CACHE_HOME": str(cache), failpoints.ENVIRONMENT: dies_at}
         log = folder / f"{name}.log"

@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
 from __future__ import annotations
 
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from experiments.build import scx_enums
 
 VMLINUX_H = """
@@ -22,3 +26,13 @@ def test_constants_are_the_enumerators_of_sched_ext_in_64_bits() -> None:
         "SCX_SLICE_INF": (1 << 64) - 1,
         "SCX_BELOW_ZERO": (1 << 64) - 1,
     }
+
+
+@given(st.binary(max_size=300), st.booleans())
+def test_garbage_is_no_object_and_no_crash(
+    tmp_path_factory: pytest.TempPathFactory, data: bytes, is_elf: bool
+) -> None:
+    path = tmp_path_factory.mktemp("o") / "x.bpf.o"
+    path.write_bytes((b"\x7fELF\x02\x01\x01" if is_elf else b"") + data)
+    with pytest.raises(scx_enums.NoObject):
+        scx_enums.variables(path)

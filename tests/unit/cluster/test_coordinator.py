@@ -17,6 +17,7 @@ import pytest
 from experiments.cluster import coordinator, host, membership, session
 from experiments.cluster.bundle import Bundle
 from experiments.columns import CSV_COLUMNS
+from experiments.commands import cluster
 from experiments.errors import (
     ConfigError,
     ExperimentError,
@@ -501,3 +502,22 @@ def test_what_hosts_do_not_do_is_refused(
     parsed = config.parse_config({"schema": 1, **asked}, "test")
     with pytest.raises(ConfigError, match=said):
         coordinator.ClusterHosts(make("a"), parsed)
+
+
+@pytest.mark.parametrize(
+    ("address", "is_safe"),
+    [
+        ("tls://10.0.0.1:8786", True),
+        ("tcp://127.0.0.1:8786", True),
+        ("tcp://[::1]:8786", True),
+        ("tcp://localhost:8786", True),
+        ("tcp://10.0.0.1:8786", False),
+        ("tcp://localhost.example:8786", False),
+        ("tcp://127.0.0.1.example:8786", False),
+        ("ucx://10.0.0.1:8786", False),
+    ],
+)
+def test_which_addresses_a_worker_joins_without_being_told(
+    address: str, is_safe: bool
+) -> None:
+    assert cluster._is_safe(address) is is_safe

@@ -6,6 +6,7 @@ import gzip
 import lzma
 import os
 import struct
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -135,3 +136,29 @@ def test_the_running_kernel_is_known_by_what_it_says_of_itself(
     assert kernel_image.running(root, tmp_path) == one
     (tmp_path / "kernel/notes").write_bytes(b"build id 2")
     assert kernel_image.running(root, tmp_path).sha256 != one.sha256
+
+
+@pytest.mark.parametrize("how", [h for h in PACK if h != "none"])
+def test_an_image_that_claims_to_be_huge_is_refused(
+    monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """A few kilobytes that would become megabytes, with a limit of one."""
+    monkeypatch.setattr(kernel_image, "_MOST", 1 << 20)
+    image = bzimage(PACK[how](ELF + bytes(8 << 20)))
+    with pytest.raises(ConfigError, match="larger than 1 MiB"):
+        kernel_image.vmlinux_of(image, "k")
+
+
+def test_kernels_that_nobody_uses_leave_the_cache(tmp_path: Path) -> None:
+    made = []
+    for age_days in (0, 40, 50, 60, 70, 80, 90, 100, 110, 10):
+        folder = tmp_path / f"k{age_days}"
+        folder.mkdir()
+        stamp = folder / "kernel.json"
+        stamp.touch()
+        long_ago = time.time() - age_days * 24 * 3600
+        os.utime(stamp, (long_ago, long_ago))
+        made.append(folder)
+    kernel_image._prune(made[2])
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {"k0", "k10", "k40", "k50", "k60", "k70", "k80", "k90"}

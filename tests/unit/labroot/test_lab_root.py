@@ -45,6 +45,15 @@ def test_a_finished_root_opens() -> None:
     assert lab_root.open_root().packages == {"clang": "1"}
 
 
+def test_opening_it_again_takes_no_more_descriptors() -> None:
+    fill(lab_root.place())
+    lab_root.open_root()
+    before = len([*Path("/proc/self/fd").iterdir()])
+    for _ in range(5):
+        lab_root.open_root()
+    assert len([*Path("/proc/self/fd").iterdir()]) == before
+
+
 def test_a_root_without_its_stamp_is_not_there() -> None:
     fill(lab_root.place())
     (lab_root.place() / "lab/labroot.json").unlink()

@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from experiments.errors import BackendLost, ConfigError
@@ -388,4 +389,16 @@ def test_lanes_that_would_share_cpus_are_refused(
         {"schema": 1, "vm": {"jobs": 2}, "backend": "host"}, "test"
     )
     with pytest.raises(ConfigError, match="host is one"):
+        lanes.lanes_of(asked)
+
+
+def test_guests_that_do_not_fit_into_memory_are_refused() -> None:
+    there_mb = psutil.virtual_memory().total >> 20
+    vm = {"memory_mb": there_mb // 2 + 1, "jobs": 2, "cpus": 1}
+    asked = config.parse_config({"schema": 1, "vm": vm}, "test")
+    with pytest.raises(ConfigError, match="at most 1 of them fit"):
+        lanes.lanes_of(asked)
+    vm = {"memory_mb": min(there_mb * 2, 1 << 20)}
+    asked = config.parse_config({"schema": 1, "vm": vm}, "test")
+    with pytest.raises(ConfigError, match=r"give vm\.memory_mb less"):
         lanes.lanes_of(asked)
