@@ -17,13 +17,14 @@ import numpy as np
 import pandas as pd
 
 from analysis.compare.effect import (
+    EQUIVALENT,
     UNCLEAR,
     Effect,
     direction,
     known,
     preference,
-    within_margin,
 )
+from analysis.compare.exactness import blur_of_arms, step_of
 from analysis.compare.missing_evidence import ArmPair, Missing, missing, pairs
 from analysis.load.arm_outcomes import ARM, arm_outcomes
 from analysis.load.flat_facts import flat
@@ -117,6 +118,8 @@ class _Draft(NamedTuple):
     change: MetricChange
     a: estimators.Array
     b: estimators.Array
+    blur: float
+    step: float
 
 
 def changes(a: pd.DataFrame, b: pd.DataFrame) -> list[MetricChange]:
@@ -145,10 +148,8 @@ def _of_arm(a: pd.DataFrame, b: pd.DataFrame) -> Iterator[_Draft]:
 def _draft(rows_a: pd.DataFrame, rows_b: pd.DataFrame) -> _Draft:
     a, b = (rows["value"].to_numpy(dtype=float) for rows in (rows_a, rows_b))
     is_ratio = bool((a > 0).all() and (b > 0).all())
+    kind = "ratio" if is_ratio else "difference"
     at_a, at_b = (np.log(a), np.log(b)) if is_ratio else (a, b)
-    interval = estimators.welch_interval(at_a, at_b)
-    shown = np.exp(interval) if is_ratio else interval
-    estimate, low, high = map(known, shown)
     first = {k: str(rows_a[k].iloc[0]) for k in (*ARM, *_METRIC)}
     lower = rows_a["lower_is_better"].iloc[0]
     change = MetricChange(
@@ -163,39 +164,52 @@ def _draft(rows_a: pd.DataFrame, rows_b: pd.DataFrame) -> _Draft:
         n_b=len(b),
         a=known(estimators.summarise(a).median),
         b=known(estimators.summarise(b).median),
-        kind="ratio" if is_ratio else "difference",
-        estimate=estimate,
-        ci_low=low,
-        ci_high=high,
+        kind=kind,
+        estimate=None,
+        ci_low=None,
+        ci_high=None,
         direction=UNCLEAR,
     )
-    return _Draft(change, at_a, at_b)
+    step = step_of(pd.concat([rows_a, rows_b]))
+    return _Draft(change, at_a, at_b, blur_of_arms([a, b], step, kind), step)
 
 
 def _judged(drafts: list[_Draft]) -> list[MetricChange]:
     tests = significance.unpaired_family([(d.a, d.b) for d in drafts])
     size = sum(np.isfinite(test.p) for test in tests)
     return [
-        replace(
-            draft.change,
-            method=test.method,
-            p_adjusted=known(test.adjusted),
-            family_size=int(size),
-            direction=_direction(draft, test.adjusted <= significance.ALPHA),
-        )
+        _of_test(draft, test, int(size))
         for draft, test in zip(drafts, tests, strict=True)
     ]
 
 
-def _direction(draft: _Draft, differs: bool) -> str:
-    return direction(
-        draft.change.lower_is_better,
-        differs,
-        bool(draft.b.mean() < draft.a.mean()),
-        not differs and _is_equivalent(draft),
+def _of_test(
+    draft: _Draft, test: significance.SignificanceTest, family_size: int
+) -> MetricChange:
+    """Return the change: it is one where test and interval both say so."""
+    estimate, low, high = _interval(draft)
+    change = replace(
+        draft.change,
+        estimate=estimate,
+        ci_low=low,
+        ci_high=high,
+        method=test.method,
+        p_adjusted=known(test.adjusted),
+        family_size=family_size,
     )
+    n = min(change.n_a, change.n_b)
+    said = direction(change, n, bool(np.isfinite(draft.step)))
+    if said not in (UNCLEAR, EQUIVALENT) and not test.adjusted <= significance.ALPHA:
+        said = UNCLEAR
+    return replace(change, direction=said)
 
 
-def _is_equivalent(draft: _Draft) -> bool:
-    _, low, high = estimators.welch_interval(draft.a, draft.b, level=0.90)
-    return within_margin(draft.change.kind, low, high)
+def _interval(draft: _Draft) -> tuple[float | None, ...]:
+    """Return the estimate and its interval, None where no run differs from another."""
+    found = np.array(estimators.welch_interval(draft.a, draft.b))
+    has_spread = any(len(arm) and np.ptp(arm) > 0 for arm in (draft.a, draft.b))
+    found += [0, -draft.blur, draft.blur]
+    estimate, low, high = np.exp(found) if draft.change.kind == "ratio" else found
+    if not has_spread or not np.isfinite([low, high]).all():
+        return known(float(estimate)), None, None
+    return known(float(estimate)), known(float(low)), known(float(high))

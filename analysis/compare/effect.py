@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from analysis.load.measures import TIMES, number, percent_change, quantity
+from analysis.stats.block_effect import FEWEST_BLOCKS
 
 BETTER, WORSE, UNCLEAR, NEUTRAL = "better", "worse", "unclear", "differs"
 EQUIVALENT = "equivalent"
@@ -78,14 +79,27 @@ class Effect:
 
 
 def direction(
-    lower_is_better: bool | None, differs: bool, is_lower: bool, is_equivalent: bool
+    effect: Effect, n: int, is_step_known: bool, is_claimed: bool = True
 ) -> str:
-    """Return what it means that a metric differs, and is lower; or that it does not."""
-    if not differs:
-        return EQUIVALENT if is_equivalent else UNCLEAR
-    if lower_is_better is None:
+    """Return what the interval of an effect says, from `n` blocks or runs of an arm.
+
+    A difference too small to matter is none, but where costs or noise are measured and
+    nothing is claimed.
+    """
+    if effect.ci_low is None or effect.ci_high is None or n < FEWEST_BLOCKS:
+        return UNCLEAR
+    is_nothing = effect.ci_low <= effect.null <= effect.ci_high
+    is_inside = is_step_known and is_inside_margin(
+        effect.kind, effect.ci_low, effect.ci_high
+    )
+    if is_inside and (is_claimed or is_nothing):
+        return EQUIVALENT
+    if is_nothing:
+        return UNCLEAR
+    if effect.lower_is_better is None:
         return NEUTRAL
-    return BETTER if is_lower == lower_is_better else WORSE
+    is_lower = effect.ci_high < effect.null
+    return BETTER if is_lower == effect.lower_is_better else WORSE
 
 
 def is_inside_margin(kind: str, low: float | None, high: float | None) -> bool:
@@ -93,15 +107,6 @@ def is_inside_margin(kind: str, low: float | None, high: float | None) -> bool:
     if kind != "ratio" or low is None or high is None:
         return False
     return low > 1 / (1 + MARGIN) and high < 1 + MARGIN
-
-
-def within_margin(kind: str, low: float, high: float) -> bool:
-    """Return whether an interval of a log ratio says that there is no effect.
-
-    With ends at 90 % these are two one-sided tests at 5 % (Schuirmann 1987).
-    """
-    margin = np.log1p(MARGIN)
-    return kind == "ratio" and bool(-margin < low and high < margin)
 
 
 def known(value: float) -> float | None:

@@ -17,6 +17,8 @@ from analysis.load.arm_outcomes import NOTHING, Arm, ArmOutcomes
 
 #: An arm speaks for itself when at least so much of its plan is data.
 LEAST_SHARE = 0.5
+#: So large a share of an arm's attempts may be lost before the others are survivors.
+FEW_LOST = 0.05
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,17 @@ def _missing_runs(arm: ArmPair) -> Iterator[str]:
     for name, outcomes in (("A", arm.a), ("B", arm.b)):
         if outcomes.used < LEAST_SHARE * outcomes.planned:
             yield f"of {name} only {outcomes} runs are data"
+        elif outcomes.pending:
+            yield f"{outcomes.pending} runs of {name} are still to come"
+    if _loses_more(arm):
+        yield f"of B {arm.b} runs are data, of A {arm.a}: what is left are survivors"
+
+
+def _loses_more(arm: ArmPair) -> bool:
+    """Return whether B lost more than a few attempts, and a larger share than A."""
+    a, b = (o.failures / max(o.attempts, 1) for o in (arm.a, arm.b))
+    is_left = arm.b.used >= LEAST_SHARE * arm.b.planned
+    return is_left and b > max(FEW_LOST, a)
 
 
 _Metrics = Mapping[tuple[str, str], tuple[set[str], int]]

@@ -4,8 +4,9 @@
 A metric has **regressed** when all of this is so: its ratio B/A is worse than the
 threshold, p after Holm's correction is at most 5 %, and the 95 % interval leaves "no
 change" out on the worse side. It has **not** when the whole interval is on the better
-side of the threshold. Anything else is undecided, and so is what has no ratio: a
-threshold in per cent says nothing about it.
+side of the threshold. Anything else is undecided, and so is what has no ratio, of
+which a threshold in per cent says nothing, unless it is worse by its difference: a
+throughput of 0 has no ratio.
 
 What is missing (an arm, most of its runs, a metric, its unit) fails the gate as a
 regression does. What is undecided passes it unless that is asked for, too.
@@ -17,6 +18,7 @@ import re
 from dataclasses import dataclass
 
 from analysis.compare.between_experiments import MetricChange
+from analysis.compare.effect import WORSE
 from analysis.stats.significance import ALPHA
 from experiments.errors import ConfigError
 
@@ -58,6 +60,8 @@ def judge(change: MetricChange, share: float) -> str:
     higher.
     """
     lower = change.lower_is_better
+    if change.kind != "ratio" and change.direction == WORSE:
+        return REGRESSED  # to 0, say, which is more than any per cent
     ends = (change.estimate, change.ci_low, change.ci_high)
     if change.kind != "ratio" or lower is None or None in ends:
         return UNDECIDED

@@ -8,16 +8,20 @@ report judges the same metric (analysis.compare).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import numpy as np
 
 from analysis.compare.effect import is_inside_margin
+from analysis.compare.exactness import blur_of_arms, step_of_values
 from analysis.compare.looks import planned
+from analysis.compare.within_experiment import is_test
+from analysis.load.measures import OF_SAMPLERS
 from analysis.stats.block_effect import FEWEST_BLOCKS, block_effect
 from analysis.stats.looking import PLANNED, Looking
 from analysis.stats.significance import ALPHA
-from experiments.model import CONTROL, Outcome, RunResult, RunSpec
+from experiments.model import CONTROL, Metric, Outcome, RunResult, RunSpec
 from experiments.store.experiment import Experiment
 
 #: (variant, block) -> the result of the run, of those that are OK
@@ -31,7 +35,7 @@ def is_decided(experiment: Experiment, spec: RunSpec) -> bool:
     """
     manifest = experiment.manifest()
     groups = {(s.scheduler, s.workload, s.variant) for s in manifest.specs}
-    level = 1 - ALPHA / max(sum(v != CONTROL for *_, v in groups), 1)
+    level = 1 - ALPHA / max(sum(is_test(v) for *_, v in groups), 1)
     cell = [
         s
         for s in manifest.specs
@@ -43,7 +47,7 @@ def is_decided(experiment: Experiment, spec: RunSpec) -> bool:
         for s, result in results
         if result.outcome is Outcome.OK
     }
-    variants = {s.variant for s in cell} - {CONTROL}
+    variants = {s.variant for s in cell if is_test(s.variant)}
     how = planned(manifest.config)
     finished = {s.run_id for s, _ in results}
     unfinished = {s.block for s in cell if s.run_id not in finished}
@@ -64,28 +68,34 @@ def _looks(how: Looking, blocks: int) -> Sequence[int]:
 def _is_known(
     runs: _Runs, variant: str, blocks: Sequence[int], how: Looking, level: float
 ) -> bool:
-    logs = np.array(list(_log_ratios(runs, variant, frozenset(blocks))))
-    if len(logs) < FEWEST_BLOCKS:
+    pairs = list(_pairs(runs, variant, frozenset(blocks)))
+    if len(pairs) < FEWEST_BLOCKS:
         return False
-    found = block_effect(logs, level, how)
+    arms = [np.array([m.value for m in arm]) for arm in zip(*pairs, strict=True)]
+    said = [m.resolution for pair in pairs for m in pair]
+    step = step_of_values(np.concatenate(arms), np.array(said, dtype=float))
+    blur = blur_of_arms(arms, step, "ratio")
+    found = block_effect(np.log(arms[1] / arms[0]), level, how, blur)
     if not found.is_known:
         return False
     ratio = tuple(float(np.exp(v)) for v in (found.low, found.high))
-    return found.low > 0 or found.high < 0 or is_inside_margin("ratio", *ratio)
+    is_none = math.isfinite(step) and is_inside_margin("ratio", *ratio)
+    return found.low > 0 or found.high < 0 or is_none
 
 
-def _log_ratios(runs: _Runs, variant: str, blocks: Collection[int]) -> Iterator[float]:
-    """Yield log(test/control) of the first metric, a block each.
-
-    Of the blocks that have both.
-    """
+def _pairs(
+    runs: _Runs, variant: str, blocks: Collection[int]
+) -> Iterator[tuple[Metric, Metric]]:
+    """Yield control's and test's primary metric of each block that has both."""
     for (arm, block), test in sorted(runs.items(), key=lambda item: item[0]):
-        if block not in blocks:
-            continue
         control = runs.get((CONTROL, block))
-        if arm != variant or control is None or not control.metrics:
+        if arm != variant or block not in blocks or control is None:
             continue
-        first = control.metrics[0]
-        values = [m.value for m in test.metrics if m.name == first.name]
-        if values and values[0] > 0 and first.value > 0:
-            yield float(np.log(values[0] / first.value))
+        first = next((m for m in control.metrics if _is_workloads(m)), None)
+        found = [m for m in test.metrics if first is not None and m.name == first.name]
+        if first is not None and found and found[0].value > 0 and first.value > 0:
+            yield first, found[0]
+
+
+def _is_workloads(metric: Metric) -> bool:
+    return not metric.name.startswith(OF_SAMPLERS)

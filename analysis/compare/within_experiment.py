@@ -30,28 +30,19 @@ import numpy as np
 import pandas as pd
 
 from analysis.compare.effect import (
-    BETTER,
-    EQUIVALENT,
-    NEUTRAL,
     UNCLEAR,
-    WORSE,
     Effect,
     Group,
-    is_inside_margin,
+    direction,
     known,
     preference,
 )
+from analysis.compare.exactness import blur_of_arms, step_of
 from analysis.compare.looks import looking
 from analysis.load.frames import Data
-from analysis.load.measures import COMPARED, number, plural, quantity
+from analysis.load.measures import COMPARED, OF_SAMPLERS, number, plural, quantity
 from analysis.stats import estimators
-from analysis.stats.block_effect import (
-    FEWEST_BLOCKS,
-    BlockEffect,
-    block_effect,
-    blur_of,
-    smallest_step,
-)
+from analysis.stats.block_effect import BlockEffect, block_effect
 from analysis.stats.looking import ANY_TIME, ONCE, PLANNED, Looking
 from analysis.stats.significance import ALPHA
 from experiments.model import CONTROL, DEFAULT
@@ -210,16 +201,30 @@ def _of_group(
     arms = here[here["variant"].isin([CONTROL, group.variant])]
     keep = (arms["source"] == "workload") | arms["metric"].isin(measures)
     keys = ["source", "metric", "unit"]
-    primary_is_there = False
+    primary = primary_metric(arms)
     for (source, metric, unit), rows in arms[keep].groupby(keys, sort=False):
         draft = _one(group, str(source), str(metric), str(unit), rows)
         c = draft.comparison
         if not (c.n_control or c.n_test):
             continue
         role = CLAIM if source == "samples" and metric in _CLAIMED else EXPLORATORY
-        if source == "workload" and not primary_is_there:
-            role, primary_is_there = PRIMARY, True
+        if source == "workload" and metric == primary:
+            role = PRIMARY
         yield draft._replace(comparison=replace(c, role=role))
+
+
+def primary_metric(rows: pd.DataFrame) -> str:
+    """Return the metric that a workload is run for; empty where it has none.
+
+    That is the first one in most of the runs, of those that are not a sampler's. `rows`
+    are of a tidy table, those of a run in their order.
+    """
+    of = rows[rows["source"] == "workload"]
+    of = of[~of["metric"].astype(str).str.startswith(OF_SAMPLERS)]
+    if of.empty:
+        return ""
+    first = of.drop_duplicates(["variant", "run", "block"])["metric"]
+    return str(first.value_counts(sort=True).index[0])
 
 
 def _one(
@@ -248,35 +253,13 @@ def _one(
         ci_high=None,
         direction=UNCLEAR,
     )
-    step = _step(rows)
-    blur = _blur([_values(arm) for arm in arms.values()], step, kind)
-    return _Draft(comparison, differences, blur, np.isfinite(step))
+    step = step_of(rows)
+    blur = blur_of_arms([_values(arm) for arm in arms.values()], step, kind)
+    return _Draft(comparison, differences, blur, bool(np.isfinite(step)))
 
 
 def _values(rows: pd.DataFrame) -> estimators.Array:
     return rows["value"].to_numpy(dtype=float)
-
-
-def _step(rows: pd.DataFrame) -> float:
-    """Return the step to which values of a workload's metric are known.
-
-    As the metric says, or as its values show; NaN where they show none.
-    """
-    if not len(rows) or rows["source"].iloc[0] != "workload":
-        return 0.0
-    said = rows["resolution"].to_numpy(dtype=float)
-    if np.isfinite(said).any():
-        return float(np.nanmax(said))
-    return smallest_step(_values(rows))
-
-
-def _blur(arms: Sequence[estimators.Array], step: float, kind: str) -> float:
-    """Return how far the mean difference may be off, as a log ratio for ratios."""
-    if not np.isfinite(step) or step <= 0:
-        return 0.0
-    sizes = [float(np.mean(a)) if kind == "ratio" else 1.0 for a in arms if len(a)]
-    blurs = [blur_of(a, step) for a in arms if len(a)]
-    return sum(b / size for b, size in zip(blurs, sizes, strict=True) if size > 0)
 
 
 def _paired(
@@ -323,8 +306,8 @@ def _judged(
         resolution=draft.blur,
         dependence=found.dependence,
     )
-    found_direction = _direction(judged, draft.is_step_known, is_claimed)
-    return replace(judged, direction=found_direction)
+    said = direction(judged, judged.n_blocks, draft.is_step_known, is_claimed)
+    return replace(judged, direction=said)
 
 
 def _shown(kind: str, found: BlockEffect) -> tuple[float | None, ...]:
@@ -333,21 +316,3 @@ def _shown(kind: str, found: BlockEffect) -> tuple[float | None, ...]:
     estimate, low, high = map(known, np.exp(values) if kind == "ratio" else values)
     # Half an interval says nothing
     return (estimate, None, None) if None in (low, high) else (estimate, low, high)
-
-
-def _direction(c: Comparison, is_step_known: bool, is_claimed: bool) -> str:
-    """Return what the interval says.
-
-    A difference too small to matter is none, but where costs or noise are measured.
-    """
-    if c.ci_low is None or c.ci_high is None or c.n_blocks < FEWEST_BLOCKS:
-        return UNCLEAR
-    is_nothing = c.ci_low <= c.null <= c.ci_high
-    is_inside = is_step_known and is_inside_margin(c.kind, c.ci_low, c.ci_high)
-    if is_inside and (is_claimed or is_nothing):
-        return EQUIVALENT
-    if is_nothing:
-        return UNCLEAR
-    if c.lower_is_better is None:
-        return NEUTRAL
-    return BETTER if (c.ci_high < c.null) == c.lower_is_better else WORSE

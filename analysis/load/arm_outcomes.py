@@ -37,8 +37,11 @@ class ArmOutcomes:
 
     @property
     def failures(self) -> int:
-        """Runs that ended otherwise than OK, and attempts that were repeated."""
-        excused = {PENDING, Outcome.SKIPPED.value, SET_ASIDE}
+        """Runs that are no data, whatever the reason, and attempts that were repeated.
+
+        But for those that were skipped, which tried nothing.
+        """
+        excused = {PENDING, Outcome.SKIPPED.value}
         ended = sum(n for outcome, n in self.others.items() if outcome not in excused)
         return ended + self.lost_attempts
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -142,10 +143,15 @@ def is_imported(manifest: Manifest) -> bool:
     return bool(manifest.facts.get("imported"))
 
 
+def imported_facts(manifest: Manifest) -> Mapping[str, Any]:
+    """Return what the import recorded; empty where the runs are our own."""
+    found = manifest.facts.get("imported")
+    return found if isinstance(found, Mapping) else {}
+
+
 def _not_imported(manifest: Manifest) -> Iterator[SetAside]:
     """Yield files that were no data when the experiment was imported."""
-    imported = manifest.facts.get("imported") or {}
-    for refused in imported.get("set_aside", ()):
+    for refused in imported_facts(manifest).get("set_aside", ()):
         yield SetAside(str(refused["file"]), str(refused["reason"]))
 
 
@@ -212,7 +218,8 @@ def _runs(
         "lost_attempts": [kind.lost_attempts for kind in kinds],
     }
     frame = pd.DataFrame(cells).astype({"used": bool, "lost_attempts": int})
-    unneeded = frame["block"].isin(manifest.facts.get(NOT_NEEDED, ()))
+    not_needed = manifest.facts.get(NOT_NEEDED)
+    unneeded = frame["block"].isin(not_needed if isinstance(not_needed, list) else ())
     frame.loc[unneeded & (frame["outcome"] == PENDING), "outcome"] = UNNEEDED
     return frame.assign(drawn=frame["used"] & frame["run_id"].isin(drawn))
 

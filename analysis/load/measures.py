@@ -90,6 +90,9 @@ MEASURES = (
     *map(_measure, added(DECLARED)),
 )
 
+#: What the names of metrics begin with that a sampler yields, and not the workload.
+OF_SAMPLERS = ("run_queue_latency_", "wakeup_latency_")
+
 _MEASURED = frozenset(m.name for m in MEASURES)
 
 #: Measures set against control's. Evictions and scans are the treatment itself, and

@@ -153,7 +153,7 @@ def _record(
 def _sound(result: RunResult, rows: Array, is_drawn: bool) -> RunRecord:
     facts, wrong = run_facts.read(result.facts)
     where = f"{result.spec.label}.json"
-    rows, flags = _until_counted(result, rows)
+    rows, flags = _until_counted(result.spec, rows, facts.flags)
     said = RunMeta(
         outcome=result.outcome.value,
         reason="; ".join(f"flagged: {flag}" for flag in flags),
@@ -187,23 +187,25 @@ def max_entries(spec: RunSpec) -> float:
     return float(limit) if isinstance(limit, int | float) else np.nan
 
 
-def _until_counted(result: RunResult, rows: Array) -> tuple[Array, list[str]]:
+def _until_counted(
+    spec: RunSpec, rows: Array, own: Sequence[str]
+) -> tuple[Array, list[str]]:
     """Return the samples, and the checks that an OK run failed.
 
     Where the entries of the map were not counted until nearly the end, none of them are
     left: what they did in the rest of the run is not known.
     """
-    flags = [str(flag) for flag in result.facts.get("flags", ())]
+    flags = list(own)
     column = COLUMNS.index("map_entries")
     counted = np.flatnonzero(np.isfinite(rows[:, column]))
     if not len(counted):
         return rows, flags
     until = float(rows[counted[-1], 0])
-    if until >= least_span(result.spec):
+    if until >= least_span(spec):
         return rows, flags
     flags.append(
         f"the map's entries were counted for {until:.1f} s of "
-        f"{result.spec.duration_s:g} s: they are not compared"
+        f"{spec.duration_s:g} s: they are not compared"
     )
     rows = rows.copy()
     rows[:, column] = np.nan

@@ -10,9 +10,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import NonNegativeInt, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
+
+#: What a file says may be any number; these are of things that can be counted.
+_Count = Annotated[int, Field(ge=0, le=1 << 53)]
+_Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
 @dataclass(frozen=True)
@@ -22,9 +26,9 @@ class Histogram:
     Buckets are log-linear: four to an octave, of equal width within it.
     """
 
-    from_us: tuple[float, ...]
-    to_us: tuple[float, ...]
-    count: tuple[int, ...]
+    from_us: tuple[_Finite, ...]
+    to_us: tuple[_Finite, ...]
+    count: tuple[_Count, ...]
 
     def __post_init__(self) -> None:
         if not len(self.from_us) == len(self.to_us) == len(self.count):
@@ -40,7 +44,7 @@ class Histogram:
 class SamplerCost:
     """One sampler in one run: medians and the maximum of a single sample, in us."""
 
-    samples: int
+    samples: _Count
     cpu_us: float | None = None
     wall_us: float | None = None
     wall_us_max: float | None = None
@@ -78,7 +82,8 @@ class RunFacts:
     map: str | None = None
     map_max_entries: int | None = None
     maps: Mapping[str, MapFacts] = field(default_factory=dict)
-    lost_attempts: NonNegativeInt = 0
+    lost_attempts: int = 0
+    flags: tuple[str, ...] = ()
 
     @property
     def map_limit(self) -> float | None:
@@ -101,9 +106,10 @@ _PARTS: Mapping[str, TypeAdapter[Any]] = {
     "agent_cpu_s": TypeAdapter(float | None),
     "load_cpu_s": TypeAdapter(float | None),
     "map": TypeAdapter(str | None),
-    "map_max_entries": TypeAdapter(int | None),
+    "map_max_entries": TypeAdapter(_Count | None),
     "maps": TypeAdapter(dict[str, MapFacts]),
-    "lost_attempts": TypeAdapter(NonNegativeInt),
+    "lost_attempts": TypeAdapter(_Count),
+    "flags": TypeAdapter(tuple[str, ...]),
 }
 
 

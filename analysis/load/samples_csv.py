@@ -17,6 +17,8 @@ from experiments.model import RunSpec
 
 #: The share of a run's time that its samples cover, give or take one of them.
 LEAST_SPAN = 0.9
+#: The share of a run's time in which there may be no sample on the way.
+LARGEST_HOLE = 0.25
 
 _OF_NUMBERS = b"0123456789.+-eE"
 
@@ -124,7 +126,7 @@ def least_span(spec: RunSpec) -> float:
 
 
 def check_span(rows: Array, spec: RunSpec) -> None:
-    """Raise FormatError for a file that is cut at the end of a line.
+    """Raise FormatError for a file that is cut at the end of a line, or has a hole.
 
     It looks sound, but covers too little time.
     """
@@ -133,6 +135,9 @@ def check_span(rows: Array, spec: RunSpec) -> None:
         raise FormatError(
             f"truncated: the samples cover {covered:.1f} s of {spec.duration_s:g} s"
         )
+    hole = float(np.max(np.diff(rows[:, 0]), initial=0.0))
+    if hole > max(LARGEST_HOLE * spec.duration_s, 3 * spec.sample_interval_s):
+        raise FormatError(f"there are no samples for {hole:.1f} s on the way")
 
 
 def _checked_header(line: str) -> list[str]:

@@ -12,7 +12,15 @@ from analysis.compare.noise import Noise
 from analysis.compare.within_experiment import Comparison
 from analysis.load import waits
 from analysis.load.frames import EVICTION_RATE, Data
-from analysis.load.measures import KEYS, TIMES, number, plural, quantity, slug
+from analysis.load.measures import (
+    KEYS,
+    OF_SAMPLERS,
+    TIMES,
+    number,
+    plural,
+    quantity,
+    slug,
+)
 from analysis.report import effect_figures, painting, sketch
 from analysis.report.sketch import Drawn, Series, Sketch, Text
 from experiments.model import CONTROL
@@ -45,7 +53,7 @@ _BUCKETS = ("variant", "run", "from_us", "to_us", "count")
 _POINTS = ("variant", "block", "name", "unit", "lower_is_better", "value")
 
 #: Metrics of every workload that have a figure of their own.
-_LATENCIES = ("run_queue_latency_", "wakeup_latency_")
+_LATENCIES = OF_SAMPLERS
 P99 = "run_queue_latency_p99"
 #: Fewer runs have no order to see.
 _FEWEST_IN_ORDER = 6

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Estimates, intervals and tests of significance: numbers in, numbers out.
 
-Others use: block_effect, estimators, looking, power, shape, significance.
+Others use: block_effect, confidence_sequence, estimators, looking, power, shape,
+significance.
 """

@@ -40,7 +40,7 @@ class Looking:
 
     def look_after(self, blocks: int) -> int:
         """Return the number of the look after so many blocks, from 1."""
-        return min(max(blocks // max(self.size, 1), 1), self.looks)
+        return min(max(math.ceil(blocks / max(self.size, 1)), 1), self.looks)
 
     def interval(self, mean: float, sd: float, blocks: int, level: float) -> Interval:
         """Return the interval of a mean; `sd` is over n."""

@@ -31,11 +31,12 @@ MOST_BLOCKS = 100_000
 def noise(control: Array, test: Array) -> float:
     """Return standard deviation of log(test/control) over blocks.
 
-    NaN with fewer than 2.
+    NaN with fewer than 2, and where all differ by the same: no spread is not certainty.
     """
     logs = np.log(np.asarray(test) / np.asarray(control))
     (logs,) = present(logs)
-    return float(np.std(logs, ddof=1)) if len(logs) > 1 else math.nan
+    sd = float(np.std(logs, ddof=1)) if len(logs) > 1 else math.nan
+    return sd if sd > 0 else math.nan
 
 
 def detectable(sd: float, blocks: int) -> float:

@@ -13,12 +13,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from analysis.compare.effect import EQUIVALENT, MARGIN, Group
-from analysis.compare.within_experiment import PRIMARY, Comparison
+from analysis.compare.within_experiment import METHODS, PRIMARY, Comparison
 from analysis.load.frames import Data
 from analysis.load.measures import number, plural
+from analysis.stats.confidence_sequence import half_width_in_sd
+from analysis.stats.estimators import t_half_width_in_sd
+from analysis.stats.looking import ANY_TIME
 from analysis.stats.shape import has_two_modes, outliers
 from analysis.verdicts.criteria import (
     EVICTS,
@@ -40,6 +42,7 @@ _DOES = {
     SMALLER: "keeps the map below control's",
     LEVELS_OFF: "lets it level off",
 }
+_HALF_WIDTHS = {METHODS[ANY_TIME]: half_width_in_sd}
 #: More blocks than these are no advice.
 _MOST_BLOCKS = 500
 
@@ -203,7 +206,8 @@ def _runs_per_block(data: Data, group: Group) -> int:
 def blocks_to_decide(c: Comparison) -> int | None:
     """Return how many blocks put the interval on one side of the margin.
 
-    If estimate and noise stay as they are. None where they are not known, where it is
+    If estimate and noise stay as they are, and with the intervals that going on has, as
+    who reads this has looked. None where they are not known, where it is
     decided, and where it would take more than anybody would run.
     """
     if c.kind != "ratio" or not c.estimate or not c.ci_low or not c.ci_high:
@@ -213,12 +217,9 @@ def blocks_to_decide(c: Comparison) -> int | None:
     half = math.log(c.ci_high / c.ci_low) / 2 - c.resolution
     if c.n_blocks < 2 or distance <= 0 or half <= 0:
         return None
-    sd = half * math.sqrt(c.n_blocks) / _quantile(c.level, c.n_blocks)
+    now = _HALF_WIDTHS.get(c.method, t_half_width_in_sd)
+    sd = half / now(c.n_blocks, c.level)
     for n in range(c.n_blocks + 1, _MOST_BLOCKS):
-        if _quantile(c.level, n) * sd / math.sqrt(n) < distance:
+        if half_width_in_sd(n, c.level) * sd < distance:
             return n
     return None
-
-
-def _quantile(level: float, n: int) -> float:
-    return float(stats.t.ppf(0.5 + level / 2, n - 1))

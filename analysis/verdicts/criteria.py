@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.compare.effect import EQUIVALENT, Group
-from analysis.compare.within_experiment import Comparison
+from analysis.compare.within_experiment import PRIMARY, Comparison
 from analysis.load.arm_outcomes import SET_ASIDE
 from analysis.load.frames import Data
 from analysis.load.measures import number, plural
@@ -113,13 +113,26 @@ def _reserved(e: GroupEvidence, criterion: str, found: Judgement) -> Judgement:
     """Return what is left of a judgement, beside what else is known of the group."""
     status, sentence = found
     sentences = [sentence]
-    if criterion in _OF_SURVIVORS and (why := survivors(e)):
+    present = _present(e, criterion)
+    if criterion in _OF_SURVIVORS and (why := survivors(e, present)):
         sentences.append(f"{why[0].upper()}{why[1:]}.")
         status = UNDECIDED if status in (HOLDS, EQUIVALENT) else status
     sentences += remarks(e)
     if not e.is_proved:
         sentences.append(NOT_PROVED)
     return status, " ".join(sentences)
+
+
+def _present(e: GroupEvidence, criterion: str) -> tuple[int, int]:
+    """Return how many runs of control and of test have what a claim is judged by."""
+    if criterion == PACE:
+        primary = [c for c in e.effects.values() if c.role == PRIMARY]
+        return (primary[0].n_control, primary[0].n_test) if primary else (0, 0)
+    column = "evictions" if criterion == EVICTS else "entries_max"
+    control, test = (
+        int(np.isfinite(_column(arm, column)).sum()) for arm in (e.control, e.test)
+    )
+    return control, test
 
 
 def _column(frame: pd.DataFrame, name: str) -> estimators.Array:
@@ -208,6 +221,9 @@ def _no_crash(e: GroupEvidence) -> Judgement:
             f"; {plural(repeated, 'lost attempt')} had to be repeated, and the "
             "scheduler may have been the cause"
         )
+    if set_aside:
+        said += f"; the files of {set_aside} of them are no data"
     if any(outcome in others for outcome in FAULTS):
         return FAILS, f"{said}."
-    return (UNDECIDED if others or repeated or not ok else HOLDS), f"{said}."
+    is_open = others or repeated or set_aside or not ok
+    return (UNDECIDED if is_open else HOLDS), f"{said}."

@@ -13,7 +13,7 @@ from analysis.compare.effect import Group
 from analysis.compare.looks import earlier_looks, looking
 from analysis.compare.within_experiment import Comparison, groups
 from analysis.load.arm_outcomes import ARM, NOTHING, ArmOutcomes, arm_outcomes
-from analysis.load.frames import Data, is_imported
+from analysis.load.frames import Data, imported_facts, is_imported
 from analysis.stats import estimators
 from analysis.stats.looking import Looking
 from experiments.model import CONTROL
@@ -60,7 +60,7 @@ def gather(
     unattributed = data.manifest.retries - int(data.runs["lost_attempts"].sum())
     is_proved, how = not is_imported(data.manifest), looking(data)
     looks = earlier_looks(data)
-    imported = data.manifest.facts.get("imported") or {}
+    imported = imported_facts(data.manifest)
     for group in groups(data):
         control = group.scheduler, group.workload, CONTROL
         test = group.scheduler, group.workload, group.variant

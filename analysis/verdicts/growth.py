@@ -111,6 +111,11 @@ def judge_levelling_off(e: GroupEvidence) -> Judgement:
             f"Test's map reached max_entries = {number(e.max_entries)} in {full} of "
             f"{plural(len(e.test), 'run')}: its limit, not a cleanup, stops it."
         )
+    if refused := float(np.nansum(_column(e.test, "insert_failures"))):
+        return FAILS, (
+            f"Test's map refused {number(refused)} inserts, so it was full between "
+            "samples: its limit, not a cleanup, stops it."
+        )
     if not np.isfinite(_column(e.test, _TAIL)).any():
         return UNDECIDED, _no_slope(e.test)
     if missing := _no_margin(e):

@@ -7,13 +7,11 @@ the survivors of an arm that crashed more than the other, is undecided.
 
 from __future__ import annotations
 
+from analysis.compare.missing_evidence import FEW_LOST
+from analysis.load.arm_outcomes import ArmOutcomes
 from analysis.load.measures import number, plural
 from analysis.stats.block_effect import FEWEST_BLOCKS
 from analysis.verdicts.evidence import GroupEvidence
-
-#: So large a share of an arm's attempts may have been lost, if it lost more than the
-#: other: at worst, runs as bad as they get would be so many of a larger number.
-FEW_LOST = 0.05
 
 
 def too_few(blocks: int) -> str:
@@ -26,21 +24,30 @@ def too_few(blocks: int) -> str:
     )
 
 
-def survivors(e: GroupEvidence) -> str:
-    """Return why the runs that are left cannot speak for their arm; empty if they can.
+def survivors(e: GroupEvidence, present: tuple[int, int]) -> str:
+    """Return why what is left cannot speak for its arm; empty if it can.
 
-    Runs that are slow, or whose map grows, may be the ones that crash: where test lost
-    more of its runs than control did, the others look better than the arm is.
+    Runs that are slow, or whose map grows, may be the ones that crash, or of which a
+    number is missing: where test has lost more of its own than control, the others look
+    better than the arm is. `present` are the runs of control and of test that have what
+    is judged.
     """
-    control, test = e.outcomes
-    lost, attempts = test.failures + e.unattributed, test.attempts + e.unattributed
+    control, test = (
+        _lost(arm, there) for arm, there in zip(e.outcomes, present, strict=True)
+    )
+    lost, attempts = test[0] + e.unattributed, test[1] + e.unattributed
     share = lost / max(attempts, 1)
-    if share <= max(FEW_LOST, control.failures / max(control.attempts, 1)):
+    if share <= max(FEW_LOST, control[0] / max(control[1], 1)):
         return ""
     return (
         f"this rests on the survivors: of {plural(attempts, 'attempt')} at test's runs "
-        f"{lost} failed, of {control.attempts} at control's {control.failures}"
+        f"{lost} yielded nothing to judge by, of {control[1]} at control's {control[0]}"
     )
+
+
+def _lost(arm: ArmOutcomes, present: int) -> tuple[int, int]:
+    """Return how many attempts at an arm's runs yielded nothing, and all of them."""
+    return arm.failures + max(arm.used - present, 0), arm.attempts
 
 
 def remarks(e: GroupEvidence) -> list[str]:
@@ -55,6 +62,7 @@ def remarks(e: GroupEvidence) -> list[str]:
     if e.looks:
         found.append(
             "The intervals are those of a confidence sequence, as the results were "
-            f"looked at before, after {', '.join(map(number, e.looks))} runs."
+            f"looked at before, after {', '.join(map(number, e.looks))} runs, or in "
+            "part."
         )
     return found

@@ -12,6 +12,7 @@ name that says nothing, is named and left where it is.
 
 from __future__ import annotations
 
+import math
 import re
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
@@ -97,6 +98,8 @@ def import_tree(source: Path, path: Path) -> Imported:
     refused = list(_unnamed(source))
     for found in _find(source):
         try:
+            if any(_place(f) == _place(found) for f in recordings):
+                raise FormatError("another file is this run of that arm already")
             recordings[found] = read(found.path.read_bytes())
         except (FormatError, OSError) as error:
             refused.append(Refused(str(found.path.relative_to(source)), str(error)))
@@ -135,8 +138,13 @@ def _find(source: Path) -> Iterator[Found]:
         name = _FILE.fullmatch(path.name)
         scheduler, variant = path.parts[-3:-1]
         if name and variant in (CONTROL, TEST):
-            run = int(name["run"])
+            run = int(name["run"][:9])
             yield Found(path, scheduler, variant, name["workload"], run)
+
+
+def _place(found: Found) -> tuple[object, ...]:
+    """Return what a file is of, however its name spells it."""
+    return found[1:]
 
 
 def _unnamed(source: Path) -> Iterator[Refused]:
@@ -187,6 +195,12 @@ def _specs(recordings: Mapping[Found, Recording]) -> dict[Found, RunSpec]:
     """Return the specs: runs of the same cell and number are a block."""
     cells = sorted({(f.scheduler, f.workload, f.run) for f in recordings})
     blocks = {cell: block for block, cell in enumerate(cells, start=1)}
+    # How long a run was to last nobody wrote down: as long as the longest of its cell
+    longest: dict[tuple[str, str], int] = {}
+    for found, recording in recordings.items():
+        took = max(1, round(recording.rows[-1][0] - recording.rows[0][0]))
+        cell = found.scheduler, found.workload
+        longest[cell] = max(longest.get(cell, 1), took)
     return {
         found: RunSpec(
             scheduler=found.scheduler,
@@ -196,7 +210,7 @@ def _specs(recordings: Mapping[Found, Recording]) -> dict[Found, RunSpec]:
             run=found.run,
             block=blocks[found.scheduler, found.workload, found.run],
             seed=0,
-            duration_s=max(1, round(recording.rows[-1][0] - recording.rows[0][0])),
+            duration_s=longest[found.scheduler, found.workload],
             sample_interval_s=_interval_s(recording.rows),
             workload_params={},
             knobs={},
@@ -247,7 +261,10 @@ def _row(line: str, number: int) -> _Row:
         raise FormatError(f"line {number} has {len(cells)} cells, not {len(COLUMNS)}")
     if not all(re.fullmatch(r"\d+(\.\d+)?", cell) for cell in cells):
         raise FormatError(f"line {number} has a cell that is no number: {line[:80]!r}")
-    return [float(cell) for cell in cells]
+    values = [float(cell) for cell in cells]
+    if not all(map(math.isfinite, values)):
+        raise FormatError(f"line {number} has a number without end")
+    return values
 
 
 def _check(rows: Sequence[_Row]) -> None:
@@ -309,7 +326,7 @@ def _csv(rows: Sequence[_Row], unread: Sequence[str]) -> str:
 
 def _log(found: Found) -> bytes | None:
     path = found.path.with_name(f"{found.path.stem}_dmesg.log")
-    return path.read_bytes() if path.exists() else None
+    return path.read_bytes() if path.is_file() else None
 
 
 def evicted_entries(log: bytes) -> int | None:

@@ -316,14 +316,54 @@ def test_what_is_missing_fails_the_gate(
     assert words.split(": ")[-1] in written
 
 
-def test_a_few_crashes_are_told_and_pass(
+@pytest.mark.parametrize(("lost_a", "code"), [(0, 1), (1, 0), (2, 0)])
+def test_crashes_that_a_has_not_fail_the_gate(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    lost_a: int,
+    code: int,
+) -> None:
+    monkeypatch.setattr(paths, "RESULTS", tmp_path)
+    crashed(tmp_path / "a", {**ALL, "test": 8 - lost_a})
+    crashed(tmp_path / "b", {**ALL, "test": 7})
+    assert invoke(monkeypatch, "compare a b --fail-on regression=3%") == code
+    said = capsys.readouterr()
+    assert "7/8 (1 EJECTED)" in said.out
+    assert ("what is left are survivors" in said.err) is bool(code)
+
+
+def test_what_is_still_to_come_is_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(paths, "RESULTS", tmp_path)
     crashed(tmp_path / "a", ALL)
-    crashed(tmp_path / "b", {**ALL, "test": 7})
-    assert invoke(monkeypatch, "compare a b --fail-on regression=3%") == 0
-    assert "7/8 (1 EJECTED)" in capsys.readouterr().out
+    lab = fx.Lab(tmp_path / "b", fx.arms(8), facts=fx.MACHINE)
+    for spec in lab.specs[:12]:
+        lab.ok(spec, fx.growing(), [Metric("round", 2 + spec.run / 100, "s", True)])
+    assert invoke(monkeypatch, "compare a b --fail-on regression=3%") == 1
+    assert "2 runs of B are still to come" in capsys.readouterr().err
+
+
+def test_a_throughput_of_nothing_is_a_regression(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(paths, "RESULTS", tmp_path)
+    for name, scale in (("a", 1.0), ("b", 0.0)):
+        lab = fx.Lab(tmp_path / name, fx.arms(8), facts=fx.MACHINE)
+        for spec in lab.specs:
+            rate = scale * (400 + spec.run)
+            lab.ok(spec, fx.growing(), [Metric("forks", rate, "1/s", False)])
+    assert invoke(monkeypatch, "compare a b --fail-on regression=3%") == 1
+
+
+def test_no_spread_is_not_certainty(tmp_path: Path) -> None:
+    for name in "ab":
+        lab = fx.Lab(tmp_path / name, fx.arms(5), facts=fx.MACHINE)
+        for spec in lab.specs:
+            lab.ok(spec, fx.growing(), [Metric("round", 2.0, "s", True)])
+    c = rounds(versus(Experiment(tmp_path / "a"), Experiment(tmp_path / "b")))
+    assert c.ci_low is None and c.direction == UNCLEAR
 
 
 def test_undecided_has_a_code_of_its_own_where_it_is_asked_for(

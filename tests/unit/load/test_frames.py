@@ -148,6 +148,34 @@ def test_a_file_cut_at_a_line_end_covers_too_little_time(lab: fx.Lab) -> None:
     assert "cover 8.0 s of 30 s" in load(lab.experiment).set_aside[0].reason
 
 
+def test_a_hole_in_the_samples_is_set_aside(lab: fx.Lab) -> None:
+    lab.ok_text(lab.specs[0], "".join([*LINES[:4], *LINES[-3:]]))
+    assert "no samples for" in load(lab.experiment).set_aside[0].reason
+
+
+HOSTILE: list[dict[str, object]] = [
+    {"flags": None},
+    {"flags": 5},
+    {"map_max_entries": 10**400},
+    {"lost_attempts": 10**400},
+    {"lost_attempts": -1},
+    {"sampling": {"x": {"samples": 10**400}}},
+    {"run_queue_latency": {"from_us": [0.0], "to_us": [1e999], "count": [1]}},
+    {"maps": {"tasks": 5}, "map": ["x"]},
+]
+
+
+@pytest.mark.parametrize("facts", HOSTILE, ids=str)
+def test_facts_that_are_odd_are_named_and_the_run_is_data(
+    lab: fx.Lab, facts: dict[str, object]
+) -> None:
+    lab.ok(lab.specs[0], fx.growing(), facts=facts)
+    data = load(lab.experiment)
+    assert data.runs["used"].sum() == 1
+    named = {aside.file.rpartition(": ")[2] for aside in data.set_aside}
+    assert named == set(facts)
+
+
 @pytest.mark.parametrize(("rows", "is_data"), [(8, False), (13, False), (14, True)])
 def test_samples_have_to_cover_nine_tenths_of_the_run(
     lab: fx.Lab, rows: int, is_data: bool

@@ -153,6 +153,37 @@ def test_a_file_whose_name_says_nothing_is_named(tmp_path: Path) -> None:
     assert "scx_simple/control/stress-ng_long.csv" in {r.file for r in refused}
 
 
+def tree(path: Path, lengths: dict[str, int]) -> Path:
+    for name, seconds in lengths.items():
+        file = path / "scx_simple" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        rows = b"".join(b"%d,%d,9,9,1\n" % (t, t + 1) for t in range(0, seconds + 1, 2))
+        file.write_bytes(HEADER + rows)
+    return path
+
+
+def test_a_run_is_as_long_as_the_longest_of_its_cell(tmp_path: Path) -> None:
+    names = {f"{v}/w_run{n}.csv": 60 for v in ("control", "test") for n in (1, 2, 3)}
+    source = tree(tmp_path / "s", {**names, "test/w_run2.csv": 12})
+    found = aggregate_experiment(
+        legacy_import.import_tree(source, tmp_path / "e").experiment
+    )
+    (aside,) = found.data.set_aside
+    assert "cover 12.0 s of 60 s" in aside.reason
+
+
+def test_a_number_that_is_spelt_in_two_ways_is_one_run(tmp_path: Path) -> None:
+    source = tree(tmp_path / "s", {"test/w_run1.csv": 20, "test/w_run01.csv": 20})
+    done = legacy_import.import_tree(source, tmp_path / "e")
+    assert done.runs == 1
+    assert "already" in done.refused[0].reason
+
+
+def test_numbers_without_end_are_refused() -> None:
+    with pytest.raises(FormatError, match="without end"):
+        legacy_import.read(HEADER + b"0,1,2,3,4\n" + b"9" * 400 + b",1,2,3,4\n")
+
+
 def test_importing_again_changes_nothing(done: legacy_import.Imported) -> None:
     before = {p: p.stat().st_mtime_ns for p in done.experiment.path.rglob("*.json")}
     manifest = done.experiment.manifest_path

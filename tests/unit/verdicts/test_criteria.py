@@ -25,7 +25,7 @@ from analysis.verdicts.criteria import (
     judge,
 )
 from analysis.verdicts.status import FAILS, HOLDS, UNDECIDED
-from experiments.model import Outcome
+from experiments.model import Metric, Outcome
 from experiments.store.experiment import Experiment
 from tests.unit import analysis_fixtures as fx
 
@@ -241,7 +241,8 @@ def test_a_run_set_aside_is_counted_beside_the_verdicts(tmp_path: Path) -> None:
     lab.experiment.files(lab.specs[0]).csv.write_text("")
     found = verdicts(lab.experiment)
     assert found[GROWS].runs == "control 1/2 (1 set aside), test 2/2"
-    assert found[NO_CRASH].status == HOLDS
+    assert found[NO_CRASH].status == UNDECIDED
+    assert "the files of 1 of them are no data" in found[NO_CRASH].sentence
 
 
 def test_a_crash_that_was_repeated_is_no_pass(tmp_path: Path) -> None:
@@ -298,7 +299,11 @@ def test_entries_that_were_not_counted_to_the_end_are_not_compared(
 
 def test_a_control_that_levels_off_as_well_leaves_it_open(tmp_path: Path) -> None:
     """Both are stopped by something else: there are only so many pids."""
-    stopped = fx.filling(slope=1100, limit=12_000)
+
+    def stopped(t: np.ndarray, rng: np.random.Generator) -> Mapping[str, np.ndarray]:
+        filled = fx.filling(slope=1100, limit=12_000)(t, rng)
+        return {**filled, "insert_failures": np.zeros_like(t)}
+
     found = of(tmp_path, control=stopped, test=stopped, max_entries=65_536)
     assert found[GROWS].status == HOLDS
     assert found[LEVELS_OFF].status == UNDECIDED
@@ -343,7 +348,7 @@ def test_what_rests_on_the_survivors_is_undecided(tmp_path: Path) -> None:
     for criterion in (LEVELS_OFF, EVICTS, SMALLER, PACE):
         assert found[criterion].status == UNDECIDED
         assert (
-            "of 13 attempts at test's runs 3 failed, of 10 at control's 0"
+            "of 13 attempts at test's runs 3 yielded nothing to judge by, of 10 at"
             in found[criterion].sentence
         )
     assert found[GROWS].status == HOLDS
@@ -388,3 +393,74 @@ def test_a_look_at_all_there_is_costs_nothing(tmp_path: Path) -> None:
     before = verdicts(experiment)
     looks.note(load(experiment))
     assert verdicts(experiment) == before
+
+
+def test_runs_whose_files_are_no_data_are_lost_too(tmp_path: Path) -> None:
+    """Seven of ten runs of test were cut; the other three look fine."""
+    lab = fx.Lab(tmp_path / "e", fx.arms(10))
+    for spec in lab.specs:
+        lab.ok(spec, fx.growing() if spec.variant == "control" else fx.plateau())
+        if spec.variant == "test" and spec.run > 3:
+            path = lab.experiment.files(spec).csv
+            path.write_text("".join(path.read_text().splitlines(True)[:5]))
+    found = verdicts(lab.experiment)
+    for criterion in (LEVELS_OFF, EVICTS, SMALLER, PACE, NO_CRASH):
+        assert found[criterion].status == UNDECIDED, found[criterion]
+
+
+def test_a_metric_that_most_runs_of_test_lack_keeps_no_pace(tmp_path: Path) -> None:
+    lab = fx.Lab(tmp_path / "e", fx.arms(10))
+    for spec in lab.specs:
+        is_test = spec.variant == "test"
+        metrics = [Metric("time", 1 + spec.run / 1000, "s", True)]
+        shape = fx.plateau() if is_test else fx.growing()
+        lab.ok(spec, shape, [] if is_test and spec.run > 4 else metrics)
+    assert verdicts(lab.experiment)[PACE].status == UNDECIDED
+
+
+def test_inserts_that_were_refused_are_a_full_map(tmp_path: Path) -> None:
+    """Between two samples the map was full; at the samples it was not."""
+
+    def refused(t: np.ndarray, rng: np.random.Generator) -> Mapping[str, np.ndarray]:
+        return {**fx.plateau(12_000)(t, rng), "insert_failures": 5 * t}
+
+    found = of(tmp_path, test=refused)[LEVELS_OFF]
+    assert found.status == FAILS
+    assert "refused" in found.sentence
+
+
+def test_a_first_run_without_the_metric_does_not_change_the_primary(
+    tmp_path: Path,
+) -> None:
+    lab = fx.Lab(tmp_path / "e", fx.arms(6))
+    for spec in lab.specs:
+        slower = 2.0 if spec.variant == "test" else 1.0
+        metrics = [
+            Metric("time", slower + spec.run / 1000, "s", True),
+            Metric("run_queue_latency_p50", 300 + spec.run / 10, "us", True),
+        ]
+        first = spec.variant == "control" and spec.run == 1
+        lab.ok(spec, fx.growing(), metrics[1:] if first else metrics)
+    found = verdicts(lab.experiment)[PACE]
+    assert found.status == FAILS
+    assert found.sentence.startswith("time: ")
+
+
+def test_looks_that_cannot_be_read_were_looks(tmp_path: Path) -> None:
+    experiment = fx.typical(tmp_path / "e")
+    for text in ("garbage", "[Infinity]", "[" * 100_000, "{}", "[3]"):
+        (experiment.path / looks.FILE).write_text(text)
+        assert "looked at before" in verdicts(experiment)[GROWS].sentence
+
+
+def test_a_run_that_was_repeated_after_a_look_is_other_data(tmp_path: Path) -> None:
+    lab = fx.Lab(tmp_path / "e", fx.arms(4))
+    for spec in lab.specs:
+        if (spec.variant, spec.run) == ("test", 4):
+            lab.broken(spec, Outcome.LOST)
+        else:
+            lab.ok(spec, fx.growing() if spec.variant == "control" else fx.plateau())
+    looks.note(load(lab.experiment))
+    last = next(s for s in lab.specs if (s.variant, s.run) == ("test", 4))
+    lab.ok(last, fx.plateau())
+    assert "looked at before" in verdicts(lab.experiment)[GROWS].sentence
