@@ -20,7 +20,7 @@ import jinja2
 import pandas as pd
 from markupsafe import Markup
 
-from analysis.compare.effect import BETTER, WORSE, Group
+from analysis.compare.effect import BETTER, EQUIVALENT, WORSE, Group
 from analysis.compare.within_experiment import Comparison, workload_effects
 from analysis.load.flat_facts import flat
 from analysis.load.frames import Data
@@ -126,7 +126,7 @@ def render(found: Findings, drawn: Sequence[Drawn]) -> str:
         boots=[json.dumps(b, default=str) for b in data.manifest.boots],
         runs=runs,
         set_aside=data.set_aside,
-        good={BETTER: "holds", WORSE: "fails"},
+        good={BETTER: "holds", EQUIVALENT: "holds", WORSE: "fails"},
     )
 
 
