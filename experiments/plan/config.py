@@ -15,6 +15,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from experiments import paths, registry
+from experiments.columns import header
 from experiments.errors import ConfigError, unknown_name
 from experiments.model import NO_CLEANUP, Scalar
 from experiments.plan import knobs, scheduler_source
@@ -201,6 +202,12 @@ def _cleanups(given: Sequence[str]) -> tuple[str, ...]:
 def default_samplers() -> tuple[str, ...]:
     names = registry.names("sampler")
     return tuple(name for name in names if registry.sampler(name).by_default)
+
+
+def default_columns() -> tuple[str, ...]:
+    """Return the columns of the CSV of a run that names no samplers."""
+    chosen = [registry.sampler(name) for name in default_samplers()]
+    return header([column for sampler in chosen for column in sampler.columns])
 
 
 def _samplers(given: Sequence[str]) -> tuple[str, ...]:

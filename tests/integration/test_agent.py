@@ -14,13 +14,12 @@ import pandas as pd
 import pytest
 
 from experiments.build.builder import Builder
-from experiments.columns import CSV_COLUMNS
 from experiments.errors import BackendLost
 from experiments.labroot.kernel_image import Kernel
 from experiments.labroot.lab_root import LabRoot
 from experiments.model import BuiltObject
 from experiments.plan.blocks import build_plan
-from experiments.plan.config import parse_config
+from experiments.plan.config import default_columns, parse_config
 from experiments.plan.knobs import CLEANUPS
 from tests.integration.conftest import duration_s, spawned
 
@@ -81,7 +80,7 @@ def test_columns_and_counts_of_control(control_run: Ran) -> None:
     result, out_dir = control_run
     assert result["outcome"] == "OK", result["reason"]
     table = samples(out_dir)
-    assert tuple(table.columns) == CSV_COLUMNS
+    assert tuple(table.columns) == default_columns()
     # A sample belongs to the last deadline before it; a busy machine misses some
     last = 2 * duration_s(out_dir)
     deadlines = (table["timestamp"] // 0.5).clip(upper=last)

@@ -23,14 +23,13 @@ import pytest
 
 from experiments import paths
 from experiments.agent import staging
-from experiments.columns import CSV_COLUMNS
 from experiments.labroot import lab_root
 from experiments.labroot.kernel_image import Kernel
 from experiments.labroot.lab_root import LabRoot
 from experiments.model import Outcome
 from experiments.paths import PROJECT
 from experiments.plan.blocks import build_plan
-from experiments.plan.config import load_config
+from experiments.plan.config import default_columns, load_config
 from experiments.run.prepare import build_all
 from experiments.store.experiment import Experiment
 from experiments.vm import accel
@@ -189,7 +188,7 @@ def test_results_are_those_of_any_backend(host: Host) -> None:
         assert result.facts["caches_dropped"] is True
         files = host.experiment("ok").files(result.spec)
         table = pd.read_csv(files.csv)
-        assert tuple(table.columns) == CSV_COLUMNS
+        assert tuple(table.columns) == default_columns()
         (rate,) = (m.value for m in result.metrics if m.name == "spawns")
         assert table["map_entries"].iloc[-1] > 0.2 * rate * result.spec.duration_s > 0
         assert "scx_simple" in files.dmesg.read_text()

@@ -11,7 +11,7 @@ import pytest
 
 from analysis.load.frames import load
 from experiments.bench import aggregate, synthetic
-from experiments.columns import CSV_COLUMNS
+from experiments.plan.config import default_columns
 from experiments.store.experiment import Experiment
 
 
@@ -24,9 +24,9 @@ def test_made_up_runs_are_sound_and_differ(tmp_path: Path) -> None:
     assert len(data.histograms) == 8
     with data.experiment.files(data.manifest.specs[0]).csv.open() as file:
         rows = list(csv.reader(file))
-    assert tuple(rows[0]) == CSV_COLUMNS
+    assert tuple(rows[0]) == default_columns()
     assert len(rows) == 1 + synthetic.ROWS
-    assert {len(row) for row in rows} == {len(CSV_COLUMNS)}
+    assert {len(row) for row in rows} == {len(default_columns())}
 
 
 def test_rows_and_ratios(monkeypatch: pytest.MonkeyPatch) -> None:
