@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.load.measures import TIMES, number, percent_change, quantity
+from analysis.load.measures import TIMES, change, number, quantity
 from analysis.stats.block_effect import FEWEST_BLOCKS
 
 BETTER, WORSE, UNCLEAR, NEUTRAL = "better", "worse", "unclear", "differs"
@@ -70,7 +70,7 @@ class Effect:
         """Return an end of the interval, without its unit, exact enough to tell."""
         if self.kind != "ratio":
             return f"{'+' * (value >= 0)}{number(value)}"
-        return percent_change(value, (self.ci_low, self.ci_high))
+        return change(value, (self.ci_low, self.ci_high))
 
     @property
     def null(self) -> float:

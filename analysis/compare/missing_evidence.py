@@ -92,9 +92,18 @@ def _missing_runs(arm: ArmPair) -> Iterator[str]:
 
 def _loses_more(arm: ArmPair) -> bool:
     """Return whether B lost more than a few attempts, and a larger share than A."""
-    a, b = (o.failures / max(o.attempts, 1) for o in (arm.a, arm.b))
     is_left = arm.b.used >= LEAST_SHARE * arm.b.planned
-    return is_left and b > max(FEW_LOST, a)
+    a, b = ((o.failures, o.attempts) for o in (arm.a, arm.b))
+    return is_left and loses_more(a, b)
+
+
+def loses_more(one: tuple[int, int], other: tuple[int, int]) -> bool:
+    """Return whether the other loses more than a few, and a larger share than the one.
+
+    Of each how many attempts were lost, and of how many.
+    """
+    shares = [lost / max(attempts, 1) for lost, attempts in (one, other)]
+    return shares[1] > max(FEW_LOST, shares[0])
 
 
 _Metrics = Mapping[tuple[str, str], tuple[set[str], int]]

@@ -65,11 +65,11 @@ class Comparison(Effect):
     ``control`` and ``test`` are medians over all runs that are data. ``estimate`` is
     over the ``n_blocks`` blocks in which both are: their geometric mean of
     test/control, or the mean of test - control; ``control_mean`` is control's in these
-    blocks, geometric for ratios. The interval at ``level`` is None
-    where there is none: with fewer than 2 blocks, or when all blocks differ by the
-    same; ``p_value`` and ``p_adjusted`` where there is no test. ``resolution`` is how
-    far the estimate may be off because values are not exact, ``dependence`` the
-    correlation of neighbouring blocks, where it is evident.
+    blocks, geometric for ratios. The interval at ``level`` is None where there is none:
+    with fewer than 2 blocks, or when all blocks differ by the same; ``p_value`` and
+    ``p_adjusted`` where there is no test. ``resolution`` is how far the estimate may be
+    off because values are not exact, ``dependence`` the correlation of neighbouring
+    blocks, where it is evident.
     """
 
     n_control: int
@@ -115,7 +115,7 @@ class Comparison(Effect):
         return "no interval, as all blocks differ by the same"
 
     def interval_name(self) -> str:
-        """Return what kind of interval it is, for example `98.3 % interval for 3`."""
+        """Return what interval it is, as `95 % interval, corrected for 3,`."""
         is_any_time = self.method == METHODS[ANY_TIME]
         kind = METHODS[ANY_TIME] if is_any_time else "interval"
         if self.family_size == 1:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -82,12 +82,12 @@ class Data:
     runs: pd.DataFrame
     measured: pd.DataFrame
     metrics: pd.DataFrame
-    sampling: pd.DataFrame
-    lateness: pd.DataFrame
-    agent: pd.DataFrame
-    curves: pd.DataFrame
-    histograms: Mapping[str, Histogram]
-    set_aside: tuple[SetAside, ...]
+    sampling: pd.DataFrame = field(default_factory=pd.DataFrame)
+    lateness: pd.DataFrame = field(default_factory=pd.DataFrame)
+    agent: pd.DataFrame = field(default_factory=pd.DataFrame)
+    curves: pd.DataFrame = field(default_factory=pd.DataFrame)
+    histograms: Mapping[str, Histogram] = field(default_factory=dict)
+    set_aside: tuple[SetAside, ...] = ()
 
 
 def load(experiment: Experiment) -> Data:

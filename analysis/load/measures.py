@@ -135,14 +135,6 @@ def quantity(value: float | None, unit: str) -> str:
     return f"{number(value)}{unit[1:] if unit.startswith('1/') else f' {unit}'}".strip()
 
 
-def change(ratio: float, sign: bool = True) -> str:
-    """Return a ratio as a change in per cent, to a tenth: `+1.2` for 1.012."""
-    if not math.isfinite(ratio):
-        return DASH
-    text = f"{round(100 * (ratio - 1), 1) + 0.0:{'+' if sign else ''},.1f}"
-    return text.replace("-", MINUS, 1)
-
-
 def span(low: float, high: float) -> str:
     """Return an interval, as exact as it takes to tell its ends apart."""
     for digits in range(3, 7):
@@ -152,11 +144,13 @@ def span(low: float, high: float) -> str:
     return f"{ends[0]} to {ends[1]}"
 
 
-def percent_change(ratio: float, interval: tuple[float | None, float | None]) -> str:
-    """Return a ratio as a change in per cent, as exact as its interval tells: `+2.8`.
+def change(
+    ratio: float, interval: tuple[float | None, float | None] = (None, None)
+) -> str:
+    """Return a ratio as a change in per cent: `+2.8`; to a tenth without an interval.
 
-    With at least two digits of the interval's width, and so many that no end looks as
-    if it were at no change, or at a whole per cent, that is not.
+    With one, to at least two digits of its width, and so many that no end looks as if
+    it were at no change, or at a whole per cent, that is not.
     """
     if not math.isfinite(ratio):
         return DASH

@@ -6,8 +6,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from analysis.stats.confidence_sequence import half_width_in_sd
-from analysis.stats.estimators import Interval, t_half_width_in_sd
+from analysis.stats.confidence_sequence import confidence_sequence, half_width_in_sd
+from analysis.stats.estimators import Array, Interval, t_half_width_in_sd, t_interval
 from analysis.stats.group_sequential import nominal_alpha
 
 ONCE, PLANNED, ANY_TIME = "once", "at planned looks", "at any time"
@@ -42,11 +42,11 @@ class Looking:
         """Return the number of the look after so many blocks, from 1."""
         return min(max(math.ceil(blocks / max(self.size, 1)), 1), self.looks)
 
-    def interval(self, mean: float, sd: float, blocks: int, level: float) -> Interval:
-        """Return the interval of a mean; `sd` is over n."""
-        width = self.half_width(blocks, level)
-        half = width * sd if math.isfinite(width) else math.inf
-        return Interval(mean, mean - half, mean + half)
+    def interval(self, values: Array, level: float) -> Interval:
+        """Return the mean of `values` with its interval."""
+        if self.kind == ANY_TIME:
+            return confidence_sequence(values, level)
+        return t_interval(values, self.nominal_level(level))
 
 
 FIXED = Looking()

@@ -248,12 +248,6 @@ def _data(
         runs=runs.reindex(columns=RUN_COLUMNS),
         measured=nothing,
         metrics=nothing,
-        sampling=nothing,
-        lateness=nothing,
-        agent=nothing,
-        curves=nothing,
-        histograms={},
-        set_aside=(),
     )
 
 

@@ -16,7 +16,7 @@ import pandas as pd
 
 from analysis.compare.effect import EQUIVALENT, MARGIN, Group
 from analysis.compare.within_experiment import METHODS, PRIMARY, Comparison
-from analysis.load.frames import Data
+from analysis.load.frames import PENDING, Data
 from analysis.load.measures import number, plural
 from analysis.stats.confidence_sequence import half_width_in_sd
 from analysis.stats.estimators import t_half_width_in_sd
@@ -194,7 +194,7 @@ def _what_would_decide(
 def _pending(data: Data, group: Group) -> int:
     runs = data.runs
     here = (runs["scheduler"] == group.scheduler) & (runs["workload"] == group.workload)
-    return int((runs.loc[here, "outcome"] == "PENDING").sum())
+    return int((runs.loc[here, "outcome"] == PENDING).sum())
 
 
 def _runs_per_block(data: Data, group: Group) -> int:

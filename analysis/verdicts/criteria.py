@@ -20,7 +20,7 @@ from analysis.load.arm_outcomes import SET_ASIDE
 from analysis.load.frames import Data
 from analysis.load.measures import number, plural
 from analysis.stats import estimators
-from analysis.verdicts.evidence import GroupEvidence, count_runs, gather
+from analysis.verdicts.evidence import GroupEvidence, column, count_runs, gather
 from analysis.verdicts.growth import judge_growth, judge_levelling_off
 from analysis.verdicts.reservations import remarks, survivors, too_few
 from analysis.verdicts.status import FAILS, HOLDS, UNDECIDED, Judgement
@@ -99,9 +99,9 @@ def _unread(e: GroupEvidence, criterion: str) -> Judgement | None:
         EVICTS: [(test, "evictions")],
     }
     empty = dict.fromkeys(
-        f"{column} of {variant}"
-        for variant, column in needed.get(criterion, ())
-        if column in e.no_information.get(variant, frozenset())
+        f"{name} of {variant}"
+        for variant, name in needed.get(criterion, ())
+        if name in e.no_information.get(variant, frozenset())
     )
     if not empty:
         return None
@@ -128,19 +128,15 @@ def _present(e: GroupEvidence, criterion: str) -> tuple[int, int]:
     if criterion == PACE:
         primary = [c for c in e.effects.values() if c.role == PRIMARY]
         return (primary[0].n_control, primary[0].n_test) if primary else (0, 0)
-    column = "evictions" if criterion == EVICTS else "entries_max"
+    measure = "evictions" if criterion == EVICTS else "entries_max"
     control, test = (
-        int(np.isfinite(_column(arm, column)).sum()) for arm in (e.control, e.test)
+        int(np.isfinite(column(arm, measure)).sum()) for arm in (e.control, e.test)
     )
     return control, test
 
 
-def _column(frame: pd.DataFrame, name: str) -> estimators.Array:
-    return frame[name].to_numpy(dtype=float)
-
-
 def _evicts(e: GroupEvidence) -> Judgement:
-    test, control = _column(e.test, "evictions"), _column(e.control, "evictions")
+    test, control = column(e.test, "evictions"), column(e.control, "evictions")
     said = f"{_evicted('Test', test)}; {_evicted('control', control)}."
     if (test == 0).any() or (control > 0).any():
         return FAILS, said

@@ -89,6 +89,11 @@ def _no_information(
     }
 
 
+def column(frame: pd.DataFrame, name: str) -> estimators.Array:
+    """Return a column of per_run() as numbers."""
+    return frame[name].to_numpy(dtype=float)
+
+
 def count_runs(e: GroupEvidence) -> str:
     """Return for example `control 3/3, test 2/3 (1 EJECTED)`."""
     names = CONTROL, e.group.variant

@@ -17,9 +17,9 @@ import pandas as pd
 
 from analysis.load.measures import number, plural, span
 from analysis.stats import estimators
-from analysis.stats.estimators import Array, Interval
+from analysis.stats.estimators import Interval
 from analysis.stats.looking import ANY_TIME
-from analysis.verdicts.evidence import GroupEvidence
+from analysis.verdicts.evidence import GroupEvidence, column
 from analysis.verdicts.reservations import too_few
 from analysis.verdicts.status import FAILS, HOLDS, UNDECIDED, Judgement
 
@@ -31,10 +31,6 @@ _FAR_BELOW = 0.5
 _TAIL, _GROWTH = "tail_entries_per_s", "growth_entries_per_s"
 
 
-def _column(frame: pd.DataFrame, name: str) -> Array:
-    return frame[name].to_numpy(dtype=float)
-
-
 # --- control grows --------------------------------------------------------------------
 
 
@@ -42,13 +38,13 @@ def judge_growth(e: GroupEvidence) -> Judgement:
     """Judge whether control's map grows, by its slope until the map was full."""
     if e.control.empty:
         return UNDECIDED, "No control run is data, so its growth is not known."
-    (values,) = estimators.present(_column(e.control, _GROWTH))
+    (values,) = estimators.present(column(e.control, _GROWTH))
     if not len(values):
         return UNDECIDED, _no_growth(e)
     said = f"Control's map grows by {number(float(np.mean(values)))} entries/s"
     if few := too_few(len(values)):
         return UNDECIDED, f"{said}{_saturation(e)}, but {few}."
-    interval = _interval(e, values, 0.95)
+    interval = e.looking.interval(values, 0.95)
     kind = "confidence sequence" if e.looking.kind == ANY_TIME else "interval"
     if not np.isfinite([interval.low, interval.high]).all():
         return UNDECIDED, f"{said}{_saturation(e)}; more runs are needed to be sure."
@@ -61,14 +57,9 @@ def judge_growth(e: GroupEvidence) -> Judgement:
     return (FAILS if interval.high <= 0 else UNDECIDED), f"{said}."
 
 
-def _interval(e: GroupEvidence, values: Array, level: float) -> Interval:
-    mean, sd = float(np.mean(values)), float(np.std(values))
-    return e.looking.interval(mean, sd, len(values), level)
-
-
 def _times_full(frame: pd.DataFrame) -> int:
     """Return in how many of the runs the map was full at some time."""
-    return int(np.isfinite(_column(frame, "full_at_s")).sum())
+    return int(np.isfinite(column(frame, "full_at_s")).sum())
 
 
 def _no_growth(e: GroupEvidence) -> str:
@@ -78,7 +69,7 @@ def _no_growth(e: GroupEvidence) -> str:
             f"3 samples were taken in {full} of {plural(len(e.control), 'run')}: its "
             "growth cannot be measured."
         )
-    if not np.isfinite(_column(e.control, "entries_max")).any():
+    if not np.isfinite(column(e.control, "entries_max")).any():
         return "The entries of control's map were not counted to the end of any run."
     return (
         "Control's growth cannot be measured: no run has 3 samples of its entries. "
@@ -89,7 +80,7 @@ def _no_growth(e: GroupEvidence) -> str:
 def _saturation(e: GroupEvidence) -> str:
     """Say what to add when control's map was full: growth was measured until then."""
     full = _times_full(e.control)
-    failures = np.nansum(_column(e.control, "insert_failures"))
+    failures = np.nansum(column(e.control, "insert_failures"))
     if not full:
         return f", and {number(failures)} inserts failed" if failures > 0 else ""
     return (
@@ -111,12 +102,12 @@ def judge_levelling_off(e: GroupEvidence) -> Judgement:
             f"Test's map reached max_entries = {number(e.max_entries)} in {full} of "
             f"{plural(len(e.test), 'run')}: its limit, not a cleanup, stops it."
         )
-    if refused := float(np.nansum(_column(e.test, "insert_failures"))):
+    if refused := float(np.nansum(column(e.test, "insert_failures"))):
         return FAILS, (
             f"Test's map refused {number(refused)} inserts, so it was full between "
             "samples: its limit, not a cleanup, stops it."
         )
-    if not np.isfinite(_column(e.test, _TAIL)).any():
+    if not np.isfinite(column(e.test, _TAIL)).any():
         return UNDECIDED, _no_slope(e.test)
     if missing := _no_margin(e):
         return UNDECIDED, missing
@@ -127,7 +118,7 @@ def judge_levelling_off(e: GroupEvidence) -> Judgement:
 
 
 def _no_slope(test: pd.DataFrame) -> str:
-    if not np.isfinite(_column(test, "entries_max")).any():
+    if not np.isfinite(column(test, "entries_max")).any():
         return "The entries of test's map were not counted to the end of any run."
     return (
         "Too few samples: the last half of a run needs 3 for a slope. Longer runs, "
@@ -139,7 +130,7 @@ def _no_margin(e: GroupEvidence) -> str:
     """Return why there is no growth of control to hold test's slope against."""
     if e.control.empty:
         return "No control run is data, so there is no growth to hold it against."
-    (growth,) = estimators.present(_column(e.control, _GROWTH))
+    (growth,) = estimators.present(column(e.control, _GROWTH))
     if not len(growth):
         return _no_growth(e)
     if np.mean(growth) <= 0:
@@ -202,13 +193,13 @@ def _control_levels_off(e: GroupEvidence, blocks: pd.DataFrame) -> str:
 
     Where it is the limit of control's map that stops it, test is far below that.
     """
-    reached = estimators.largest(_column(e.test, "entries_max"))
+    reached = estimators.largest(column(e.test, "entries_max"))
     is_full = _times_full(e.control) == len(e.control)
     if is_full and reached < _FAR_BELOW * e.max_entries:
         return ""
     rows = blocks.dropna(subset=["control"])
     more = (rows["control"] - rows["test"]).to_numpy(float)
-    least = _interval(e, more, 0.90).low if len(more) > 1 else -np.inf
+    least = e.looking.interval(more, 0.90).low
     if least > 0 and _relative(e, blocks, "control").estimate > LEVEL_MARGIN:
         return ""
     control = _relative(e, blocks, "control")

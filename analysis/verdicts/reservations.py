@@ -7,7 +7,7 @@ the survivors of an arm that crashed more than the other, is undecided.
 
 from __future__ import annotations
 
-from analysis.compare.missing_evidence import FEW_LOST
+from analysis.compare.missing_evidence import loses_more
 from analysis.load.arm_outcomes import ArmOutcomes
 from analysis.load.measures import number, plural
 from analysis.stats.block_effect import FEWEST_BLOCKS
@@ -36,8 +36,7 @@ def survivors(e: GroupEvidence, present: tuple[int, int]) -> str:
         _lost(arm, there) for arm, there in zip(e.outcomes, present, strict=True)
     )
     lost, attempts = test[0] + e.unattributed, test[1] + e.unattributed
-    share = lost / max(attempts, 1)
-    if share <= max(FEW_LOST, control[0] / max(control[1], 1)):
+    if not loses_more(control, (lost, attempts)):
         return ""
     return (
         f"this rests on the survivors: of {plural(attempts, 'attempt')} at test's runs "

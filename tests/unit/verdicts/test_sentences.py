@@ -94,19 +94,12 @@ def concluded(
 ) -> Found:
     runs, measured, metrics = made
     runs = runs.astype({"used": bool, "lost_attempts": int})
-    nothing = pd.DataFrame()
     data = Data(
         experiment=Experiment(Path("/nowhere")),
         manifest=Manifest(SCHEMA, "e", "", "", 0, (), config),
         runs=runs,
         measured=measured,
         metrics=metrics,
-        sampling=nothing,
-        lateness=nothing,
-        agent=nothing,
-        curves=nothing,
-        histograms={},
-        set_aside=(),
     )
     parts = [
         measured[KEYS].assign(
