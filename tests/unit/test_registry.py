@@ -130,7 +130,7 @@ def test_a_workload_is_a_file_with_its_settings(add: Add) -> None:
 
 BACKEND = """
 from experiments.model import Outcome
-from tests.unit.run.test_runner import FakeBackend, always
+from tests.unit.run.fakes import FakeBackend, always
 
 class Shed(FakeBackend):
     name = "shed"

@@ -8,16 +8,14 @@ a fake that does one task at a time, so that hosts die and lie where a test want
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
-from experiments.cluster import coordinator, host, membership, session
+from experiments.cluster import coordinator, host, session
 from experiments.cluster.bundle import Bundle
-from experiments.columns import CSV_COLUMNS
-from experiments.commands import cluster
 from experiments.errors import (
     ConfigError,
     ExperimentError,
@@ -25,202 +23,24 @@ from experiments.errors import (
     RunFailed,
 )
 from experiments.machine import facts
-from experiments.model import ALONE, Job, Lane, Outcome, Plan, RunResult, RunSpec
+from experiments.model import Outcome, RunSpec
 from experiments.paths import PROJECT
 from experiments.plan import config
 from experiments.run.attempts import Stopped
 from experiments.run.lanes import LocalLanes
-from experiments.run.prepare import Prepared
-from experiments.run.runner import begun_by, run_experiment
+from experiments.run.runner import begun_by
 from experiments.store.experiment import Experiment
 from experiments.store.verify import verify_experiment
 from experiments.support import locks
-from tests.unit.run.test_runner import FakeBackend, always
-
-FACTS: dict[str, Any] = {
-    "scxlab": "0",
-    "git": None,
-    "host": {"cpu": "fast", "cpus": 2},
-    "kernel_sha256": "k",
-    "labroot": {"key": "r", "packages": {"qemu": "10.1", "clang": "19"}},
-    "objects": {"scx_simple/control": {"sha256": "aa"}},
-}
-CONFIG = config.parse_config({"schema": 1, "iterations": 4, "where": "dask"}, "test")
-
-
-class Died(BaseException):
-    """The host is gone from one instruction to the next."""
-
-
-class Backend(FakeBackend):
-    """One that boots, and writes what `verify` looks at."""
-
-    def begin(self, experiment: Experiment, lane: Lane = ALONE) -> None:
-        self._experiment = experiment
-        self._boot = 0
-        self.closed = 0
-
-    def execute(self, job: Job, tick: Callable[[str], None]) -> RunResult:
-        if not self._boot:
-            self._boot = self._experiment.add_boot({"boot_s": 1.0})
-        result = super().execute(job, tick)
-        header = ",".join(CSV_COLUMNS)
-        (job.out_dir / "samples.csv").write_text(f"{header}\n")
-        return dataclasses.replace(result, facts={"boot": self._boot})
-
-    def close(self) -> None:
-        self.closed += 1
-
-
-@dataclasses.dataclass(eq=False)
-class Task:
-    do: Callable[[host.Host], Any]
-    hosts: tuple[str, ...]
-    result: Any = None
-    is_done: bool = False
-
-
-class Cluster:
-    """Does one task in each `wait`, by the hosts in turn."""
-
-    def __init__(self, folder: Path, backends: Mapping[str, Backend]) -> None:
-        self.backends = dict(backends)
-        self.members = {f"tcp://{n}": host.Host(n, folder / n) for n in backends}
-        self.facts: dict[str, Mapping[str, Any]] = {}
-        self.tasks: list[Task] = []
-        self.most_at_once = 0
-        self.blocks: list[tuple[int, ...]] = []
-        self.heard: list[Mapping[str, Any]] = []
-        self.stopped: list[str] = []
-        self.tamper: Callable[[Bundle], Bundle] = lambda bundle: bundle
-        self.interrupt_after = -1
-        self.kills = False
-
-    def hosts(self) -> dict[str, str]:
-        return {where: where.removeprefix("tcp://") for where in self.members}
-
-    def ask(
-        self, key: str, host: str, config: Mapping[str, Any], source: str, revision: str
-    ) -> Task:
-        return self._add(lambda h: h.describe(config, source, revision), (host,))
-
-    def submit(
-        self, key: str, hosts: Sequence[str], request: session.BlockRequest
-    ) -> Task:
-        self.blocks.append(tuple({spec.block for spec in request.specs}))
-        return self._add(lambda h: h.run_block(request, self._tell), tuple(hosts))
-
-    def _add(self, do: Callable[[host.Host], Any], hosts: tuple[str, ...]) -> Task:
-        self.tasks.append(Task(do, hosts))
-        left = [task for task in self.tasks if not task.is_done]
-        self.most_at_once = max(self.most_at_once, len(left))
-        return self.tasks[-1]
-
-    def wait(self, tasks: Collection[Task], timeout_s: float) -> list[Task]:
-        if timeout_s:
-            self._work()
-        return [task for task in tasks if task.is_done]
-
-    def _work(self) -> None:
-        for task in [task for task in self.tasks if not task.is_done]:
-            for where in [w for w in self.members if w in task.hosts]:
-                self.members[where] = self.members.pop(where)  # it is last now
-                if self._do(task, where):
-                    return
-
-    def _do(self, task: Task, where: str) -> bool:
-        if self.interrupt_after == 0:
-            raise KeyboardInterrupt
-        self.interrupt_after -= 1
-        member = self.members[where]
-        NOW.append(member)
-        try:
-            task.result = task.do(member)
-        except Died:
-            del self.members[where]
-            if self.kills:
-                task.result, task.is_done = membership.HostsDied("they all died"), True
-            return self.kills
-        task.is_done = True
-        return True
-
-    def result(self, task: Task) -> Any:
-        if isinstance(task.result, Exception):
-            raise task.result
-        if isinstance(task.result, Bundle):
-            return self.tamper(task.result)
-        return task.result
-
-    def cancel(self, tasks: Collection[Task]) -> None:
-        self.tasks = [task for task in self.tasks if task not in set(tasks)]
-
-    def listen(self, token: str, hear: Callable[[Mapping[str, Any]], None]) -> None:
-        self._hear = hear
-
-    def _tell(self, said: Mapping[str, Any]) -> None:
-        self.heard.append(said)
-        self._hear(said)
-
-    def stop(self, token: str, hosts: Collection[str]) -> None:
-        for where in [w for w in hosts if w in self.members]:
-            self.stopped.append(where)
-            self.members[where].stop(token)
-
-
-#: The host that does something now is the last.
-NOW: list[host.Host] = []
-
-
-def lock_of_host(folder: Path) -> Path:
-    return folder / f"{NOW[-1]._name}.lock"
-
-
-@pytest.fixture
-def make(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Callable[..., Cluster]]:
-    made: list[Cluster] = []
-
-    def prepare(asked: config.Config, plan: Plan) -> Prepared:
-        name = NOW[-1]._name
-        known = made[-1].facts.get(name, FACTS)
-        nothing = cast("Any", None)  # there is no lab root, and no kernel
-        return Prepared(nothing, nothing, made[-1].backends[name], {}, known)
-
-    monkeypatch.setattr(session, "prepare", prepare)
-    # Each host has a cache, and so a lock, of its own
-    monkeypatch.setattr(session, "measuring_lock", lambda: lock_of_host(tmp_path))
-    monkeypatch.setattr(facts, "git_revision", lambda project: "1" * 40)
-    monkeypatch.setattr(facts, "revision", lambda project: "commit 1, source 2")
-    monkeypatch.setattr(membership, "GRACE_S", 0.0)
-
-    def cluster(*names: str, **backends: Backend) -> Cluster:
-        every = {name: Backend(always(Outcome.OK)) for name in names} | backends
-        made.append(Cluster(tmp_path / "hosts", every))
-        return made[-1]
-
-    yield cluster
-    for cluster_made in made:
-        for member in cluster_made.members.values():
-            member.close()
-
-
-@pytest.fixture
-def go(tmp_path: Path) -> Callable[..., Experiment]:
-    def go(cluster: Cluster, **more: Any) -> Experiment:
-        place = coordinator.ClusterHosts(cluster, CONFIG)
-        return run_experiment(CONFIG, "e", tmp_path, place=place, **more)
-
-    return go
-
-
-def dies_in(run_number: int) -> Backend:
-    def behaviour(n: int, spec: RunSpec) -> Outcome:
-        if n == run_number:
-            raise Died
-        return Outcome.OK
-
-    return Backend(behaviour)
+from tests.unit.cluster.fakes import (
+    CONFIG,
+    FACTS,
+    NOW,
+    Backend,
+    Cluster,
+    dies_in,
+    lock_of_host,
+)
 
 
 def hosts_of_blocks(experiment: Experiment) -> dict[int, set[str]]:
@@ -502,22 +322,3 @@ def test_what_hosts_do_not_do_is_refused(
     parsed = config.parse_config({"schema": 1, **asked}, "test")
     with pytest.raises(ConfigError, match=said):
         coordinator.ClusterHosts(make("a"), parsed)
-
-
-@pytest.mark.parametrize(
-    ("address", "is_safe"),
-    [
-        ("tls://10.0.0.1:8786", True),
-        ("tcp://127.0.0.1:8786", True),
-        ("tcp://[::1]:8786", True),
-        ("tcp://localhost:8786", True),
-        ("tcp://10.0.0.1:8786", False),
-        ("tcp://localhost.example:8786", False),
-        ("tcp://127.0.0.1.example:8786", False),
-        ("ucx://10.0.0.1:8786", False),
-    ],
-)
-def test_which_addresses_a_worker_joins_without_being_told(
-    address: str, is_safe: bool
-) -> None:
-    assert cluster._is_safe(address) is is_safe

@@ -14,7 +14,7 @@ from experiments.run import status
 from experiments.store import event_log
 from experiments.store.experiment import LOCK, Experiment
 from experiments.support import locks
-from tests.unit.run.test_runner import FakeBackend, always, do
+from tests.unit.run.fakes import FakeBackend, always, do
 
 
 @pytest.fixture

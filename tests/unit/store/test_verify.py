@@ -14,7 +14,7 @@ from experiments.model import Job, Outcome, RunResult
 from experiments.plan import blocks, config
 from experiments.store.experiment import Experiment
 from experiments.store.verify import verify_experiment
-from tests.unit.run.test_runner import FakeBackend, always, do
+from tests.unit.run.fakes import FakeBackend, always, do
 
 
 class Recording(FakeBackend):

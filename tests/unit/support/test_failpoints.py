@@ -32,7 +32,7 @@ from experiments.run.runner import run_experiment
 from experiments.store.experiment import Experiment
 from experiments.store.verify import verify_experiment
 from experiments.support import failpoints
-from tests.unit.run.test_runner import FakeBackend, always
+from tests.unit.run.fakes import FakeBackend, always
 
 #: Steps of the backend that boots guests: a test on a real kernel comes to them.
 OF_THE_GUEST = {"booted", "warmed up", "job handed over"}
