@@ -195,13 +195,29 @@ class BuiltObject:
 
 
 @dataclass(frozen=True)
+class User:
+    """Whom a process runs as, by number: a machine may have no name for them."""
+
+    uid: int
+    gid: int
+
+
+#: Who owns nothing, on every Linux.
+NOBODY = User(65534, 65534)
+
+
+@dataclass(frozen=True)
 class Job:
-    """What the agent is handed: a spec and the artefacts that realise it."""
+    """What the agent is handed: a spec and the artefacts that realise it.
+
+    ``user`` is whom the workload runs as.
+    """
 
     spec: RunSpec
     built: BuiltObject | None
     bin_dir: Path  # compiled workload helpers
     out_dir: Path
+    user: User = NOBODY
 
     @property
     def loader(self) -> str:

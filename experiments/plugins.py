@@ -41,6 +41,9 @@ class Workload(Protocol):
     parameters: Mapping[str, Parameter]
     sustained: bool  # one process for the whole duration, or rounds one after another
 
+    # One that needs privileges says so: `capabilities: Sequence[str]`, by the names of
+    # capabilities(7) without the prefix. It runs as an ordinary user with no others.
+
     def missing(self, bin_dir: Path) -> Sequence[str]:
         """Return reasons why it cannot run on this kernel; empty when it can."""
 

@@ -24,6 +24,7 @@ from experiments.model import (
     Outcome,
     RunResult,
     RunSpec,
+    User,
     run_spec,
 )
 
@@ -87,7 +88,8 @@ def read_job(path: Path) -> Job:
     if built is not None:
         paths = {"path": Path(built["path"]), "arguments": tuple(built["arguments"])}
         built = BuiltObject(**{**built, **paths})
-    return Job(run_spec(raw["spec"]), built, Path(raw["bin_dir"]), Path(raw["out_dir"]))
+    bin_dir, out_dir = Path(raw["bin_dir"]), Path(raw["out_dir"])
+    return Job(run_spec(raw["spec"]), built, bin_dir, out_dir, User(**raw["user"]))
 
 
 def write_result(result: RunResult, out_dir: Path) -> Path:

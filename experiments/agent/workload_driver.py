@@ -8,21 +8,24 @@ ended, whichever comes first.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import functools
 import io
 import os
 import select
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from subprocess import STDOUT, Popen
-from typing import Any
+from typing import IO, Any
 
+from experiments.agent import load_user
 from experiments.agent.sample_clock import Deadlines
 from experiments.columns import CSV_COLUMNS
 from experiments.kernel import cgroup
-from experiments.model import Job, Metric, Outcome, Round, RunSpec, Sample
+from experiments.model import Job, Metric, Outcome, Round, RunSpec, Sample, User
 from experiments.plugins import Workload
 from experiments.support.proc import end, last_lines, start
 
@@ -71,18 +74,21 @@ def drive(
 ) -> None:
     """Keep the workload going for the whole duration, and sample at the deadlines."""
     spec = job.spec
-    argv = workload.argv(spec, job.bin_dir)
     with contextlib.ExitStack() as stack:
-        group = None
-        if cgroup.available():
-            group = stack.enter_context(
-                cgroup.group(cgroup.workload_group(spec.run_id).name)
-            )
         log = stack.enter_context((job.out_dir / "workload.log").open("wb"))
-        rounds = _Rounds(argv, group, log, evidence.rounds)
-        stack.callback(rounds.kill)
+        bin_dir = stack.enter_context(load_user.reachable(job.bin_dir, job.user))
+        argv = workload.argv(spec, bin_dir)
+        group = stack.enter_context(_group(spec, evidence))
+        evidence.facts["load_user"] = dataclasses.asdict(job.user)
+        privileges = load_user.capabilities(workload)
+        begin = functools.partial(_start, argv, group, job.user, privileges)
+        rounds = _Rounds(argv[0], begin, log, evidence.rounds)
+        stack.callback(rounds.close)
+        if group is not None:
+            stack.callback(cgroup.kill, group)
         clock = Deadlines(spec.duration_s, spec.sample_interval_s)
-        _until_over(clock, rounds, workload, spec, sample)
+        with _bounds_explained(group):
+            _until_over(clock, rounds, workload, spec, sample)
         evidence.facts |= clock.facts()
         if group is not None:
             evidence.facts["load_cpu_s"] = cgroup.cpu_s(group)
@@ -93,6 +99,49 @@ def drive(
                     Outcome.TIMEOUT,
                     f"{argv[0]} still ran {END_GRACE_S:g} s after its time was up",
                 )
+
+
+@contextlib.contextmanager
+def _group(spec: RunSpec, evidence: Evidence) -> Iterator[Path | None]:
+    """The bounded group of the workload, where there are groups."""
+    if not cgroup.available():
+        yield None
+        return
+    with cgroup.group(cgroup.workload_group(spec.run_id).name) as group:
+        evidence.facts["load_bounds"] = load_user.bind(group, load_user.bounds())
+        yield group
+
+
+def _start(
+    argv: Sequence[str],
+    group: Path | None,
+    user: User,
+    privileges: Sequence[str],
+    output: IO[bytes],
+) -> Popen[bytes]:
+    return start(
+        argv,
+        stdout=output,
+        stderr=STDOUT,
+        cgroup=group,
+        cwd=load_user.HOME,
+        env=load_user.env(),
+        user=user,
+        capabilities=privileges,
+    )
+
+
+@contextlib.contextmanager
+def _bounds_explained(group: Path | None) -> Iterator[None]:
+    """A run whose workload met a bound is not OK, and says which."""
+    try:
+        yield
+    except RunEnded as ended:
+        if words := load_user.met(group):
+            raise RunEnded(ended.outcome, f"{words}: {ended}") from None
+        raise
+    if words := load_user.met(group):
+        raise RunEnded(Outcome.FAILED, words)
 
 
 def _until_over(
@@ -129,21 +178,21 @@ def _check_lasted(done: Round, spec: RunSpec) -> None:
 
 
 class _Rounds:
-    """The processes of a workload, one at a time, in a cgroup of their own."""
+    """The processes of a workload, one at a time."""
 
     def __init__(
         self,
-        argv: Sequence[str],
-        group: Path | None,
+        name: str,
+        start_one: Callable[[IO[bytes]], Popen[bytes]],
         log: io.BufferedWriter,
         done: list[Round],
     ) -> None:
-        self._argv = argv
-        self._group = group
+        self._name = name
+        self._start_one = start_one
         self._log = log
         self.done = done
         self._process: Popen[bytes] | None = None
-        self._output = tempfile.TemporaryFile()  # noqa: SIM115 - closed by kill()
+        self._output = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
         self._began = 0.0
 
     @property
@@ -154,13 +203,7 @@ class _Rounds:
         self._output.seek(0)
         self._output.truncate()
         self._began = time.monotonic()
-        self._process = start(
-            self._argv,
-            stdout=self._output,
-            stderr=STDOUT,
-            cgroup=self._group,
-            cwd=Path("/tmp"),
-        )
+        self._process = self._start_one(self._output)
 
     def wait(self, timeout_s: float) -> None:
         """Wait until the process ends or the time is up; a finished one is a round.
@@ -189,12 +232,10 @@ class _Rounds:
         if code:
             raise RunEnded(
                 Outcome.FAILED,
-                f"{self._argv[0]} ended with status {code}:\n{last_lines(output, 8)}",
+                f"{self._name} ended with status {code}:\n{last_lines(output, 8)}",
             )
 
-    def kill(self) -> None:
-        if self._group is not None:
-            cgroup.kill(self._group)
+    def close(self) -> None:
         if self._process is not None:
             end(self._process, grace_s=1)
         self._output.close()

@@ -105,8 +105,8 @@ class Share:
             stage_object(job.built, stage / name)
             path = self._inside / _STAGE / name
             built = dataclasses.replace(job.built, path=path)
-        return Job(
-            spec=job.spec,
+        return dataclasses.replace(
+            job,
             built=built,
             bin_dir=self._inside / _STAGE / "bin",
             out_dir=self._inside / job.out_dir.name,

@@ -11,6 +11,8 @@ from pathlib import Path
 from experiments.kernel.procfs import field_after, read
 
 ROOT = Path("/sys/fs/cgroup")
+#: In a group: which controllers the groups below it have.
+SUBTREE = "cgroup.subtree_control"
 _POLL_S = 0.01
 _EMPTY_DEADLINE_S = 10.0
 
@@ -24,13 +26,24 @@ def available() -> bool:
     return (ROOT / "cgroup.controllers").exists()
 
 
+def switch_on(*controllers: str) -> frozenset[str]:
+    """Have groups below the root get these controllers; return those that work.
+
+    Whoever cares what was there before puts it back (machine/tuning.py).
+    """
+    control = ROOT / SUBTREE
+    for name in controllers:
+        with contextlib.suppress(OSError):
+            control.write_text(f"+{name}")
+    try:
+        return frozenset(controllers) & frozenset(control.read_text().split())
+    except OSError:
+        return frozenset()
+
+
 def has_memory() -> bool:
     """Return whether memory of a group below the root is accounted, switching it on."""
-    control = ROOT / "cgroup.subtree_control"
-    with contextlib.suppress(OSError):
-        control.write_text("+memory")
-        return "memory" in control.read_text().split()
-    return False
+    return bool(switch_on("memory"))
 
 
 @contextlib.contextmanager

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import IO
 
 from experiments.errors import ExperimentError
-from experiments.model import Completed
+from experiments.model import Completed, User
 
 _GRACE_S = 5.0
 
@@ -38,25 +38,41 @@ def last_lines(text: str, count: int) -> str:
     return "\n".join(text.strip().splitlines()[-count:])
 
 
-#: Run by sh in the new process: $1 is its starter, $2 the group to enter, if any. A
-#: starter that died before the signal was set would not be noticed.
-_LAUNCH = """\
-[ "$PPID" = "$1" ] || exit 1
-[ -z "$2" ] || echo 0 > "$2/cgroup.procs"
-shift 2
-exec "$@"
-"""
+#: Run by sh in the new process, while it may still write there: $1 is the group.
+_ENTER = 'echo 0 > "$1/cgroup.procs"; shift; exec "$@"'
+#: $1 is the starter: one that died before the signal was set would not be noticed.
+_WITH_STARTER = '[ "$PPID" = "$1" ] || exit 1; shift; exec "$@"'
 
 
-def _launcher(argv: Sequence[str], cgroup: Path | None, death_signal: str) -> list[str]:
+def _launcher(
+    argv: Sequence[str],
+    cgroup: Path | None,
+    death_signal: str,
+    user: User | None,
+    capabilities: Sequence[str],
+) -> list[str]:
     """Return `argv` with what has to happen before it in the same process.
 
     By programs and not by preexec_fn, which forks an interpreter that has threads.
     """
+    enter = ["sh", "-ec", _ENTER, "enter", str(cgroup)] if cgroup else []
+    # The kernel forgets the signal when the user changes, so setpriv sets it after that
+    drop = _dropped(user, capabilities) if user else []
     return [
-        *("setpriv", "--pdeathsig", death_signal, "--"),
-        *("sh", "-ec", _LAUNCH, "launch", str(os.getpid()), str(cgroup or "")),
+        *enter,
+        *("setpriv", "--pdeathsig", death_signal, *drop, "--"),
+        *("sh", "-ec", _WITH_STARTER, "launch", str(os.getpid())),
         *argv,
+    ]
+
+
+def _dropped(user: User, capabilities: Sequence[str]) -> list[str]:
+    """Return the words to setpriv that make a process `user`, for good."""
+    only = ",".join(["-all", *(f"+{name}" for name in capabilities)])
+    return [
+        *(f"--reuid={user.uid}", f"--regid={user.gid}", "--clear-groups"),
+        *("--no-new-privs", f"--bounding-set={only}"),
+        *(f"--inh-caps={only}", f"--ambient-caps={only}"),
     ]
 
 
@@ -70,10 +86,15 @@ def start(
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
     death_signal: str = "KILL",
+    user: User | None = None,
+    capabilities: Sequence[str] = (),
 ) -> subprocess.Popen[bytes]:
     """Start a process, in `cgroup` from its first instruction on.
 
-    `death_signal` is what it gets when we die: TERM for one that has to clean up.
+    `death_signal` is what it gets when we die: TERM for one that has to clean up. With
+    a `user` it has no privileges but these `capabilities` (by the names of
+    capabilities(7), without the prefix), and gets no others whatever it runs; it takes
+    root to start one.
 
     Raises FileNotFoundError when there is no such program.
     """
@@ -82,7 +103,7 @@ def start(
     if shutil.which(words[0], path=path) is None:
         raise FileNotFoundError(f"no program {words[0]}")
     return subprocess.Popen(
-        _launcher(words, cgroup, death_signal),
+        _launcher(words, cgroup, death_signal, user, capabilities),
         stdin=stdin,
         stdout=stdout,
         stderr=stderr,

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import json
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
@@ -353,6 +354,40 @@ def test_workloads_that_fail(lab: Lab, how: str, outcome: str, words: str) -> No
     assert result["outcome"] == outcome
     assert words in result["reason"]
     assert after["outcome"] == "OK", "nothing of the failed run is left"
+
+
+def test_a_workload_has_no_privileges(lab: Lab) -> None:
+    """Neither by itself nor by a program that would give it some."""
+    result, out_dir = lab.run("privileges", lab.scheduler(), 3, 1.0)
+    assert result["outcome"] == "OK", result["reason"]
+    said = json.loads((out_dir / "workload.log").read_text())
+    assert said["ids"] == [[65534] * 3, [65534] * 3, []]
+    assert set(said["capabilities"].values()) == {0}
+    assert said["NoNewPrivs"] == 1
+    assert said["came through"] == []
+    facts = result["facts"]
+    assert facts["load_user"] == {"uid": 65534, "gid": 65534}
+    assert said["bounds"] == {f"{k}.max": v for k, v in facts["load_bounds"].items()}
+    assert said["bounds"]["pids.max"] > 4000
+
+
+def test_programs_that_only_root_can_reach_are_run(lab: Lab) -> None:
+    lab.share.mkdir(exist_ok=True)
+    lab.share.chmod(0o700)
+    try:
+        # The guest remembers the mode for a second
+        lab.run("misbehave", None, 2, 1.0, how="well")
+        result, _ = lab.run("custom-churn", lab.scheduler(), 2, 1.0, **CHURN)
+    finally:
+        lab.share.chmod(0o755)
+    assert result["outcome"] == "OK", result["reason"]
+
+
+def test_a_workload_that_meets_its_bounds_has_failed(lab: Lab) -> None:
+    result, _ = lab.run("misbehave", lab.scheduler(), 2, 1.0, how="fork")
+    lab.run("misbehave", None, 1, 1.0, how="well")  # with the bounds as they are
+    assert result["outcome"] == "FAILED"
+    assert "wanted more than 20 processes" in result["reason"]
 
 
 def test_hackbench_and_stress_ng_yield_their_metrics(lab: Lab) -> None:

@@ -26,6 +26,7 @@ class CountCheck:
     summary = "forks between the samples, and walks the map around them"
     parameters: dict[str, Parameter] = {}
     sustained = True
+    capabilities = ("sys_admin", "bpf")
 
     def missing(self, bin_dir: Path) -> Sequence[str]:
         return ()

@@ -47,6 +47,7 @@ class CountMethods:
     summary = "counts maps in every way there is"
     parameters = {"what": Parameter("hash", 0, 0, "one of MAPS, or fallbacks")}
     sustained = True
+    capabilities = ("sys_admin", "bpf", "perfmon", "dac_override", "fowner")
 
     def missing(self, bin_dir: Path) -> Sequence[str]:
         return ()

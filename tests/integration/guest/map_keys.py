@@ -22,6 +22,7 @@ class MapKeys:
     summary = "pids that have an entry"
     parameters: dict[str, Parameter] = {}
     sustained = True
+    capabilities = ("sys_admin", "bpf")
 
     def missing(self, bin_dir: Path) -> Sequence[str]:
         return ()

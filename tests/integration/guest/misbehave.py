@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiments.agent import workload_driver
+from experiments.agent import load_user, workload_driver
 from experiments.model import Metric, Parameter, Round, RunSpec
 
 #: What runs could leave behind: pins, modules, cgroups, BPF programs; without the ids
@@ -21,6 +21,7 @@ exec sleep {duration}
 
 #: Of the agent in this guest, with a workload whose time is up.
 PATIENCE_S = workload_driver.END_GRACE_S
+PIDS_MAX = load_user._PIDS_MAX
 
 SCRIPTS = {
     "list": LIST,
@@ -36,6 +37,7 @@ kill $pids
     "panic": "sleep 1; echo c > /proc/sysrq-trigger; sleep 60",
     "early": "echo not today >&2; exit 0",
     "fail": "sleep 1; echo broken >&2; exit 3",
+    "fork": "for i in $(seq 60); do sleep {duration} & done; wait",
     "late": "trap '' TERM; sleep 1000 & wait; sleep 1000",
 }
 
@@ -45,6 +47,7 @@ class Misbehave:
     summary = "does what it is told"
     parameters = {"how": Parameter("well", 0, 0, "one of SCRIPTS")}
     sustained = True
+    capabilities = ("sys_admin", "dac_override")
 
     def missing(self, bin_dir: Path) -> Sequence[str]:
         return ()
@@ -53,6 +56,7 @@ class Misbehave:
         how = str(spec.workload_params["how"])
         # The time the agent allows is what the test would take; until the next run
         workload_driver.END_GRACE_S = 1.0 if how == "late" else PATIENCE_S
+        load_user._PIDS_MAX = 20 if how == "fork" else PIDS_MAX
         script = SCRIPTS[how]
         return ("sh", "-c", script.format(duration=spec.duration_s))
 

@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 
 from experiments.agent import protocol
 from experiments.agent.protocol import Event, Word
-from experiments.model import BuiltObject, Job, Metric, Outcome, RunResult, RunSpec
+from experiments.model import (
+    BuiltObject,
+    Job,
+    Metric,
+    Outcome,
+    RunResult,
+    RunSpec,
+    User,
+)
 
 SPEC = RunSpec(
     *("scx_simple", "test", "scan", "hackbench", 1, 1, 7, 30, 2.0),
@@ -29,7 +37,7 @@ BUILT = BuiltObject(
 
 @pytest.mark.parametrize("built", [BUILT, None])
 def test_a_job_arrives_as_it_was(tmp_path: Path, built: BuiltObject | None) -> None:
-    job = Job(SPEC, built, Path("/bin"), tmp_path)
+    job = Job(SPEC, built, Path("/bin"), tmp_path, User(1000, 100))
     (tmp_path / protocol.JOB_FILE).write_text(protocol.job_text(job))
     assert protocol.read_job(tmp_path / protocol.JOB_FILE) == job
 
