@@ -140,6 +140,35 @@ def schedstat() -> SchedStat:
     return SchedStat(sum(int(r[8]) for r in rows), sum(int(r[9]) for r in rows))
 
 
+@dataclass(frozen=True)
+class ProcessIdentity:
+    """Which process it is: numbers are given again, and a clock may be set.
+
+    So it is not the time of day when it was started, as psutil has it, but the clock
+    ticks since boot, and which boot that was.
+    """
+
+    pid: int
+    started_ticks: int
+    boot_id: str
+
+
+def identity(pid: int) -> ProcessIdentity:
+    """Return who has this number now; ProcessLookupError when nobody lives who does."""
+    try:
+        # Field 2 is the name, which may hold spaces and parentheses
+        fields = read(PROC / str(pid) / "stat").rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        raise ProcessLookupError(pid) from None
+    if fields[0] in "ZX":
+        raise ProcessLookupError(pid)
+    return ProcessIdentity(pid, int(fields[19]), boot_id())
+
+
+def boot_id() -> str:
+    return read(PROC / "sys/kernel/random/boot_id").strip()
+
+
 def lock_holders(path: Path) -> set[int]:
     """Return processes that have this file locked, those of other users included.
 

@@ -8,18 +8,21 @@ holds the lock of the settings, the doctor looks for other invokes.
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import functools
 import json
+import os
+import select
 import shutil
+import signal
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
-
 from experiments.errors import MissingRequirement
-from experiments.kernel import cgroup
+from experiments.kernel import cgroup, procfs
 from experiments.kernel.bpf import BPFFS
 from experiments.machine.tuning import RUN_DIR
 from experiments.support.files import atomic_write
@@ -38,7 +41,7 @@ _POLL_S = 0.1
 
 @dataclass(frozen=True)
 class Leftover:
-    """``remove`` raises OSError, psutil.Error or ExperimentError when it cannot."""
+    """``remove`` raises OSError or ExperimentError when it cannot."""
 
     what: str
     remove: Callable[[], None]
@@ -46,8 +49,7 @@ class Leftover:
 
 def remember(pid: int) -> None:
     """Record that this process is an agent of ours."""
-    said = {"pid": pid, "created": psutil.Process(pid).create_time()}
-    atomic_write(_AGENT, json.dumps(said))
+    atomic_write(_AGENT, json.dumps(dataclasses.asdict(procfs.identity(pid))))
 
 
 def clean() -> list[str]:
@@ -83,32 +85,41 @@ def _remove_group(group: Path) -> None:
 
 
 def _end_agent() -> list[str]:
-    """Return one whose starter was killed may still be cleaning up, or be stuck."""
-    process = _agent()
-    _AGENT.unlink(missing_ok=True)
-    if process is None:
-        return []
-    try:
-        process.terminate()
-        process.wait(END_S)
-    except psutil.TimeoutExpired:
-        process.kill()
-        process.wait(END_S)
-    except psutil.NoSuchProcess:
-        return []
-    return [f"ended the agent {process.pid}, whose invoke is gone"]
+    """End one whose starter was killed; it may still be cleaning up, or be stuck."""
+    with contextlib.ExitStack() as stack:
+        agent = _agent()
+        _AGENT.unlink(missing_ok=True)
+        if agent is None:
+            return []
+        stack.callback(os.close, agent.handle)
+        for sig in (signal.SIGTERM, signal.SIGKILL):
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(agent.handle, sig)
+            if select.select([agent.handle], [], [], END_S)[0]:
+                return [f"ended the agent {agent.pid}, whose invoke is gone"]
+    raise MissingRequirement(f"the agent {agent.pid} of a killed run does not die")
 
 
-def _agent() -> psutil.Process | None:
+@dataclass(frozen=True)
+class _Agent:
+    """A process that lives; ``handle`` is it and no other, whoever gets its number."""
+
+    pid: int
+    handle: int
+
+
+def _agent() -> _Agent | None:
     try:
-        said = json.loads(_AGENT.read_text())
-        process = psutil.Process(said["pid"])
-        # A number may be given to another process
-        is_it = process.create_time() == said["created"]
-    except (FileNotFoundError, ValueError, KeyError, psutil.NoSuchProcess):
+        said = procfs.ProcessIdentity(**json.loads(_AGENT.read_text()))
+        handle = os.pidfd_open(said.pid)
+    except (FileNotFoundError, ProcessLookupError, ValueError, TypeError):
         return None
-    running = is_it and process.status() != psutil.STATUS_ZOMBIE
-    return process if running else None
+    # Compared after it was opened: who has the number now had it then
+    with contextlib.suppress(ProcessLookupError):
+        if procfs.identity(said.pid) == said:
+            return _Agent(said.pid, handle)
+    os.close(handle)
+    return None
 
 
 def _remove_module() -> list[str]:

@@ -198,19 +198,6 @@ def test_caches_that_cannot_be_dropped_are_a_fact(
     assert (tmp_path / "drop_caches").read_text() == "3\n"
 
 
-def test_an_agent_that_was_of_another_invoke_is_no_longer_looked_for(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """The number is ours, the time is not: a process that came later."""
-    monkeypatch.setattr(stale_state, "_AGENT", tmp_path / "agent.json")
-    stale_state.remember(os.getpid())
-    assert stale_state._agent() is not None
-    (tmp_path / "agent.json").write_text(f'{{"pid": {os.getpid()}, "created": 1.0}}')
-    assert stale_state._agent() is None
-    (tmp_path / "agent.json").write_text("{")
-    assert stale_state._agent() is None
-
-
 @pytest.fixture
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kernel: Path) -> Machine:
     made = Machine(tmp_path / "machine")

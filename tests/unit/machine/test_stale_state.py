@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
+import json
+import os
 from pathlib import Path
 
+import psutil
 import pytest
 
 from experiments.kernel import cgroup
@@ -35,3 +38,41 @@ def test_pins_and_groups_of_ours_go(
     assert [p.name for p in bpffs.iterdir()] == ["other"]
     assert [p.name for p in groups.iterdir()] == ["other"]
     assert stale_state.clean() == []
+
+
+@pytest.fixture
+def noted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    monkeypatch.setattr(stale_state, "_AGENT", tmp_path / "agent.json")
+    return tmp_path / "agent.json"
+
+
+def found() -> bool:
+    agent = stale_state._agent()
+    if agent is not None:
+        os.close(agent.handle)
+    return agent is not None
+
+
+def test_an_agent_is_known_by_when_it_started_and_in_which_boot(noted: Path) -> None:
+    stale_state.remember(os.getpid())
+    assert found()
+    mine = json.loads(noted.read_text())
+    for other in ({"started_ticks": 1}, {"boot_id": "before"}, {"pid": 1}):
+        noted.write_text(json.dumps({**mine, **other}))
+        assert not found(), other
+
+
+def test_an_agent_is_known_after_the_clock_was_set(
+    noted: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With it, the time of day has moved at which the kernel says it was started."""
+    stale_state.remember(os.getpid())
+    before = psutil.Process.create_time
+    monkeypatch.setattr(psutil.Process, "create_time", lambda p: before(p) + 3600)
+    assert found()
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "7", '{"pid": 1, "created": 1.0}'])
+def test_a_damaged_note_of_an_agent_is_none(noted: Path, text: str) -> None:
+    noted.write_text(text)
+    assert not found()
