@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Settings of a machine that measurements depend on, and what would be better.
 
-Files of /proc and /sys with one word that counts, the first. What a machine does not
-have is said, and is no error.
+Files of /proc and /sys with one word that counts, the first; or, where a wanted value
+begins with + or -, with words that are there or not. What a machine does not have is
+said, and is no error.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _CPU = "sys/devices/system/cpu"
+#: Which controllers the control groups below the root have.
+_SUBTREE = "sys/fs/cgroup/cgroup.subtree_control"
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ class Place:
 
     def now(self) -> str:
         """Return its value; raises OSError."""
-        return first_word(self.path)
+        return value(self.path, self.wanted)
 
     def refusal(self) -> str:
         """Return why it cannot have the wanted value here; empty when it can."""
@@ -53,11 +56,23 @@ class Place:
             valid = choices.read_text().split()
             if self.wanted not in valid:
                 return f"no {self.wanted} among: {' '.join(valid) or 'nothing'}"
+        if is_switch(self.wanted):
+            valid = self.path.with_name("cgroup.controllers").read_text().split()
+            if self.wanted[1:] not in valid:
+                return f"this kernel has no controller {self.wanted[1:]}"
         return ""
 
 
-def first_word(path: Path) -> str:
-    return (path.read_text().split() or [""])[0]
+def is_switch(wanted: str) -> bool:
+    return wanted[:1] in ("+", "-")
+
+
+def value(path: Path, wanted: str) -> str:
+    """Return the value of a file, in the terms of what is wanted of it."""
+    words = path.read_text().split()
+    if is_switch(wanted):
+        return f"{'+' if wanted[1:] in words else '-'}{wanted[1:]}"
+    return (words or [""])[0]
 
 
 GOVERNOR = Setting(
@@ -87,10 +102,18 @@ CONSOLE = Setting(
     "what the kernel says of an ejection would be printed at the speed of the console",
 )
 
+MEMORY, PIDS = (
+    Setting(f"{name}-controller", ((_SUBTREE, f"+{name}"),), why)
+    for name, why in (
+        ("memory", "without it nobody knows which memory is the scheduler's"),
+        ("pids", "without it a workload may take all process numbers there are"),
+    )
+)
+
 #: What `invoke system` shows; tune changes those that have a wanted value.
 SHOWN = (GOVERNOR, TURBO, ASLR, IRQ)
 #: What every run on this machine's kernel changes for its time.
-OF_RUNS = (GOVERNOR, CONSOLE)
+OF_RUNS = (GOVERNOR, CONSOLE, MEMORY, PIDS)
 
 
 @dataclass(frozen=True)

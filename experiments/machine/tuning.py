@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.errors import ConfigError, MissingRequirement
-from experiments.machine.settings import Place, Setting, first_word
+from experiments.machine.settings import Place, Setting, is_switch, value
 from experiments.support.files import atomic_write
 from experiments.support.locks import Held, locked
 
@@ -36,7 +37,7 @@ _BOOT_ID = Path("proc/sys/kernel/random/boot_id")
 
 @dataclass(frozen=True)
 class SettingChange:
-    """Of the file at `path`: what its first word was, and what we write there."""
+    """Of the file at `path`: what its value was, and what we write there."""
 
     setting: str
     path: str
@@ -47,7 +48,7 @@ class SettingChange:
         """Make it; what went wrong, or nothing."""
         try:
             Path(self.path).write_text(f"{self.made}\n")
-            now = first_word(Path(self.path))
+            now = value(Path(self.path), self.made)
         except OSError as error:
             return f"{self.setting}: {self.path}: {error.strerror}"
         return "" if now == self.made else f"{self.setting}: {self.path} stays {now}"
@@ -57,12 +58,17 @@ class SettingChange:
 
         What was done, or nothing. Raises OSError.
         """
-        now = first_word(Path(self.path))
+        now = value(Path(self.path), self.made)
         if now == self.was:
             return ""
         if now != self.made:
             return f"{self.setting}: {self.path} is {now}, which is not ours: left so"
-        Path(self.path).write_text(f"{self.was}\n")
+        try:
+            Path(self.path).write_text(f"{self.was}\n")
+        except OSError as error:
+            if error.errno != errno.EBUSY or not is_switch(now):
+                raise
+            return f"{self.setting}: {self.path}: others use {now} by now: left so"
         return f"{self.setting}: {self.path} is {self.was} again"
 
 
@@ -122,9 +128,9 @@ class Tuning:
                     path = str(place.path)
                     changes.append(SettingChange(setting.name, path, now, place.wanted))
         layers = self._read()
-        known = {change.path for change in layers[layer]}
+        known = {(change.setting, change.path) for change in layers[layer]}
         # What was there before us is what we met the first time
-        layers[layer] += [c for c in changes if c.path not in known]
+        layers[layer] += [c for c in changes if (c.setting, c.path) not in known]
         self._write(layers)
         return refused + [words for change in changes if (words := change.apply())]
 

@@ -9,6 +9,7 @@ _CPU = "sys/devices/system/cpu"
 POLICIES = [f"{_CPU}/cpufreq/policy{n}/scaling_governor" for n in range(2)]
 PRINTK = "proc/sys/kernel/printk"
 ASLR = "proc/sys/kernel/randomize_va_space"
+SUBTREE = "sys/fs/cgroup/cgroup.subtree_control"
 _BOOT_ID = "proc/sys/kernel/random/boot_id"
 
 

@@ -3,18 +3,27 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from experiments.errors import ConfigError, MissingRequirement
 from experiments.machine import tuning
 from experiments.machine.settings import ASLR as ASLR_SETTING
-from experiments.machine.settings import CONSOLE, GOVERNOR, OF_RUNS, SHOWN
+from experiments.machine.settings import (
+    CONSOLE,
+    GOVERNOR,
+    MEMORY,
+    OF_RUNS,
+    PIDS,
+    SHOWN,
+)
 from experiments.machine.tuning import OF_RUN, TUNED, SettingChange, Tuning
-from tests.unit.machine.machine import ASLR, POLICIES, PRINTK, Machine
+from tests.unit.machine.machine import ASLR, POLICIES, PRINTK, SUBTREE, Machine
 
 EVERY = (*POLICIES, PRINTK, ASLR)
 BEFORE = ["powersave", "powersave", "4", "2"]
@@ -167,7 +176,7 @@ def test_a_file_that_is_gone_is_said(machine: Machine, state: Path) -> None:
 def test_a_kernel_that_takes_another_value_is_told(
     machine: Machine, state: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tuning, "first_word", lambda path: "powersave")
+    monkeypatch.setattr(tuning, "value", lambda path, wanted: "powersave")
     said = tuned(machine, state).apply(OF_RUN, [GOVERNOR])
     assert len(said) == 2
     assert "stays powersave" in said[0]
@@ -180,6 +189,79 @@ def test_a_damaged_memory_is_an_error_that_names_it(
     state.write_text("{")
     with pytest.raises(ConfigError, match=r"settings\.json is damaged"):
         tuned(machine, state).restore(TUNED)
+
+
+class Kernel:
+    """cgroup2: what is written to its root switches a controller."""
+
+    def __init__(self, machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._on = machine.root / SUBTREE
+        self.used: set[str] = set()
+        machine.write(SUBTREE, "cpu")
+        machine.write(f"{Path(SUBTREE).parent}/cgroup.controllers", "cpu memory pids")
+        self._write_text = Path.write_text
+        written = self.write
+
+        def write(path: Path, text: str, *rest: Any, **more: Any) -> int:
+            if path == self._on:
+                return written(text)
+            return self._write_text(path, text, *rest, **more)
+
+        monkeypatch.setattr(Path, "write_text", write)
+
+    def write(self, text: str) -> int:
+        sign, name = text[0], text[1:].strip()
+        if sign == "-" and name in self.used:
+            raise OSError(errno.EBUSY, "Device or resource busy")
+        words = {*self.words(), name} - ({name} if sign == "-" else set())
+        return self._write_text(self._on, " ".join(sorted(words)))
+
+    def words(self) -> list[str]:
+        return self._on.read_text().split()
+
+
+@pytest.fixture
+def groups(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> Kernel:
+    return Kernel(machine, monkeypatch)
+
+
+def test_controllers_are_on_for_the_runs_and_then_as_they_were(
+    machine: Machine, state: Path, groups: Kernel
+) -> None:
+    assert tuned(machine, state).apply(OF_RUN, [MEMORY, PIDS]) == []
+    assert groups.words() == ["cpu", "memory", "pids"]
+    said = tuned(machine, state).restore(OF_RUN)
+    assert groups.words() == ["cpu"]
+    assert len(said) == 2
+    assert not state.exists()
+
+
+def test_a_controller_that_was_on_stays_on(
+    machine: Machine, state: Path, groups: Kernel
+) -> None:
+    groups.write("+memory")
+    tuned(machine, state).apply(OF_RUN, [MEMORY, PIDS])
+    tuned(machine, state).restore(OF_RUN)
+    assert groups.words() == ["cpu", "memory"]
+
+
+def test_a_controller_that_others_use_by_now_is_left_to_them(
+    machine: Machine, state: Path, groups: Kernel
+) -> None:
+    tuned(machine, state).apply(OF_RUN, [MEMORY, PIDS])
+    groups.used = {"memory"}
+    said = tuned(machine, state).restore(OF_RUN)
+    assert groups.words() == ["cpu", "memory"]
+    assert any("others use +memory by now" in words for words in said)
+    assert not state.exists(), "there is nothing left to do"
+
+
+def test_a_controller_that_is_not_there_is_said(
+    machine: Machine, state: Path, groups: Kernel
+) -> None:
+    machine.write(f"{Path(SUBTREE).parent}/cgroup.controllers", "cpu")
+    (words,) = tuned(machine, state).apply(OF_RUN, [MEMORY])
+    assert words == "memory-controller: this kernel has no controller memory"
 
 
 def test_one_at_a_time(machine: Machine, state: Path) -> None:
