@@ -298,11 +298,17 @@ def noise(
     )
 
 
-@task(positional=["action"], help={"action": "show, tune or reset"})
+@task(
+    positional=["action"],
+    help={
+        "action": "show, tune or reset",
+        "yes": "tune: turn ASLR off without asking",
+    },
+)
 @guarded
-def system(c: Context, action: str) -> None:
+def system(c: Context, action: str, yes: bool = False) -> None:
     """Settings of this machine that disturb measurements: show, change, restore."""
-    commands.system.act(action)
+    commands.system.act(action, yes)
 
 
 @task

@@ -3,12 +3,13 @@
 
 The agent is a process of its own. When it dies its scheduler goes with it; the run is
 LOST, and the next one gets a new agent. Settings that runs change are restored at the
-end, or by whoever comes next (tuning.py).
+end, by a watchdog when we are killed, or by whoever comes next (machine/tuning.py).
 """
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import platform
 import signal
@@ -26,7 +27,14 @@ from experiments.kernel import sched_ext
 from experiments.labroot import host_toolchain, kernel_image
 from experiments.labroot.kernel_image import Kernel
 from experiments.labroot.lab_root import LabRoot
-from experiments.machine import consent, settings, stale_state, tuning
+from experiments.machine import (
+    caller,
+    consent,
+    settings,
+    stale_state,
+    tuning,
+    watchdog,
+)
 from experiments.model import ALONE, Job, Lane, RunResult
 from experiments.plan.config import Config
 from experiments.plugins import Backend
@@ -36,6 +44,9 @@ from experiments.support.console import say
 from experiments.support.proc import end, killed_by, last_lines, start
 
 _HELLO_TIMEOUT_S = 60.0
+#: States of sched_ext in which nobody's scheduler is in charge.
+_FREE = ("disabled", "")
+_UNLOAD_TIMEOUT_S = 20.0
 _DROP_CACHES = Path("/proc/sys/vm/drop_caches")
 #: Page cache, dentries and inodes.
 _EVERYTHING = "3\n"
@@ -60,8 +71,12 @@ class HostBackend(Backend):
                 f"this kernel ({platform.release()}) has no sched_ext: boot Linux 6.12 "
                 "or later with CONFIG_SCHED_CLASS_EXT, or leave --backend host away"
             )
-        _check_free()
-        consent.obtain(yes=False)  # before anything that takes long
+        own = tuning.Tuning()
+        with own.held():
+            _clean(own)
+            _check_free()
+        # Before anything that takes long
+        consent.obtain(yes=False, module=consent.needs_module(config.cleanups))
         root = host_toolchain.open_tools()
         return root, kernel_image.running(root)
 
@@ -71,6 +86,7 @@ class HostBackend(Backend):
         self._agent: _Agent | None = None
         self._boot_number = 0
         self._share: Share | None = None
+        self._user = caller.user()
         self._tuning = tuning.Tuning()
         self._stack = contextlib.ExitStack()
 
@@ -82,9 +98,9 @@ class HostBackend(Backend):
         """
         self._stack.enter_context(_hang_up_is_interrupt())
         self._stack.enter_context(self._tuning.held())
-        for words in (*stale_state.clean(), *self._tuning.restore(tuning.OF_RUN)):
-            say(f"  left by an invoke that was killed: {words}")
+        _clean(self._tuning)
         _check_free()
+        self._stack.enter_context(watchdog.watching())
         self._experiment = experiment
         share = experiment.path.resolve() / "attempts"
         self._share = Share(share, share, lane)
@@ -130,13 +146,17 @@ class HostBackend(Backend):
 
     def missing(self, jobs: Sequence[Job]) -> Mapping[str, Sequence[str]]:
         share, agent = self._ready()
-        return share.missing(agent.line, self._experiment, jobs)
+        ours = [self._as_user(job) for job in jobs]
+        return share.missing(agent.line, self._experiment, ours)
 
     def execute(self, job: Job, tick: Callable[[str], None]) -> RunResult:
         """Have the agent do a job; raises BackendLost when it dies under the run."""
         share, agent = self._ready()
         facts = {"boot": self._boot_number, "caches_dropped": _drop_caches()}
-        return share.execute(agent.line, job, tick, facts)
+        return share.execute(agent.line, self._as_user(job), tick, facts)
+
+    def _as_user(self, job: Job) -> Job:
+        return dataclasses.replace(job, user=self._user)
 
     def renew(self) -> None:
         """Have the next run get a new agent, and leave nothing of this one."""
@@ -196,10 +216,19 @@ class _Agent:
             self._log.unlink()
 
 
+def _clean(own: tuning.Tuning) -> None:
+    """Put away what an experiment that was killed has left, a scheduler before all."""
+    said = [*stale_state.clean(), *own.restore(tuning.OF_RUN)]
+    for words in said:
+        say(f"  left by an invoke that was killed: {words}")
+    if said:
+        sched_ext.wait_for(lambda now: now.state in _FREE, _UNLOAD_TIMEOUT_S)
+
+
 def _check_free() -> None:
     """Raise MissingRequirement while somebody's scheduler is in charge."""
     status = sched_ext.status()
-    if status.state not in ("disabled", ""):
+    if status.state not in _FREE:
         raise MissingRequirement(
             f"the scheduler {status.ops or '(without a name)'!r} is in charge here "
             f"({status.state}): stop the program or service that loaded it first"

@@ -81,7 +81,7 @@ def run(
     if dry_run:
         return _show_plan(loaded)
     if yes and registry.backend(loaded.backend).is_this_machine:
-        consent.obtain(yes)
+        consent.obtain(yes, consent.needs_module(loaded.cleanups))
     return _run(loaded, experiment)
 
 

@@ -15,6 +15,7 @@ import dataclasses
 import errno
 import json
 import os
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,11 @@ from experiments.support.locks import Held, locked
 RUN_DIR = Path("/run/scxlab")
 #: In it: held by whoever changes settings, so by an experiment on this kernel.
 LOCK = "lock"
+#: What a watchdog does that holds the lock.
+RESTORING = "restores what a killed run has changed"
+#: Longer than an agent, a scheduler and a module take to go.
+_RESTORING_S = 90.0
+_POLL_S = 0.2
 #: The layers, the lowest first: they are restored from the top.
 TUNED, OF_RUN = "tuned", "run"
 _LAYERS = (TUNED, OF_RUN)
@@ -92,25 +98,37 @@ class Tuning:
         self._lock = folder / LOCK
 
     @contextlib.contextmanager
-    def held(self) -> Iterator[None]:
+    def held(self, what: str = "") -> Iterator[None]:
         """Nobody else changes settings meanwhile; ConfigError names who does.
 
-        The kernel drops the lock of one that died.
+        The kernel drops the lock of one that died. A watchdog that restores is waited
+        for, as it takes seconds.
         """
+        deadline = time.monotonic() + _RESTORING_S
         with contextlib.ExitStack() as stack:
-            try:
-                stack.enter_context(locked(self._lock))
-            except Held as held:
-                raise ConfigError(
-                    "another experiment is running on this machine's own kernel, by "
-                    f"{held}: wait for it, or stop it"
-                ) from None
-            except OSError as error:
-                raise MissingRequirement(
-                    f"{self._lock} cannot be written ({error.strerror}): this needs "
-                    "root"
-                ) from None
+            while True:
+                try:
+                    stack.enter_context(locked(self._lock, what))
+                    break
+                except Held as held:
+                    self._refuse(held, deadline)
+                except OSError as error:
+                    raise MissingRequirement(
+                        f"{self._lock} cannot be written ({error.strerror}): this "
+                        "needs root"
+                    ) from None
             yield
+
+    def _refuse(self, held: Held, deadline: float) -> None:
+        """Raise ConfigError for the lock of another, unless it is soon to be free."""
+        if held.owner is None or held.owner.what != RESTORING:
+            raise ConfigError(
+                "another experiment is running on this machine's own kernel, by "
+                f"{held}: wait for it, or stop it"
+            ) from None
+        if time.monotonic() > deadline:
+            raise ConfigError(f"{held} does not end: see {RUN_DIR}/watchdog.log")
+        time.sleep(_POLL_S)
 
     def apply(self, layer: str, settings: Sequence[Setting]) -> list[str]:
         """Give these settings their wanted values; what could not be done.

@@ -3,7 +3,7 @@
 
 Every process leads a session of its own, so that a group can be ended as a whole, and
 gets a signal, SIGKILL if nothing else was asked for, when the thread that started it
-dies, so that nothing outlives us.
+dies, so that nothing outlives us but what has to.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _WITH_STARTER = '[ "$PPID" = "$1" ] || exit 1; shift; exec "$@"'
 def _launcher(
     argv: Sequence[str],
     cgroup: Path | None,
-    death_signal: str,
+    death_signal: str | None,
     user: User | None,
     capabilities: Sequence[str],
 ) -> list[str]:
@@ -58,6 +58,8 @@ def _launcher(
     enter = ["sh", "-ec", _ENTER, "enter", str(cgroup)] if cgroup else []
     # The kernel forgets the signal when the user changes, so setpriv sets it after that
     drop = _dropped(user, capabilities) if user else []
+    if death_signal is None:
+        return [*enter, *(["setpriv", *drop, "--"] if drop else []), *argv]
     return [
         *enter,
         *("setpriv", "--pdeathsig", death_signal, *drop, "--"),
@@ -85,16 +87,16 @@ def start(
     cgroup: Path | None = None,
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
-    death_signal: str = "KILL",
+    death_signal: str | None = "KILL",
     user: User | None = None,
     capabilities: Sequence[str] = (),
 ) -> subprocess.Popen[bytes]:
     """Start a process, in `cgroup` from its first instruction on.
 
-    `death_signal` is what it gets when we die: TERM for one that has to clean up. With
-    a `user` it has no privileges but these `capabilities` (by the names of
-    capabilities(7), without the prefix), and gets no others whatever it runs; it takes
-    root to start one.
+    `death_signal` is what it gets when we die: TERM for one that has to clean up, None
+    for one that is to outlive us. A `user` has no privileges but these `capabilities`
+    (by the names of capabilities(7), without the prefix), and gets no others whatever
+    it runs; it takes root to start one.
 
     Raises FileNotFoundError when there is no such program.
     """

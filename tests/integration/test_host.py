@@ -162,10 +162,23 @@ UNTIL_LOADED = (
 AGENT = "cut -d: -f2 /run/scxlab/agent.json | cut -d, -f1"
 
 
+#: Which controllers the groups below the root have; none in a guest that was booted.
+CONTROLLERS = "cat /sys/fs/cgroup/cgroup.subtree_control"
+WATCHDOGS = "grep -l experiments.machine.watchdog /proc/[0-9]*/cmdline 2>/dev/null"
+
+
 def clean(host: Host) -> None:
     assert host.shell(STATE) == "disabled"
     assert host.shell(RESIDUE) == ""
+    assert host.shell(CONTROLLERS) == ""
+    assert host.shell(WATCHDOGS) == ""
     assert host.console_level() == 4
+
+
+def restored(host: Host, within_s: float) -> None:
+    """Wait until the watchdog has done its work and gone, without another command."""
+    host.shell(f"timeout {within_s} sh -c 'while {WATCHDOGS}; do sleep 0.1; done'")
+    clean(host)
 
 
 def test_nobody_agreed(host: Host) -> None:
@@ -196,6 +209,7 @@ def test_results_are_those_of_any_backend(host: Host) -> None:
     assert manifest.facts["backend"] == "host"
     assert manifest.facts["kernel"] == host.shell("uname -r")
     settings = manifest.facts["settings"]
+    assert {r.facts["load_user"]["uid"] for r in results} == {65534}
     assert settings["console-level"] == {"before": "4", "during": "1"}
     assert settings["governor"]["before"] == "not on this machine"
     assert [b["boot"] for b in manifest.boots] == [1]
@@ -217,7 +231,10 @@ def test_another_scheduler_in_charge_is_named(host: Host) -> None:
 
 
 def test_after_sigkill_of_runner_and_agent_all_is_restored(host: Host) -> None:
-    """The runner, then the agent of the one that goes on where that stopped."""
+    """The runner, then the agent of the one that goes on where that stopped.
+
+    Nobody gives a command between the two.
+    """
     first = host.start("run", "killed", True, SHORTER)
     host.until_in_charge(CONTROL)
     host.kill(first, signal.SIGSTOP)  # so that it does not end before it is killed
@@ -227,14 +244,12 @@ def test_after_sigkill_of_runner_and_agent_all_is_restored(host: Host) -> None:
     assert "is running" in said
     host.kill(first)
     assert host.machine.do("wait", first) == -signal.SIGKILL
-    host.until_in_charge("")
-    assert host.console_level() == 1, "nobody was left to restore it"
+    restored(host, within_s=60)
+    assert "printk is 4 again" in host.shell("cat /run/scxlab/watchdog.log")
 
     second = host.start("run", "killed", True, SHORTER)
     host.until_in_charge(CONTROL)
     host.kill(int(host.shell(AGENT)))
-    said = (host.share / "said").read_text()
-    assert "killed: console-level: /proc/sys/kernel/printk is 4 again" in said
     code, said = host.wait(second)
     assert code == 0, said
     assert "LOST: the agent died: it got SIGKILL" in said
@@ -243,6 +258,45 @@ def test_after_sigkill_of_runner_and_agent_all_is_restored(host: Host) -> None:
     assert manifest.retries == 1
     assert [b["boot"] for b in manifest.boots] == [1, 2, 3]
     assert manifest.facts["settings"]["console-level"]["before"] == "4"
+    clean(host)
+
+
+def test_an_agent_that_is_stuck_goes_too(host: Host) -> None:
+    """It is stopped, so its scheduler stays loaded when its runner is killed.
+
+    The group of the runner is killed, as by a CI system, and the watchdog lives on.
+    """
+    pid = host.start("run", "stuck", True, SHORTER)
+    host.until_in_charge(CONTROL)
+    agent = int(host.shell(AGENT))
+    host.kill(agent, signal.SIGSTOP)
+    host.kill(-pid)
+    assert host.machine.do("wait", pid) == -signal.SIGKILL
+    restored(host, within_s=90)
+    assert f"ended the agent {agent}" in host.shell("cat /run/scxlab/watchdog.log")
+
+
+def test_a_leftover_of_ours_does_not_refuse_the_next_run(host: Host) -> None:
+    """Its pin holds it, so it is in charge; there is no program to be stopped."""
+    built = f"{IN_GUEST}/checkout/build/scx_simple_control.bpf.o"
+    host.shell(f"bpftool struct_ops register {built} /sys/fs/bpf/scxlab-left")
+    host.until_in_charge(CONTROL)
+    code, said = host.run("after", **SHORTER)
+    assert code == 0, said
+    assert "removed pin /sys/fs/bpf/scxlab-left" in said
+    clean(host)
+
+
+def test_the_load_runs_as_the_user_who_called_sudo(host: Host) -> None:
+    host.machine.do("setenv", {"SUDO_UID": "1", "SUDO_GID": "1"})
+    try:
+        code, said = host.run("as-user", **SHORTER)
+    finally:
+        host.machine.do("setenv", {"SUDO_UID": "", "SUDO_GID": ""})
+    assert code == 0, said
+    (result,) = host.experiment("as-user").results()
+    assert result.facts["load_user"] == {"uid": 1, "gid": 1}
+    assert result.facts["load_bounds"]["pids"] > 4000
     clean(host)
 
 
@@ -267,7 +321,7 @@ def test_an_ejection_is_told_and_an_interrupt_leaves_nothing(host: Host) -> None
 def test_the_machine_is_tuned_until_it_is_reset(host: Host) -> None:
     aslr = "cat /proc/sys/kernel/randomize_va_space"
     assert host.shell(aslr) == "2"
-    code, said = host.wait(host.start("system", "tune"))
+    code, said = host.wait(host.start("system", "tune", True))
     assert code == 0, said
     assert host.shell(aslr) == "0"
     code, said = host.wait(host.start("system", "reset"))

@@ -116,7 +116,12 @@ def kill(pid: int, number: int) -> None:
     os.kill(pid, number)
 
 
-_ACTIONS = (start, wait, shell, kill, kernel, own_tools, until_in_charge)
+def setenv(values: dict[str, str]) -> None:
+    """Have commands that are started from now on see these variables."""
+    os.environ.update(values)
+
+
+_ACTIONS = (start, wait, shell, kill, setenv, kernel, own_tools, until_in_charge)
 ACTIONS = {f.__name__: f for f in _ACTIONS}
 
 

@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -271,6 +273,23 @@ def test_one_at_a_time(machine: Machine, state: Path) -> None:
         tuned(machine, state).held(),
     ):
         pass
+
+
+def test_a_watchdog_that_restores_is_waited_for(
+    machine: Machine, state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = contextlib.ExitStack()
+    held.enter_context(tuned(machine, state).held(tuning.RESTORING))
+    slept = []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        if slept.count(tuning._POLL_S) == 3:
+            held.close()
+
+    monkeypatch.setattr(time, "sleep", sleep)
+    with tuned(machine, state).held():
+        assert slept.count(tuning._POLL_S) == 3
 
 
 def test_without_a_place_for_the_lock(machine: Machine, tmp_path: Path) -> None:
