@@ -164,7 +164,8 @@ AGENT = "cut -d: -f2 /run/scxlab/agent.json | cut -d, -f1"
 
 #: Which controllers the groups below the root have; none in a guest that was booted.
 CONTROLLERS = "cat /sys/fs/cgroup/cgroup.subtree_control"
-WATCHDOGS = "grep -l experiments.machine.watchdog /proc/[0-9]*/cmdline 2>/dev/null"
+#: The pattern does not match the shell that looks for it.
+WATCHDOGS = "grep -l experiments.machine.watchdo[g] /proc/[0-9]*/cmdline 2>/dev/null"
 
 
 def clean(host: Host) -> None:
