@@ -6,18 +6,24 @@
  *				     u64 max_age_ns, u32 *evicted);
  *
  * Deletes the entries of a hash map whose time stamp is older than max_age_ns, for
- * timeout_ns at the most. The time stamp is the last u64 of the value, on the clock of
- * bpf_ktime_get_ns(). Returns 0 after a whole turn, -ETIMEDOUT when time ran out: the
- * next call goes on at the entry where this one stopped. -EBUSY when another CPU scans
- * the same map, or as many maps are being scanned as there are cursors; -EOPNOTSUPP and
- * -EINVAL for maps that cannot be scanned. What was deleted is put into the kernel log,
- * entries and not calls, added up per map.
+ * timeout_ns at the most, and never for more than MAX_TIME_NS. The time stamp is the last
+ * u64 of the value, on the clock of bpf_ktime_get_ns(). Returns 0 after a whole turn,
+ * -ETIMEDOUT when time ran out: the next call goes on at the entry where this one stopped.
+ * -EBUSY when another CPU scans the same map, or as many maps are being scanned as there
+ * are cursors; -E2BIG for a map of more than MAX_BUCKETS buckets (the kernel gives a hash
+ * map the next power of two of its max_entries); -EOPNOTSUPP and -EINVAL for maps that
+ * cannot be scanned. What was deleted is put into the kernel log, entries and not calls,
+ * added up per map.
  *
  * May be called with a run queue's lock held: it never sleeps, and does not print
  * itself (a console driver may wake somebody up, who needs that lock).
  *
+ * Both bounds are for the machine: a caller may hold the lock of a run queue, and a fault
+ * in a BPF program must not be able to keep that CPU for as long as it asks.
+ *
  * Limits: the clock is read every CLOCK_EVERY entries, and one step of the iteration may
- * cross many empty buckets, so the time is overrun by more the emptier the map is. If
+ * cross many empty buckets, so the time is overrun by more the emptier the map is, by
+ * CLOCK_EVERY entries and a walk over MAX_BUCKETS empty buckets at the most. If
  * the entry where a scan stopped has gone, the next one starts at the first bucket. An
  * entry that is refreshed between the check and its deletion is lost.
  */
@@ -35,6 +41,8 @@
 #define CURSORS 8
 #define KEY_BYTES 64
 #define CLOCK_EVERY 8
+#define MAX_TIME_NS (10 * NSEC_PER_MSEC)
+#define MAX_BUCKETS (1 << 16)
 
 /* Where the scan of one map stopped, and what it has to report. */
 struct cursor {
@@ -146,6 +154,9 @@ __bpf_kfunc int scx_bpf_map_scan_timeout(struct bpf_map *map__map, u64 timeout_n
 		return -EOPNOTSUPP;
 	if (map->key_size > KEY_BYTES || map->value_size < sizeof(u64))
 		return -EINVAL;
+	if (map->max_entries > MAX_BUCKETS)
+		return -E2BIG;
+	timeout_ns = min(timeout_ns, (u64)MAX_TIME_NS);
 	c = cursor_lock(map);
 	if (!c)
 		return -EBUSY;

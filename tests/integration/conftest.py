@@ -36,6 +36,7 @@ OWN_WORKLOADS = Path(__file__).parent / "guest"
 #: What somebody might add to the project; each file stands where it would there.
 PLUGS = Path(__file__).parent / "plugs"
 FAULT = "/lab/src/tests/integration/fault.bpf.c"
+BOUNDS = "/lab/src/tests/integration/kfunc_bounds.bpf.c"
 #: Under QEMU's emulator with a thread for each CPU, one may still run an int3 that the
 #: kernel put in while it changed a jump, and has taken out again.
 _STALE_CODE = "Oops: int3"
@@ -134,6 +135,16 @@ class Lab:
         defines = [f"-DFAULT={number}", f'-DOPS_NAME="{ops}"']
         self.builder.bpf_object(FAULT, target, defines)
         return BuiltObject(target, "", ops, "none", "tasks", "", {}, {})
+
+    def bound(self, number: int) -> BuiltObject:
+        """Return a scheduler that asks too much of the module of kfunc."""
+        module = self.scheduler("kfunc").module
+        target = BUILD / f"itest-bound{number}.bpf.o"
+        ops = f"bound_{number}"
+        defines = [f"-DBOUND={number}", f'-DOPS_NAME="{ops}"', "-DMAX_ENTRIES=65537"]
+        defines += ["-DTREATMENT=1", "-DCLEANUP=kfunc"]
+        self.builder.bpf_object(BOUNDS, target, defines)
+        return BuiltObject(target, "", ops, "kfunc", "tasks", "", {}, {}, module=module)
 
     def run(self, *job: Any, **params: Any) -> Ran:
         """Do a run; once more after the crash that is the emulator's and not ours."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import errno
 import json
+import re
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
@@ -15,7 +17,7 @@ import pandas as pd
 import pytest
 
 from experiments.build.builder import Builder
-from experiments.errors import BackendLost
+from experiments.errors import BackendLost, BuildError
 from experiments.labroot.kernel_image import Kernel
 from experiments.labroot.lab_root import LabRoot
 from experiments.model import BuiltObject
@@ -178,6 +180,34 @@ def test_sleepers_are_evicted_by_age_and_that_is_counted(lab: Lab) -> None:
     exact = lab.scheduler("exit")
     _, out_dir = lab.churn(exact, 100, 3, **sleepers)
     assert samples(out_dir)["false_evictions"].iloc[-1] == 0
+
+
+def test_the_module_scans_for_ten_milliseconds_whatever_is_asked(lab: Lab) -> None:
+    result, _ = lab.run("misbehave", lab.bound(1), 1, 1.0, how="well")
+    found = re.search(
+        r"returned (-?\d+) after (\d+) us, evicted (\d+) of (\d+)", result["reason"]
+    )
+    assert found, result["reason"]
+    code, took_us, evicted, stale = map(int, found.groups())
+    assert code == -errno.ETIMEDOUT
+    assert 10_000 <= took_us < 50_000, "the emulator may take some more"
+    assert 0 < evicted < stale
+
+
+def test_the_module_refuses_a_map_that_is_too_large_and_that_is_seen(lab: Lab) -> None:
+    result, _ = lab.run("custom-churn", lab.bound(2), 5, 1.0, **CHURN)
+    assert result["outcome"] in ("EJECTED", "FAILED")
+    assert f"refuses the map: error -{errno.E2BIG}" in result["reason"]
+
+
+@pytest.mark.parametrize(
+    ("knob", "value"), [("max_entries", 65537), ("budget_us", 10_001)]
+)
+def test_settings_beyond_what_the_module_gives_do_not_compile(
+    lab: Lab, knob: str, value: int
+) -> None:
+    with pytest.raises(BuildError, match=f"kfunc scans .*{knob}"):
+        lab.scheduler("kfunc", **{knob: value})
 
 
 def test_no_module_is_a_reason_to_skip(lab: Lab) -> None:
