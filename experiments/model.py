@@ -289,13 +289,15 @@ class Parameter:
 class LoadedScheduler:
     """A scheduler as the kernel has it now.
 
-    ``maps`` are the ids of the maps its own programs use, by their name in the kernel
-    (15 characters at most); ``cgroup`` is the group its memory is charged to.
+    ``maps`` are the ids of its own maps, by their name in the kernel (15 characters at
+    most); ``cgroup`` is the group its memory is charged to. ``facts`` are what its
+    loader knows of it; why it ended is added when it is unloaded.
     """
 
     ops_name: str
     maps: Mapping[str, int]
     cgroup: Path | None
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

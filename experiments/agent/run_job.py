@@ -98,6 +98,7 @@ def _measure(job: Job, log: Kmsg, evidence: Evidence, tick: Tick) -> tuple[Metri
     began = time.monotonic()
     with contextlib.ExitStack() as outlive:
         with loader.loaded(job) as loaded:
+            outlive.callback(lambda: evidence.facts.update(loaded.facts))
             samplers = outlive.enter_context(_samplers(job, loaded, evidence))
             evidence.facts["load_s"] = round(time.monotonic() - began, 3)
             before = _in_charge(loaded)

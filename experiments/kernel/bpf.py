@@ -7,6 +7,7 @@ offsets in every kernel since 5.6. All calls need root and raise OSError as bpf(
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import os
@@ -23,6 +24,7 @@ _MAP_UPDATE_ELEM = 2
 _MAP_GET_NEXT_KEY = 4
 _OBJ_GET = 7
 _PROG_GET_NEXT_ID = 11
+_MAP_GET_NEXT_ID = 12
 _PROG_GET_FD_BY_ID = 13
 _MAP_GET_FD_BY_ID = 14
 _OBJ_GET_INFO_BY_FD = 15
@@ -36,6 +38,7 @@ BPFFS = Path("/sys/fs/bpf")
 HASHES = (1, 5, 9, 10)
 PERCPU_HASHES = (5, 10)
 _PERCPU_ARRAY = 6
+STRUCT_OPS = 26
 _TYPES = (
     *("unspec", "hash", "array", "prog_array", "perf_event_array", "percpu_hash"),
     *("percpu_array", "stack_trace", "cgroup_array", "lru_hash", "lru_percpu_hash"),
@@ -144,6 +147,16 @@ def open_map(map_id: int) -> int:
     return call(_MAP_GET_FD_BY_ID, struct.pack("=III", map_id, 0, 0))
 
 
+@contextlib.contextmanager
+def opened(map_id: int) -> Iterator[int]:
+    """A file descriptor of the map with this id."""
+    fd = open_map(map_id)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
 def map_info(fd: int) -> MapInfo:
     raw = _info(fd, ctypes.create_string_buffer(_INFO_SIZE))
     type_, id_, key, value, entries, flags, name = struct.unpack_from("=6I16s", raw)
@@ -171,11 +184,20 @@ def prog_info(prog_id: int) -> ProgInfo:
 
 def prog_ids() -> Iterator[int]:
     """Yield the ids of all programs in the kernel."""
+    return _ids(_PROG_GET_NEXT_ID)
+
+
+def map_ids() -> Iterator[int]:
+    """Yield the ids of all maps in the kernel."""
+    return _ids(_MAP_GET_NEXT_ID)
+
+
+def _ids(command: int) -> Iterator[int]:
     current = 0
     while True:
         attr = ctypes.create_string_buffer(struct.pack("=I", current), _ATTR_SIZE)
         try:
-            call(_PROG_GET_NEXT_ID, attr)
+            call(command, attr)
         except FileNotFoundError:
             return
         current = struct.unpack_from("=I", attr.raw, 4)[0]

@@ -7,14 +7,15 @@ So do the schedulers of the scx project, in C and Rust.
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import signal
 from collections.abc import Iterator, Sequence
 from subprocess import STDOUT, Popen, TimeoutExpired
+from typing import Any
 
 from experiments.errors import LoadError
 from experiments.kernel import bpf, cgroup, sched_ext
+from experiments.loaders._pins import Pins
 from experiments.model import Job, LoadedScheduler
 from experiments.support.proc import end, last_lines, start
 
@@ -27,11 +28,8 @@ def _maps_of(progs: set[int]) -> dict[str, int]:
     """Return the maps that these programs use, by name."""
     found = {}
     for map_id in sorted({i for p in progs for i in bpf.prog_info(p).map_ids}):
-        fd = bpf.open_map(map_id)
-        try:
+        with bpf.opened(map_id) as fd:
             found[bpf.map_info(fd).name] = map_id
-        finally:
-            os.close(fd)
     return found
 
 
@@ -41,6 +39,15 @@ def _stop(process: Popen[bytes]) -> None:
         with contextlib.suppress(TimeoutExpired):
             process.wait(_END_TIMEOUT_S)
     end(process, grace_s=1)
+
+
+def _sweep(pins: Pins, facts: dict[str, Any]) -> None:
+    if removed := pins.remove():
+        facts["pins_removed"] = removed
+
+
+def _unloaded() -> None:
+    """Raise LoadError unless the kernel says so some time soon."""
     status = sched_ext.wait_for(lambda s: s.state == "disabled", _STATE_TIMEOUT_S)
     if status.state != "disabled":
         raise LoadError(f"{status.ops!r} stays loaded after its program has ended")
@@ -60,18 +67,23 @@ class ProgramLoader:
 
     @contextlib.contextmanager
     def loaded(self, job: Job) -> Iterator[LoadedScheduler]:
-        """Raises LoadError with the program's own last words."""
+        """Raises LoadError with the program's own last words.
+
+        What it leaves pinned is removed, and a fact.
+        """
         assert job.built is not None
         before = sched_ext.status()
         if before.state != "disabled":
             raise LoadError(f"the scheduler {before.ops!r} is loaded already")
-        progs = set(bpf.prog_ids())
+        progs, pins, facts = set(bpf.prog_ids()), Pins(), dict[str, Any]()
         with contextlib.ExitStack() as stack:
             group = None
             if cgroup.available() and cgroup.has_memory():
                 group = stack.enter_context(cgroup.group(f"scxlab-{job.spec.run_id}"))
             log = job.out_dir / "load.log"
             output = stack.enter_context(log.open("wb"))
+            stack.callback(_unloaded)
+            stack.callback(_sweep, pins, facts)
             process = start(
                 [job.built.path, *job.built.arguments],
                 stdout=output,
@@ -88,8 +100,9 @@ class ProgramLoader:
                     f"(all in {log.name}):\n"
                     f"{last_lines(log.read_text(errors='replace'), 10)}"
                 )
+            pins.note(status.ops)
             maps = _maps_of(set(bpf.prog_ids()) - progs)
-            yield LoadedScheduler(status.ops, maps, group)
+            yield LoadedScheduler(status.ops, maps, group, facts)
 
 
 LOADER = ProgramLoader()
