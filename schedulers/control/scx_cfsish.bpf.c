@@ -23,6 +23,10 @@
  * task_state.bpf.h, with its limits. It behaves badly with many CPUs and few tasks (each that
  * runs dry looks into all queues), and where CPU-bound tasks sit unevenly on busy CPUs.
  *
+ * A CPU that goes offline leaves nobody behind in its queue: the kernel takes those off who
+ * wait there, gives other CPUs to those that were bound to it, and queues nobody there
+ * afterwards. Tested, with tasks that never sleep.
+ *
  * Known races: clocks and vruntimes are read by other CPUs without a lock, when a task
  * wakes elsewhere; it is then placed wrongly by what the clock moved meanwhile. A stolen
  * task brings the vruntime of another queue: if ahead, the thief's clock follows it, if
@@ -153,8 +157,8 @@ void BPF_PROG(cfsish_exit_task, struct task_struct *p, struct scx_exit_task_args
 	record_exit(p);
 }
 
-/* Without these two the kernel throws the scheduler out when a CPU comes or goes. The
- * queue of a CPU that is gone is emptied by those that steal from it.
+/* Without these two the kernel throws the scheduler out when a CPU comes or goes. There is
+ * nothing to do: see the head of this file.
  */
 SEC("struct_ops/cfsish_cpu_online")
 void BPF_PROG(cfsish_cpu_online, s32 cpu) {}

@@ -14,6 +14,9 @@
  * socket with a flat cache, bad beyond. FIFO lets a CPU hog starve short tasks by a
  * slice each turn. Per-task state follows task_state.bpf.h, with its limits.
  *
+ * It says nothing of CPUs that come and go, so the kernel unloads it when one does, and the
+ * run is EJECTED. Tested.
+ *
  * Known races: vtime_now is advanced without a lock; a lost update makes the credit of a
  * sleeper off by less than a slice until the next task runs.
  */

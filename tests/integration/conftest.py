@@ -117,10 +117,14 @@ class Lab:
 
     def scheduler(self, cleanup: str = "none", **knobs: Any) -> BuiltObject:
         """The object of scx_simple."""
+        return self.named("scx_simple", cleanup, **knobs)
+
+    def named(self, name: str, cleanup: str = "none", **knobs: Any) -> BuiltObject:
+        """The object of a scheduler of ours."""
         variant = f"itest-{cleanup}-{digest(knobs)[:8]}"
         settings = {n: k.default for n, k in KNOBS.items()} | knobs
         return self.builder.build(
-            BuildRequest("scx_simple", Variant(variant, cleanup, settings))
+            BuildRequest(name, Variant(variant, cleanup, settings))
         )
 
     def residue(self) -> str:

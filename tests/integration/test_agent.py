@@ -230,15 +230,13 @@ def test_a_scheduler_with_upstreams_headers(
     assert result["proof"]["share_of_threads_in_sched_ext"] == 1.0
 
 
-def test_a_program_as_scheduler(
-    lab: Lab, tmp_path: Path, residue_of_control: str
-) -> None:
-    """It carries its object, loads it, and unloads on SIGINT."""
+def as_program(lab: Lab, tmp_path: Path, script: str) -> BuiltObject:
+    """Return a program that carries its object and loads it."""
     text = base64.encodebytes(lab.scheduler().path.read_bytes()).decode()
     program = tmp_path / "scx_program"
-    program.write_text(PROGRAM.replace("@OBJECT@", text))
+    program.write_text(script.replace("@OBJECT@", text))
     program.chmod(0o755)
-    built = BuiltObject(
+    return BuiltObject(
         path=program,
         sha256="",
         ops_name="",
@@ -250,11 +248,33 @@ def test_a_program_as_scheduler(
         loader="program",
         arguments=("--flag",),
     )
+
+
+def test_a_program_as_scheduler(
+    lab: Lab, tmp_path: Path, residue_of_control: str
+) -> None:
+    """It unloads on SIGINT."""
+    built = as_program(lab, tmp_path, PROGRAM)
     result, out_dir = lab.churn(built, 500, 3, **CHURN)
     assert result["outcome"] == "OK", result["reason"]
     assert result["facts"]["map"] == "tasks"
     entries = samples(out_dir)["map_entries"].iloc[-1]
     assert entries > 0.5 * spawned(result, out_dir)
+    assert "pins_removed" not in result["facts"]
+    assert lab.residue() == residue_of_control
+
+
+def test_what_a_program_leaves_pinned_is_removed(
+    lab: Lab, tmp_path: Path, residue_of_control: str
+) -> None:
+    """The pin of its link would keep its scheduler in charge."""
+    built = as_program(lab, tmp_path, LITTERING)
+    result, _ = lab.run("misbehave", built, 2, 1.0, how="well")
+    assert result["outcome"] == "OK", result["reason"]
+    assert result["facts"]["pins_removed"] == [
+        "/sys/fs/bpf/litter/deep/tasks",
+        "/sys/fs/bpf/program/simple_ops",
+    ]
     assert lab.residue() == residue_of_control
 
 
@@ -266,6 +286,17 @@ bpftool struct_ops register /tmp/program.bpf.o /sys/fs/bpf/program
 trap 'rm -r /sys/fs/bpf/program; exit 0' INT
 while :; do sleep 0.1; done
 """
+
+
+LITTERING = PROGRAM.replace(
+    "trap 'rm -r /sys/fs/bpf/program; exit 0' INT",
+    """
+mkdir -p /sys/fs/bpf/litter/deep
+bpftool map pin name tasks /sys/fs/bpf/litter/deep/tasks
+trap 'exit 0' INT
+""",
+)
+assert LITTERING != PROGRAM
 
 
 def test_a_program_that_loads_nothing_is_told_in_its_words(
@@ -418,6 +449,22 @@ def test_a_workload_that_meets_its_bounds_has_failed(lab: Lab) -> None:
     lab.run("misbehave", None, 1, 1.0, how="well")  # with the bounds as they are
     assert result["outcome"] == "FAILED"
     assert "wanted more than 20 processes" in result["reason"]
+
+
+@pytest.mark.parametrize("name", ["scx_cfsish", "scx_nest", "scx_flatcg"])
+def test_tasks_of_a_cpu_that_goes_offline_go_on(lab: Lab, name: str) -> None:
+    """Also those that were bound to it, and waited in its queue when it went."""
+    result, _ = lab.run("hotplug", lab.named(name), 14, 1.0)
+    assert result["outcome"] == "OK", result["reason"]
+    found = {m["name"]: m["value"] for m in result["metrics"]}
+    assert found["put_away"] < 8
+    assert found["ran_least"] > 0
+
+
+def test_scx_simple_goes_when_a_cpu_does(lab: Lab) -> None:
+    result, _ = lab.run("hotplug", lab.scheduler(), 14, 1.0)
+    assert result["outcome"] == "EJECTED"
+    assert "unregistered from the main kernel" in result["reason"]
 
 
 def test_hackbench_and_stress_ng_yield_their_metrics(lab: Lab) -> None:
