@@ -24,6 +24,9 @@ from experiments.plugins import Workload
 
 #: Its working directory, and its home.
 HOME = Path("/tmp")
+#: In it: how copies of the programs begin; those of an agent that was killed are taken
+#: away by machine/stale_state.py.
+COPIES = "scxlab-bin-"
 #: Of the threads that the machine can have, and no more than so many.
 _PIDS_SHARE = 7 / 8
 _PIDS_MAX = 1 << 16
@@ -56,7 +59,7 @@ def reachable(bin_dir: Path, user: User) -> Iterator[Path]:
     if _can_use(bin_dir, user):
         yield bin_dir
         return
-    with tempfile.TemporaryDirectory(prefix="scxlab-bin-", dir=HOME) as made:
+    with tempfile.TemporaryDirectory(prefix=COPIES, dir=HOME) as made:
         copy = Path(made)
         for path in (p for p in bin_dir.glob("*") if p.is_file()):
             shutil.copyfile(path, copy / path.name)

@@ -82,12 +82,13 @@ def _cgroup2() -> Answer:
             "boot with systemd.unified_cgroup_hierarchy=1",
         )
     controllers = (cgroup.ROOT / "cgroup.controllers").read_text().split()
-    if "memory" not in controllers:
-        return broken(
-            f"cgroup2 at {cgroup.ROOT} without its memory controller",
-            "boot without cgroup_disable=memory, and with all of v1 unmounted",
-        )
-    return found(f"cgroup2 at {cgroup.ROOT}, with memory")
+    for name in ("memory", "pids"):
+        if name not in controllers:
+            return broken(
+                f"cgroup2 at {cgroup.ROOT} without its {name} controller",
+                f"boot without cgroup_disable={name}, and with all of v1 unmounted",
+            )
+    return found(f"cgroup2 at {cgroup.ROOT}, with memory and pids")
 
 
 def _bpftool() -> Answer:

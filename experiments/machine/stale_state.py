@@ -31,6 +31,7 @@ from experiments.support.proc import run
 #: Names of ours in /sys: of a run, and that of the timer of a clean-up strategy.
 _PINS = ("scxlab-*", "scxlab_timer")
 _GROUPS = "scxlab-*/"
+_COPIES = Path("/tmp/scxlab-bin-*")
 _MODULE = "scx_map_scan"
 _AGENT = RUN_DIR / "agent.json"
 #: An agent that was asked to end unloads its scheduler first.
@@ -55,7 +56,7 @@ def remember(pid: int) -> None:
 def clean() -> list[str]:
     """Take away what is left; what that was. Only while no experiment runs here."""
     said = _end_agent()
-    for left in kernel_objects():
+    for left in (*kernel_objects(), *_copies()):
         left.remove()
         said.append(f"removed {left.what}")
     said += _remove_module()
@@ -69,6 +70,13 @@ def kernel_objects() -> Iterator[Leftover]:
     for group in sorted(cgroup.ROOT.glob(_GROUPS)):
         what = f"control group {group}"
         yield Leftover(what, functools.partial(_remove_group, group))
+
+
+def _copies() -> Iterator[Leftover]:
+    """Yield copies of programs that an agent, root as we are, made for a workload."""
+    for path in sorted(_COPIES.parent.glob(_COPIES.name)):
+        if path.lstat().st_uid == os.geteuid() and not path.is_symlink():
+            yield Leftover(f"programs {path}", functools.partial(shutil.rmtree, path))
 
 
 def _unpin(pin: Path) -> None:

@@ -68,6 +68,8 @@ def test_host_cgroup2(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         check_host._cgroup2(), CheckStatus.BROKEN, "without its memory", "boot without"
     )
     (tmp_path / "cgroup.controllers").write_text("cpu memory io\n")
+    says(check_host._cgroup2(), CheckStatus.BROKEN, "without its pids", "boot without")
+    (tmp_path / "cgroup.controllers").write_text("cpu memory pids\n")
     says(check_host._cgroup2(), CheckStatus.FOUND, "with memory")
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from experiments.agent import load_user
 from experiments.kernel import cgroup
 from experiments.machine import stale_state
 
@@ -26,6 +27,7 @@ def test_pins_and_groups_of_ours_go(
     (groups / "other").mkdir()
     killed: list[Path] = []
     monkeypatch.setattr(stale_state, "BPFFS", bpffs)
+    monkeypatch.setattr(stale_state, "_COPIES", tmp_path / "none-*")
     monkeypatch.setattr(stale_state, "_AGENT", tmp_path / "agent.json")
     monkeypatch.setattr(cgroup, "ROOT", groups)
     monkeypatch.setattr(cgroup, "kill", killed.append)
@@ -38,6 +40,24 @@ def test_pins_and_groups_of_ours_go(
     assert [p.name for p in bpffs.iterdir()] == ["other"]
     assert [p.name for p in groups.iterdir()] == ["other"]
     assert stale_state.clean() == []
+
+
+def test_copies_of_programs_go_if_they_are_ours(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Anybody may make a directory of that name in /tmp."""
+    assert load_user.HOME / f"{load_user.COPIES}*" == stale_state._COPIES
+    (tmp_path / "scxlab-bin-1").mkdir()
+    (tmp_path / "scxlab-bin-1/churn").touch()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "scxlab-bin-2").symlink_to(tmp_path / "elsewhere")
+    monkeypatch.setattr(stale_state, "_COPIES", tmp_path / "scxlab-bin-*")
+    (left,) = stale_state._copies()
+    left.remove()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["elsewhere", "scxlab-bin-2"]
+    (tmp_path / "scxlab-bin-3").mkdir()
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+    assert [*stale_state._copies()] == []
 
 
 @pytest.fixture
