@@ -17,37 +17,37 @@ from experiments.model import NOBODY, User
 
 @pytest.fixture
 def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Programs in a place that everybody may enter, below one of pytest's that not."""
-    where = tmp_path / "bin"
-    where.mkdir()
+    where = tmp_path / "place/bin"
+    where.mkdir(parents=True)
     (where / "load").write_text("#!/bin/sh\n")
-    (where / "load").chmod(0o755)
-    for path in (where, *where.parents[:-1]):
-        mode = path.stat().st_mode
-        if mode & 0o5 != 0o5 and path.is_relative_to(tmp_path.parents[1]):
-            path.chmod(mode | 0o5)
     monkeypatch.setattr(load_user, "HOME", tmp_path)
     return where
 
 
-def test_programs_that_the_user_can_run_stay_where_they_are(programs: Path) -> None:
+def close(monkeypatch: pytest.MonkeyPatch, closed: Path | None) -> None:
+    """Everything may be used but this."""
+    monkeypatch.setattr(load_user, "_allows", lambda path, user, bits: path != closed)
+
+
+def test_programs_that_the_user_can_run_stay_where_they_are(
+    programs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    close(monkeypatch, None)
     with load_user.reachable(programs, NOBODY) as where:
         assert where == programs
 
 
 @pytest.mark.parametrize("what", ["bin", "bin/load", "."])
 def test_programs_out_of_reach_are_copied(
-    programs: Path, tmp_path: Path, what: str
+    programs: Path, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
-    closed = tmp_path / what
-    closed.chmod(0o700)
+    close(monkeypatch, programs.parent / what)
     with load_user.reachable(programs, NOBODY) as where:
         assert where != programs
         assert where.stat().st_mode & 0o777 == 0o755
         assert (where / "load").stat().st_mode & 0o777 == 0o755
         assert (where / "load").read_text() == "#!/bin/sh\n"
     assert not where.exists()
-    closed.chmod(0o755)
 
 
 def test_an_owner_and_a_group_have_bits_of_their_own(programs: Path) -> None:
