@@ -66,9 +66,8 @@ def execute(job: Job, tick: Tick) -> RunResult:
         except (ExperimentError, OSError) as error:
             outcome, reason = Outcome.FAILED, str(error)
         log.drain()
-        words = sched_ext.ejection_message(log.records)
-        if outcome.is_fault and words:
-            reason = f"{reason}: {words}"
+        if outcome.is_fault:
+            reason = ": ".join(filter(None, (reason, _last_words(log, evidence))))
     wall_s = time.monotonic() - began
     evidence.facts |= {
         "wall_s": round(wall_s, 3),
@@ -90,6 +89,15 @@ def execute(job: Job, tick: Tick) -> RunResult:
     )
 
 
+def _last_words(log: Kmsg, evidence: Evidence) -> str:
+    """Return why the scheduler was thrown out: the kernel's words, or its own note."""
+    note = evidence.facts.get("scheduler_exit", {})
+    own = ", ".join(filter(None, (note.get("reason"), note.get("msg"))))
+    return sched_ext.ejection_message(log.records) or (
+        own if note.get("kind", 0) >= sched_ext.EXIT_ERROR else ""
+    )
+
+
 def _measure(job: Job, log: Kmsg, evidence: Evidence, tick: Tick) -> tuple[Metric, ...]:
     loader = registry.loader(job.loader)
     workload = registry.workload(job.spec.workload)
@@ -98,6 +106,7 @@ def _measure(job: Job, log: Kmsg, evidence: Evidence, tick: Tick) -> tuple[Metri
     began = time.monotonic()
     with contextlib.ExitStack() as outlive:
         with loader.loaded(job) as loaded:
+            outlive.callback(lambda: evidence.facts.update(loaded.facts))
             samplers = outlive.enter_context(_samplers(job, loaded, evidence))
             evidence.facts["load_s"] = round(time.monotonic() - began, 3)
             before = _in_charge(loaded)
