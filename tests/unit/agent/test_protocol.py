@@ -24,6 +24,7 @@ BUILT = BuiltObject(
     module="m.ko",
     loader="program",
     arguments=("-f",),
+    settings={"slice_ns": 2**64 - 1},
 )
 
 
