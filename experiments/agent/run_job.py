@@ -167,7 +167,11 @@ def _prove_and_drive(
             )
         tick(f"{timestamp_s:.0f} s, {values.get('map_entries', '-')} entries")
 
-    drive(job, workload, evidence, sample)
+    try:
+        drive(job, workload, evidence, sample)
+    except RunEnded:
+        _look_back(samplers, evidence)
+        raise
     evidence.facts["sampling"] = costs.facts()
     for sampler in samplers:
         evidence.facts |= sampler.finish()
@@ -178,6 +182,13 @@ def _prove_and_drive(
         "events": sched_ext.events(),
     }
     _check_alive(before, after)
+
+
+def _look_back(samplers: Sequence[Sampler], evidence: Evidence) -> None:
+    """Note what samplers know of a run that went wrong, as far as they still can."""
+    for sampler in samplers:
+        with contextlib.suppress(OSError, ExperimentError):
+            evidence.facts |= sampler.finish()
 
 
 def _apart() -> Mapping[str, Any]:

@@ -13,7 +13,6 @@ from experiments import paths
 from experiments.errors import BuildError
 from experiments.model import Outcome, RunResult
 from experiments.plan.config import Config
-from experiments.run.progress import settings_note
 from experiments.run.runner import run_experiment
 from experiments.support import tempdirs
 
@@ -114,7 +113,7 @@ def diagnose(config: Config) -> Iterator[Diagnosis]:
 def _of(result: RunResult, attempts: Path) -> Diagnosis:
     spec = result.spec
     meaning = "" if result.outcome is Outcome.OK else explain(result.reason)
-    words = "\n".join(filter(None, (result.reason, settings_note(result))))
+    words = result.reason
     # The experiment is thrown away; what the verifier said in full is not
     for log in attempts.glob(f"{spec.run_id}-*/load.log"):
         kept = paths.BUILD / f"doctor-{spec.scheduler}_{spec.variant}.log"

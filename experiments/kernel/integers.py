@@ -49,7 +49,8 @@ def check_settings(
     """
     for name, value in given.items():
         if name not in known:
-            raise unknown_name(f"number in the read-only data of {of}:", name, known)
+            kind = f"number in the read-only data of {of}:"
+            raise unknown_name(kind, name, (k for k in known if not k.startswith("_")))
         if not known[name].holds(value):
             low, high = known[name].bounds
             raise ConfigError(f"--set {name}={value}: {of} takes {low} to {high}")

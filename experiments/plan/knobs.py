@@ -23,6 +23,7 @@ KNOBS: Mapping[str, Parameter] = {
     "period_ms": Parameter(100, 1, 60_000, "pause between two scans"),
     "budget_us": Parameter(500, 1, 100_000, "time one scan may take"),
     "max_age_ms": Parameter(2000, 1, 600_000, "age from which an entry is stale"),
+    "timeout_ms": Parameter(5000, 1, 30_000, "longest wait before it is thrown out"),
     "fifo": Parameter(False, 0, 1, "scx_simple: first in first out, not by vruntime"),
 }
 

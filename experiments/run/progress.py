@@ -181,9 +181,8 @@ def settings_note(result: RunResult) -> str:
     at_0 = result.facts.get("settings_at_0")
     if not at_0:
         return ""
-    spec = result.spec
     return (
-        f"{spec.scheduler}/{spec.variant}: 0 in its read-only data: "
+        f"{result.spec.scheduler}: 0 in its read-only data: "
         f"{', '.join(map(str, at_0))} (--set NAME=VALUE sets them)"
     )
 
