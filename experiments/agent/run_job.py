@@ -30,6 +30,7 @@ from experiments.columns import header
 from experiments.errors import ExperimentError
 from experiments.kernel import procfs, sched_ext
 from experiments.kernel.kmsg import Kmsg
+from experiments.kernel.scx_dump import ScxDump
 from experiments.model import (
     Job,
     LoadedScheduler,
@@ -52,13 +53,15 @@ _SHARE = "share_of_threads_in_sched_ext"
 def execute(job: Job, tick: Tick) -> RunResult:
     """Run one job and write samples.csv, dmesg.log and workload.log to its out_dir.
 
+    Also dump.log of a scheduler that the kernel threw out.
+
     `tick` gets a line of progress with every sample. Never raises for what the run
     does: that is the outcome.
     """
     evidence = Evidence()
     outcome, reason, metrics = Outcome.OK, "", tuple[Metric, ...]()
     began, cpu_began = time.monotonic(), time.process_time()
-    with Kmsg() as log:
+    with Kmsg() as log, ScxDump() as dump:
         try:
             metrics = _measure(job, log, evidence, tick)
         except RunEnded as ended:
@@ -68,6 +71,8 @@ def execute(job: Job, tick: Tick) -> RunResult:
         log.drain()
         if outcome.is_fault:
             reason = ": ".join(filter(None, (reason, _last_words(log, evidence))))
+        if outcome is Outcome.EJECTED:
+            _write_dump(job.out_dir, dump, evidence)
     wall_s = time.monotonic() - began
     evidence.facts |= {
         "wall_s": round(wall_s, 3),
@@ -157,7 +162,10 @@ def _prove_and_drive(
 
     def sample(timestamp_s: float) -> None:
         log.drain()
-        _check_alive(before, sched_ext.status())
+        now = sched_ext.status()
+        if not _is_same(before, now):
+            evidence.stacks = procfs.stacks(workload_threads(job.spec))
+        _check_alive(before, now)
         values = {k: v for s in samplers for k, v in costs.of(s).items()}
         _check_declared(values, evidence.columns)
         evidence.samples.append(Sample(timestamp_s, values))
@@ -249,16 +257,16 @@ def _check_declared(values: Mapping[str, float], columns: Sequence[str]) -> None
         )
 
 
+def _is_same(before: sched_ext.SchedExtStatus, now: sched_ext.SchedExtStatus) -> bool:
+    names = ("state", "ops", "enable_seq")
+    return all(getattr(before, name) == getattr(now, name) for name in names)
+
+
 def _check_alive(
     before: sched_ext.SchedExtStatus, now: sched_ext.SchedExtStatus
 ) -> None:
     """Raise RunEnded unless the scheduler that was loaded is still in charge."""
-    same = (now.state, now.ops, now.enable_seq) == (
-        before.state,
-        before.ops,
-        before.enable_seq,
-    )
-    if not same:
+    if not _is_same(before, now):
         raise RunEnded(
             Outcome.EJECTED,
             f"{before.ops or 'the default scheduler'!r} was in charge (enable_seq "
@@ -274,6 +282,18 @@ def _metrics(
         return tuple(workload.parse(spec, rounds))
     except ValueError as error:
         raise RunEnded(Outcome.FAILED, str(error)) from None
+
+
+def _write_dump(out_dir: Path, dump: ScxDump, evidence: Evidence) -> None:
+    """Write dump.log: what the kernel dumped, or why it is not there; the stacks."""
+    said = dump.text() or f"(nothing: {dump.missing or 'the kernel dumped nothing'})\n"
+    stacks = evidence.stacks or "(not asked: none was running)\n"
+    (out_dir / "dump.log").write_text(
+        "== The kernel's dump of the scheduler (sched_ext_dump) ==\n"
+        f"{said}\n"
+        "== Threads of the workload when it was noticed: state, stack ==\n"
+        f"{stacks}"
+    )
 
 
 def _write(out_dir: Path, evidence: Evidence, log: Sequence[str]) -> None:

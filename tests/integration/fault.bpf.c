@@ -54,12 +54,14 @@ static bool is_lost(struct task_struct *p)
 	       p->comm[3] == 'm' && p->comm[4] == 'p';
 }
 
+#if FAULT >= 4
 /* Without it the kernel gives a task that wakes to an idle CPU, and asks nobody. */
 SEC("struct_ops/fault_select_cpu")
 s32 BPF_PROG(fault_select_cpu, struct task_struct *p, s32 prev_cpu, u64 wake_flags)
 {
 	return prev_cpu;
 }
+#endif
 
 SEC("struct_ops/fault_enqueue")
 void BPF_PROG(fault_enqueue, struct task_struct *p, u64 enq_flags)

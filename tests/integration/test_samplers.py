@@ -47,6 +47,10 @@ def test_the_default_samplers_measure_a_control_run(control_run: Ran) -> None:
     assert last["context_switches"] > last["forks"]
     assert last["run_delay_ns"] > 0
 
+    # What the core of sched_ext did: it enabled the scheduler behind a bypass
+    assert last["scx_bypass_ns"] > 0 and last["scx_bypass_activate"] >= 1
+    assert table["scx_dispatch_keep_last"].is_monotonic_increasing
+
     # Latency: each process waits once at least, and quantiles are in order
     waits = facts["run_queue_latency"]
     assert sum(waits["count"]) == table["latency_count"].sum()
