@@ -99,7 +99,7 @@ def _last_words(log: Kmsg, evidence: Evidence) -> str:
     note = evidence.facts.get("scheduler_exit", {})
     own = ", ".join(filter(None, (note.get("reason"), note.get("msg"))))
     return sched_ext.ejection_message(log.records) or (
-        own if note.get("kind", 0) >= sched_ext.EXIT_ERROR else ""
+        own if note.get("kind") != sched_ext.EXIT_UNREG else ""
     )
 
 

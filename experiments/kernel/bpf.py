@@ -190,28 +190,6 @@ def open_iterator(link: int) -> int:
     return call(_ITER_CREATE, struct.pack("=II", link, 0))
 
 
-def link_map_id(fd: int) -> int:
-    """Return the id of the struct_ops map that a struct_ops link attaches."""
-    raw = _info(fd, ctypes.create_string_buffer(_INFO_SIZE))
-    return int(struct.unpack_from("=I", raw, 16)[0])
-
-
-def progs_of_object(btf_id: int) -> list[ProgInfo]:
-    """Return the programs that were loaded from the object file whose BTF has this id.
-
-    Programs that vanish while they are asked are left out.
-    """
-    found = []
-    for prog_id in prog_ids():
-        try:
-            info = prog_info(prog_id)
-        except FileNotFoundError:
-            continue
-        if info.btf_id == btf_id:
-            found.append(info)
-    return found
-
-
 def lookup(fd: int, key: bytes, value_size: int) -> bytes:
     """Return the value of `key`; FileNotFoundError when there is none."""
     value = ctypes.create_string_buffer(value_size)
