@@ -28,7 +28,7 @@ from experiments.agent.workload_driver import (
 )
 from experiments.columns import header
 from experiments.errors import ExperimentError
-from experiments.kernel import procfs, sched_ext
+from experiments.kernel import procfs, sched_ext, scx_dump
 from experiments.kernel.kmsg import Kmsg
 from experiments.kernel.scx_dump import ScxDump
 from experiments.model import (
@@ -61,7 +61,9 @@ def execute(job: Job, tick: Tick) -> RunResult:
     evidence = Evidence()
     outcome, reason, metrics = Outcome.OK, "", tuple[Metric, ...]()
     began, cpu_began = time.monotonic(), time.process_time()
-    with Kmsg() as log, ScxDump() as dump:
+    dump = scx_dump.kept()
+    dump.text()  # of a run before
+    with Kmsg() as log:
         try:
             metrics = _measure(job, log, evidence, tick)
         except RunEnded as ended:
