@@ -21,6 +21,7 @@ _RUN_HELP = {
     "sched-cmd": "a program that loads its scheduler itself; twice: control and test",
     "include": "directory for #include of your sources; may be repeated",
     "map": "the map to watch in a scheduler of yours; its largest hash if left away",
+    "set": "name=value of a number in a scheduler's read-only data; may be repeated",
     "workload": "workloads, separated by commas, or all",
     "cleanup": "clean-up strategies to test, separated by commas, or all",
     "sampler": "samplers, separated by commas; default, all or none",
@@ -68,7 +69,7 @@ def build(c: Context, sched: str = "all", kernel: str | None = None) -> None:
 
 @task(
     help={**_RUN_HELP, "dry-run": "print the plan and its time, run nothing"},
-    iterable=["sweep", "sched_cmd", "include"],
+    iterable=["sweep", "sched_cmd", "include", "set"],
 )
 @guarded
 def run(
@@ -87,6 +88,7 @@ def run(
     sched_cmd: list[str] | None = None,
     include: list[str] | None = None,
     map: str | None = None,
+    set: list[str] | None = None,
     sampler: str | None = None,
     aa: bool = False,
     until_decided: bool = False,
@@ -105,6 +107,7 @@ def run(
         sweep=sweep or (),
         commands=sched_cmd or (),
         include=include or (),
+        settings=set or (),
         map=map,
         aa=aa,
         until_decided=until_decided,
@@ -212,11 +215,12 @@ def import_(c: Context, directory: str, experiment: str | None = None) -> None:
         "sched": "schedulers to try in the VM, instead of checking the machine",
         "cleanup": _RUN_HELP["cleanup"],
         "include": _RUN_HELP["include"],
+        "set": _RUN_HELP["set"],
         "kernel": _RUN_HELP["kernel"],
         "json": "the findings as a JSON list",
         "fix": "remove what a killed invoke has left behind",
     },
-    iterable=["include"],
+    iterable=["include", "set"],
 )
 @guarded
 def doctor(
@@ -224,12 +228,13 @@ def doctor(
     sched: str | None = None,
     cleanup: str | None = None,
     include: list[str] | None = None,
+    set: list[str] | None = None,
     kernel: str | None = None,
     json: bool = False,
     fix: bool = False,
 ) -> None:
     """What this machine lacks, and what to type; or why a scheduler does not load."""
-    commands.setup.doctor(sched, cleanup, include or (), kernel, json, fix)
+    commands.setup.doctor(sched, cleanup, include or (), set or (), kernel, json, fix)
 
 
 @task(

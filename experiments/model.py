@@ -24,6 +24,8 @@ CONTROL = "control"
 TEST = "test"
 DEFAULT = "default"
 NO_CLEANUP = "none"
+#: How the knob of a number in read-only data begins: the variable's name follows.
+SETTING = "set."
 #: The loader of a run that has no scheduler of its own.
 NO_LOADER = "none"
 
@@ -124,6 +126,15 @@ class Variant:
     knobs: Params
     samplers: tuple[str, ...] | None = None
 
+    @property
+    def settings(self) -> dict[str, int]:
+        """Return the numbers to set in the scheduler's read-only data."""
+        return {
+            name.removeprefix(SETTING): int(value)
+            for name, value in self.knobs.items()
+            if name.startswith(SETTING)
+        }
+
 
 @dataclass(frozen=True)
 class BuildRequest:
@@ -177,7 +188,8 @@ class BuiltObject:
     in the kernel first, or empty. An empty ``ops_name`` or ``tasks_map`` is not known
     beforehand. ``loader`` names who puts it into the kernel; ``arguments`` are those of
     a ``path`` that is a program. With ``needs_census`` its counters do not tell whom it
-    has evicted: the entries are looked through.
+    has evicted: the entries are looked through. ``settings`` are numbers to set in its
+    read-only data.
     """
 
     path: Path
@@ -192,6 +204,7 @@ class BuiltObject:
     loader: str = "scx"
     needs_census: bool = False
     arguments: tuple[str, ...] = ()
+    settings: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

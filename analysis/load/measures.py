@@ -91,7 +91,7 @@ MEASURES = (
 )
 
 #: What the names of metrics begin with that a sampler yields, and not the workload.
-OF_SAMPLERS = ("run_queue_latency_", "wakeup_latency_")
+OF_SAMPLERS = ("run_queue_latency_", "system_wait_", "wakeup_latency_")
 
 _MEASURED = frozenset(m.name for m in MEASURES)
 

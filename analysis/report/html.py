@@ -66,6 +66,7 @@ class Run:
     used: bool
     reason: str
     log: Log | None
+    dump: Log | None  # of the scheduler, by the kernel that threw it out
 
 
 @dataclass(frozen=True)
@@ -226,15 +227,20 @@ def _runs(data: Data, listed: pd.DataFrame) -> Iterator[Run]:
     specs: dict[str, RunSpec] = {s.run_id: s for s in data.manifest.specs}
     for row in listed.to_dict("records"):
         spec = specs[row["run_id"]]
-        path = data.experiment.files(spec).dmesg
+        files = data.experiment.files(spec)
         yield Run(
             label=spec.label,
             block=spec.block,
             outcome=str(row["outcome"]),
             used=bool(row["used"]),
             reason=str(row["reason"]),
-            log=read_log(path) if path.exists() else None,
+            log=_log_at(files.dmesg),
+            dump=_log_at(files.dump),
         )
+
+
+def _log_at(path: Path) -> Log | None:
+    return read_log(path) if path.exists() else None
 
 
 def read_log(path: Path) -> Log:

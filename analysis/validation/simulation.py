@@ -247,7 +247,7 @@ def _data(
         manifest=manifest,
         runs=runs.reindex(columns=RUN_COLUMNS),
         measured=nothing,
-        metrics=nothing,
+        metrics=pd.DataFrame(columns=[*KEYS, "name", "value"]),
     )
 
 

@@ -31,6 +31,7 @@ from analysis.verdicts.criteria import (
     SMALLER,
     Verdict,
 )
+from analysis.verdicts.starvation import starvation
 from analysis.verdicts.status import FAILS, HOLDS, UNDECIDED
 from experiments.model import CONTROL
 from experiments.support.timespan import duration
@@ -78,6 +79,8 @@ def _answer(
     if of[NO_CRASH].status != HOLDS:
         crashes = of[NO_CRASH].sentence.split(". ")[0].rstrip(".") + "."
         sentences.insert(0 if of[NO_CRASH].status == FAILS else 2, crashes)
+    if starved := starvation(data, group):
+        sentences.insert(0, starved)
     sentences += _how_sure(data, group, primary)
     if open_ := _what_would_decide(data, group, of, primary):
         sentences.append(open_)

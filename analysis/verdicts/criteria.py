@@ -117,10 +117,18 @@ def _reserved(e: GroupEvidence, criterion: str, found: Judgement) -> Judgement:
     if criterion in _OF_SURVIVORS and (why := survivors(e, present)):
         sentences.append(f"{why[0].upper()}{why[1:]}.")
         status = UNDECIDED if status in (HOLDS, EQUIVALENT) else status
+    if criterion != GROWS and e.starved:
+        sentences.append(e.starved)
+        status = UNDECIDED if _rests_on_waiting(criterion, status) else status
     sentences += remarks(e)
     if not e.is_proved:
         sentences.append(NOT_PROVED)
     return status, " ".join(sentences)
+
+
+def _rests_on_waiting(criterion: str, status: str) -> bool:
+    """Return whether a claim would praise a variant whose tasks starved."""
+    return criterion in _OF_SURVIVORS and status in (HOLDS, EQUIVALENT)
 
 
 def _present(e: GroupEvidence, criterion: str) -> tuple[int, int]:

@@ -16,6 +16,7 @@ from analysis.load.arm_outcomes import ARM, NOTHING, ArmOutcomes, arm_outcomes
 from analysis.load.frames import Data, imported_facts, is_imported
 from analysis.stats import estimators
 from analysis.stats.looking import Looking
+from analysis.verdicts.starvation import starvation
 from experiments.model import CONTROL
 
 
@@ -25,7 +26,8 @@ class GroupEvidence:
 
     ``outcomes`` are those of control and of test. ``unattributed`` attempts were lost
     of which nobody recorded the arm. ``looks`` are the numbers of runs after which the
-    results were looked at before. Of imported runs, ``no_information`` are the columns
+    results were looked at before. ``starved`` says which tasks starved under test. Of
+    imported runs, ``no_information`` are the columns
     of each variant that are 0 throughout, and ``kernel_logs`` counts what the logs of
     the whole experiment record of schedulers.
     """
@@ -39,6 +41,7 @@ class GroupEvidence:
     is_proved: bool
     looking: Looking
     looks: Sequence[int] = ()
+    starved: str = ""
     no_information: Mapping[str, frozenset[str]] = field(default_factory=dict)
     kernel_logs: Mapping[str, Any] = field(default_factory=dict)
 
@@ -74,6 +77,7 @@ def gather(
             is_proved=is_proved,
             looking=how,
             looks=looks,
+            starved=starvation(data, group),
             no_information=_no_information(imported, group),
             kernel_logs=imported.get("kernel_logs", {}),
         )

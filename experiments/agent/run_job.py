@@ -28,8 +28,9 @@ from experiments.agent.workload_driver import (
 )
 from experiments.columns import header
 from experiments.errors import ExperimentError
-from experiments.kernel import procfs, sched_ext
+from experiments.kernel import procfs, sched_ext, scx_dump
 from experiments.kernel.kmsg import Kmsg
+from experiments.kernel.scx_dump import ScxDump
 from experiments.model import (
     Job,
     LoadedScheduler,
@@ -52,12 +53,16 @@ _SHARE = "share_of_threads_in_sched_ext"
 def execute(job: Job, tick: Tick) -> RunResult:
     """Run one job and write samples.csv, dmesg.log and workload.log to its out_dir.
 
+    Also dump.log of a scheduler that the kernel threw out.
+
     `tick` gets a line of progress with every sample. Never raises for what the run
     does: that is the outcome.
     """
     evidence = Evidence()
     outcome, reason, metrics = Outcome.OK, "", tuple[Metric, ...]()
     began, cpu_began = time.monotonic(), time.process_time()
+    dump = scx_dump.kept()
+    dump.text()  # of a run before
     with Kmsg() as log:
         try:
             metrics = _measure(job, log, evidence, tick)
@@ -66,9 +71,10 @@ def execute(job: Job, tick: Tick) -> RunResult:
         except (ExperimentError, OSError) as error:
             outcome, reason = Outcome.FAILED, str(error)
         log.drain()
-        words = sched_ext.ejection_message(log.records)
-        if outcome.is_fault and words:
-            reason = f"{reason}: {words}"
+        if outcome.is_fault:
+            reason = ": ".join(filter(None, (reason, _last_words(log, evidence))))
+        if outcome is Outcome.EJECTED:
+            _write_dump(job.out_dir, dump, evidence)
     wall_s = time.monotonic() - began
     evidence.facts |= {
         "wall_s": round(wall_s, 3),
@@ -87,6 +93,15 @@ def execute(job: Job, tick: Tick) -> RunResult:
         metrics,
         evidence.proof,
         evidence.facts,
+    )
+
+
+def _last_words(log: Kmsg, evidence: Evidence) -> str:
+    """Return why the scheduler was thrown out: the kernel's words, or its own note."""
+    note = evidence.facts.get("scheduler_exit", {})
+    own = ", ".join(filter(None, (note.get("reason"), note.get("msg"))))
+    return sched_ext.ejection_message(log.records) or (
+        own if note.get("kind") != sched_ext.EXIT_UNREG else ""
     )
 
 
@@ -149,7 +164,10 @@ def _prove_and_drive(
 
     def sample(timestamp_s: float) -> None:
         log.drain()
-        _check_alive(before, sched_ext.status())
+        now = sched_ext.status()
+        if not _is_same(before, now):
+            evidence.stacks = procfs.stacks(workload_threads(job.spec))
+        _check_alive(before, now)
         values = {k: v for s in samplers for k, v in costs.of(s).items()}
         _check_declared(values, evidence.columns)
         evidence.samples.append(Sample(timestamp_s, values))
@@ -159,7 +177,11 @@ def _prove_and_drive(
             )
         tick(f"{timestamp_s:.0f} s, {values.get('map_entries', '-')} entries")
 
-    drive(job, workload, evidence, sample)
+    try:
+        drive(job, workload, evidence, sample)
+    except RunEnded:
+        _look_back(samplers, evidence)
+        raise
     evidence.facts["sampling"] = costs.facts()
     for sampler in samplers:
         evidence.facts |= sampler.finish()
@@ -170,6 +192,13 @@ def _prove_and_drive(
         "events": sched_ext.events(),
     }
     _check_alive(before, after)
+
+
+def _look_back(samplers: Sequence[Sampler], evidence: Evidence) -> None:
+    """Note what samplers know of a run that went wrong, as far as they still can."""
+    for sampler in samplers:
+        with contextlib.suppress(OSError, ExperimentError):
+            evidence.facts |= sampler.finish()
 
 
 def _apart() -> Mapping[str, Any]:
@@ -230,16 +259,16 @@ def _check_declared(values: Mapping[str, float], columns: Sequence[str]) -> None
         )
 
 
+def _is_same(before: sched_ext.SchedExtStatus, now: sched_ext.SchedExtStatus) -> bool:
+    names = ("state", "ops", "enable_seq")
+    return all(getattr(before, name) == getattr(now, name) for name in names)
+
+
 def _check_alive(
     before: sched_ext.SchedExtStatus, now: sched_ext.SchedExtStatus
 ) -> None:
     """Raise RunEnded unless the scheduler that was loaded is still in charge."""
-    same = (now.state, now.ops, now.enable_seq) == (
-        before.state,
-        before.ops,
-        before.enable_seq,
-    )
-    if not same:
+    if not _is_same(before, now):
         raise RunEnded(
             Outcome.EJECTED,
             f"{before.ops or 'the default scheduler'!r} was in charge (enable_seq "
@@ -255,6 +284,18 @@ def _metrics(
         return tuple(workload.parse(spec, rounds))
     except ValueError as error:
         raise RunEnded(Outcome.FAILED, str(error)) from None
+
+
+def _write_dump(out_dir: Path, dump: ScxDump, evidence: Evidence) -> None:
+    """Write dump.log: what the kernel dumped, or why it is not there; the stacks."""
+    said = dump.text() or f"(nothing: {dump.missing or 'the kernel dumped nothing'})\n"
+    stacks = evidence.stacks or "(not asked: none was running)\n"
+    (out_dir / "dump.log").write_text(
+        "== The kernel's dump of the scheduler (sched_ext_dump) ==\n"
+        f"{said}\n"
+        "== Threads of the workload when it was noticed: state, stack ==\n"
+        f"{stacks}"
+    )
 
 
 def _write(out_dir: Path, evidence: Evidence, log: Sequence[str]) -> None:

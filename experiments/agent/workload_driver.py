@@ -54,6 +54,7 @@ class Evidence:
     proof: dict[str, Any] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
     metrics: list[Metric] = field(default_factory=list)  # of the samplers
+    stacks: str = ""  # of the workload's threads, once the scheduler was ejected
 
 
 def workload_threads(spec: RunSpec) -> list[int]:

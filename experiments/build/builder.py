@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from experiments import paths
-from experiments.build import scx_enums
+from experiments.build.object_types import ObjectTypes
 from experiments.errors import BuildError
+from experiments.kernel.integers import check_settings
 from experiments.labroot import lab_root
 from experiments.labroot.kernel_image import Kernel
 from experiments.labroot.lab_root import LabRoot, run_inside
@@ -113,13 +114,15 @@ class Builder:
             self.bpf_object(source, target, defines)
             said = {
                 "key": key,
-                "sha256": hashlib.sha256(target.read_bytes()).hexdigest(),
-                "counters": self._layout(target, _COUNTERS_STRUCT),
-                "record": self._layout(target, _RECORD_STRUCT),
+                "sha256": _sha256(target),
+                **_layouts(self._types(target)),
                 "defines": defines,
                 "kernel": self._kernel.version,
             }
             atomic_write(stamp, json.dumps(said, indent=1))
+        if variant.settings:
+            known = self._types(target).settings()
+            check_settings(variant.settings, known, name)
         needs_module = variant.cleanup == _BY_MODULE and not self._has_helper()
         return BuiltObject(
             path=target,
@@ -132,6 +135,7 @@ class Builder:
             record=said["record"],
             needs_census=not is_control and CLEANUPS[variant.cleanup].needs_census,
             module=MODULE if needs_module else "",
+            settings=variant.settings,
         )
 
     def _own(self, request: BuildRequest, file: Path) -> BuiltObject:
@@ -142,17 +146,19 @@ class Builder:
         else:
             self._compile_own(request, file, target)
         try:
-            scx_enums.fill(target, scx_enums.constants(self._vmlinux_h()))
-        except scx_enums.NoObject as error:
-            target.unlink()
+            types = self._types(target)
+        except BuildError as error:
             raise BuildError(f"{file} is no object file of BPF: {error}") from None
-        layouts = {
-            "counters": self._layout(target, _COUNTERS_STRUCT),
-            "record": self._layout(target, _RECORD_STRUCT),
-        }
-        known = {**_UNKNOWN, **layouts, "counters_map": COUNTERS_MAP}
+        if not types.has_scheduler:
+            raise BuildError(f"{file} has no struct_ops, so it is no scheduler")
+        check_settings(request.variant.settings, types.settings(), file.name)
+        known = {**_UNKNOWN, **_layouts(types), "counters_map": COUNTERS_MAP}
         return BuiltObject(
-            **known, path=target, sha256=_sha256(target), tasks_map=request.map_name
+            **known,
+            path=target,
+            sha256=_sha256(target),
+            tasks_map=request.map_name,
+            settings=request.variant.settings,
         )
 
     def _compile_own(self, request: BuildRequest, file: Path, target: Path) -> None:
@@ -267,17 +273,16 @@ class Builder:
             )
         return done.stdout
 
-    def _layout(self, target: Path, struct: str) -> dict[str, int]:
-        """Return the members of a struct of u64 in an object's BTF.
-
-        With their offsets in bytes.
-        """
+    def _types(self, target: Path) -> ObjectTypes:
         argv = ["bpftool", "-j", "btf", "dump", "file", _inside(target)]
-        types = json.loads(self._run(argv, target))["types"]
-        found = [t for t in types if t["kind"] == "STRUCT" and t["name"] == struct]
-        return {
-            m["name"]: m["bits_offset"] // 8 for t in found[:1] for m in t["members"]
-        }
+        return ObjectTypes.parse(self._run(argv, target))
+
+
+def _layouts(types: ObjectTypes) -> dict[str, Any]:
+    return {
+        "counters": types.layout(_COUNTERS_STRUCT),
+        "record": types.layout(_RECORD_STRUCT),
+    }
 
 
 #: Of a user's scheduler, as far as its file does not tell.

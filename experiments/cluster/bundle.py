@@ -23,7 +23,7 @@ from experiments.store.schema import RESULT, result_json
 from experiments.support.files import atomic_write
 
 #: Nothing else is in the attempt of a run that was OK once it is finished.
-_OF_OK = ("samples.csv", "dmesg.log", "workload.log")
+_OF_OK = ("samples.csv", "dmesg.log", "workload.log", "dump.log")
 
 
 @dataclass(frozen=True)

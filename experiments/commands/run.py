@@ -21,6 +21,7 @@ from experiments.plan.config import (
     parse_config,
     parse_sweep,
 )
+from experiments.plan.knobs import parse_settings
 from experiments.run.block_queue import IsDecided, never
 from experiments.run.lanes import lanes_of
 from experiments.run.progress import estimate_s
@@ -40,6 +41,7 @@ def run(
     sweep: Sequence[str] = (),
     commands: Sequence[str] = (),
     include: Sequence[str] = (),
+    settings: Sequence[str] = (),
     aa: bool = False,
     until_decided: bool = False,
     max_blocks: str | None = None,
@@ -68,6 +70,7 @@ def run(
         sweep=parse_sweep(sweep),
         commands=list(commands) or None,
         include=list(include) or None,
+        settings=parse_settings(settings),
         treatment="none" if aa else None,
         until_decided=until_decided or None,
         looks=looks,

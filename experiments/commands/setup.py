@@ -10,7 +10,7 @@ from rich.table import Table
 
 from experiments import paths, registry
 from experiments.commands.guard import names
-from experiments.doctor.examine import examine
+from experiments.doctor import examine
 from experiments.labroot import kernel_image, lab_root
 from experiments.labroot.lab_root import ANNOUNCEMENT, LabRoot
 from experiments.labroot.make import make
@@ -91,9 +91,13 @@ def doctor(
     sched: str | None,
     cleanup: str | None,
     include: Sequence[str],
+    settings: Sequence[str],
     kernel: str | None,
     json: bool,
     fix: bool,
 ) -> None:
     """Say what this machine lacks, or why a scheduler does not load."""
-    examine(names(sched), names(cleanup), include, kernel, json, fix)
+    tried = examine.Tried(
+        names(sched), names(cleanup), include, knobs.parse_settings(settings)
+    )
+    examine.examine(tried, kernel, json, fix)

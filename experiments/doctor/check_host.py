@@ -11,7 +11,7 @@ from pathlib import Path
 
 from experiments import paths, registry
 from experiments.doctor.check import Answer, Check, broken, found, missing
-from experiments.kernel import cgroup, sched_ext
+from experiments.kernel import cgroup, libbpf, sched_ext
 from experiments.kernel.bpf import BPFFS
 
 _FOR = "--backend host"
@@ -30,6 +30,7 @@ def optional_checks() -> list[Check]:
         ("host tracefs", _tracefs),
         ("host cgroup2", _cgroup2),
         ("host bpftool", _bpftool),
+        ("host libbpf", _libbpf),
         ("host workloads", _workloads),
     ]
     return [Check(name, _FOR, look, required=False) for name, look in looks]
@@ -95,6 +96,14 @@ def _bpftool() -> Answer:
     if (path := shutil.which("bpftool")) is None:
         return missing("it is not in PATH", "apt-get install bpftool")
     return found(path)
+
+
+def _libbpf() -> Answer:
+    try:
+        library = libbpf.open_library()
+    except OSError as error:
+        return missing(str(error), libbpf.REMEDY)
+    return found(f"{libbpf.NAME} {'.'.join(map(str, libbpf.version(library)))}")
 
 
 def _workloads() -> Answer:

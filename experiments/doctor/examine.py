@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich import box
@@ -60,45 +61,52 @@ FINDERS: tuple[Finder, ...] = (
 )
 
 
-def examine(
-    sched: Sequence[str] | None,
-    cleanup: Sequence[str] | None,
-    include: Sequence[str],
-    kernel: str | None,
-    as_json: bool,
-    fix: bool,
-) -> None:
+@dataclass(frozen=True)
+class Tried:
+    """The schedulers to try, if any are named, and what is given for them."""
+
+    schedulers: Sequence[str] | None
+    cleanups: Sequence[str] | None = None
+    include: Sequence[str] = ()
+    settings: Mapping[str, int] | None = None
+
+
+def examine(tried: Tried, kernel: str | None, as_json: bool, fix: bool) -> None:
     """Try a scheduler if one is named, else check the machine.
 
     Raises RunFailed when a variant does not work, MissingRequirement when the machine
     lacks what the default backend needs.
     """
-    if sched is not None:
+    if tried.schedulers is not None:
         if as_json or fix:
             raise ConfigError("--json and --fix are of the machine: leave --sched away")
-        _try_schedulers(sched, cleanup, include, kernel)
+        _try_schedulers(tried, kernel)
         return
-    for flag, given in (("--cleanup", cleanup), ("--include", include)):
+    flags = {
+        "--cleanup": tried.cleanups,
+        "--include": tried.include,
+        "--set": tried.settings,
+    }
+    for flag, given in flags.items():
         if given:
             raise ConfigError(f"{flag} is of a scheduler: give --sched, too")
     _check_machine(Path(kernel) if kernel else None, as_json, fix)
 
 
-def _try_schedulers(
-    sched: Sequence[str],
-    cleanup: Sequence[str] | None,
-    include: Sequence[str],
-    kernel: str | None,
-) -> None:
+def _try_schedulers(tried: Tried, kernel: str | None) -> None:
     config = load_config(
-        schedulers=sched, cleanups=cleanup, include=[*include] or None, kernel=kernel
+        schedulers=tried.schedulers,
+        cleanups=tried.cleanups,
+        include=[*tried.include] or None,
+        settings=tried.settings,
+        kernel=kernel,
     )
     ill = 0
-    for tried in diagnose.diagnose(config):
-        say(f"{tried.outcome:8} {tried.variant}  {tried.words}".rstrip())
-        if tried.meaning:
-            say(f"         that is: {tried.meaning}")
-        ill += tried.outcome != Outcome.OK
+    for seen in diagnose.diagnose(config):
+        say(f"{seen.outcome:8} {seen.variant}  {seen.words}".rstrip())
+        if seen.meaning:
+            say(f"         that is: {seen.meaning}")
+        ill += seen.outcome != Outcome.OK
     if ill:
         raise RunFailed(f"{ill} of the variants do not work")
 

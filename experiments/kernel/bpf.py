@@ -212,12 +212,6 @@ def open_iterator(link: int) -> int:
     return call(_ITER_CREATE, struct.pack("=II", link, 0))
 
 
-def link_map_id(fd: int) -> int:
-    """Return the id of the struct_ops map that a struct_ops link attaches."""
-    raw = _info(fd, ctypes.create_string_buffer(_INFO_SIZE))
-    return int(struct.unpack_from("=I", raw, 16)[0])
-
-
 def progs_of_object(btf_id: int) -> list[ProgInfo]:
     """Return the programs that were loaded from the object file whose BTF has this id.
 

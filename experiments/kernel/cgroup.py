@@ -8,11 +8,13 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from experiments.kernel.procfs import field_after, read
+from experiments.kernel.procfs import PROC, field_after, read
 
 ROOT = Path("/sys/fs/cgroup")
 #: In a group: which controllers the groups below it have.
 SUBTREE = "cgroup.subtree_control"
+#: How the line of cgroup v2 begins in /proc/PID/cgroup.
+_V2 = "0::"
 _POLL_S = 0.01
 _EMPTY_DEADLINE_S = 10.0
 
@@ -50,16 +52,45 @@ def has_memory() -> bool:
 def group(name: str) -> Iterator[Path]:
     """A new group; at the end its tasks are killed and it is removed.
 
-    The group of an object's loader must outlive the object only as a name: the kernel
-    keeps the charges of a removed group until they are freed.
+    The kernel keeps the charges of a removed group until they are freed.
     """
     path = ROOT / name
     path.mkdir()
     try:
         yield path
     finally:
+        if own() == path:  # a signal came while we were there
+            _enter(ROOT)
         kill(path)
         path.rmdir()
+
+
+def own() -> Path:
+    """Return the group that this process is in."""
+    line = next(
+        line
+        for line in (PROC / "self/cgroup").read_text().splitlines()
+        if line.startswith(_V2)
+    )
+    return ROOT / line.removeprefix(_V2).lstrip("/")
+
+
+@contextlib.contextmanager
+def inside(path: Path) -> Iterator[None]:
+    """Be in a group with the whole process, and then again where it was.
+
+    What is allocated meanwhile is charged to the group, and stays so.
+    """
+    home = own()
+    try:
+        _enter(path)
+        yield
+    finally:
+        _enter(home)
+
+
+def _enter(path: Path) -> None:
+    (path / "cgroup.procs").write_text("0")
 
 
 def populated(path: Path) -> bool:

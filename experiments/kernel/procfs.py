@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -110,6 +112,19 @@ def cpu_times() -> list[CpuTime]:
         idle = ticks[3] + ticks[4]
         times.append(CpuTime(sum(ticks) - idle, idle))
     return times
+
+
+def stacks(tids: Iterable[int]) -> str:
+    """Return name, state, CPUs and stack in the kernel of threads that still live."""
+    found = []
+    for tid in tids:
+        task = PROC / str(tid)
+        with contextlib.suppress(OSError):
+            status = (task / "status").read_text().splitlines()
+            said = [s for s in status if s.startswith(("Name:", "State:", "Cpus_a"))]
+            stack = (task / "stack").read_text()
+            found.append(f"{tid}  {'  '.join(said)}\n{stack}")
+    return "".join(found)
 
 
 def context_switches() -> int:

@@ -14,6 +14,8 @@ from experiments.kernel.procfs import PROC
 SYSFS = Path("/sys/kernel/sched_ext")
 _POLL_S = 0.01
 _ORDERLY = "(unregistered from user space)"
+#: The kind of an exit that was asked for by whoever loaded it (enum scx_exit_kind).
+EXIT_UNREG = 64
 
 
 @dataclass(frozen=True)

@@ -1,77 +1,62 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A sched_ext object file, loaded by bpftool and held by its link.
+"""A sched_ext object file, loaded by libbpf and held by this process.
 
-bpftool pins the link; we open it and take the pin away, so that the scheduler goes with
-this process, even one that is killed. The link alone proves nothing: it outlives a
-scheduler that the kernel has thrown out. What counts is /sys/kernel/sched_ext, asked
-after loading and by the agent again.
+All of it goes with the process: links, programs, maps and their timers. The link alone
+proves nothing: it outlives a scheduler that the kernel has thrown out. What counts is
+/sys/kernel/sched_ext, asked after loading and by the agent again.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
-import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from experiments.errors import LoadError
-from experiments.kernel import bpf, cgroup, sched_ext
-from experiments.kernel.bpf import BPFFS
+from experiments.kernel import bpf, cgroup, libbpf, sched_ext
+from experiments.kernel.bpf_object import BpfObject, Variable
+from experiments.loaders import _settings
 from experiments.model import BuiltObject, Job, LoadedScheduler
 from experiments.support.proc import last_lines, run
 
-#: The map of the strategy timer pins itself, by its name.
-_TIMER_PIN = BPFFS / "scxlab_timer"
-_LOAD_TIMEOUT_S = 60.0
+_MODULE_TIMEOUT_S = 60.0
 _STATE_TIMEOUT_S = 20.0
 _POLL_S = 0.05
-
-
-def _register(built: BuiltObject, pin: Path, group: Path | None, log: Path) -> None:
-    done = run(
-        ["bpftool", "struct_ops", "register", built.path, pin],
-        timeout_s=_LOAD_TIMEOUT_S,
-        check=False,
-        cgroup=group,
-    )
-    if done.returncode:
-        log.write_text(done.stdout + done.stderr)
-        raise LoadError(
-            f"the kernel refuses {built.path.name}; its last words (all in {log.name}):"
-            f"\n{last_lines(done.stderr, 15)}"
-        )
+_LOG_LINES = 15
+#: By these members a scheduler's note of its end is known (upstream's user_exit_info);
+#: it may give the variable any name.
+_EXIT_INFO = {"kind", "exit_code", "reason", "msg"}
 
 
 @contextlib.contextmanager
-def _held(pin: Path) -> Iterator[list[int]]:
-    """The links below `pin` and, last, a timer's map, without their pins.
-
-    Closing the last descriptor of its link unloads a scheduler; a timer is cancelled
-    when nobody holds its map.
-    """
-    with contextlib.ExitStack() as stack:
-        fds = []
-        for path in (*sorted(pin.iterdir()), _TIMER_PIN):
-            if path.exists():
-                fds.append(bpf.open_pinned(path))
-                stack.callback(os.close, fds[-1])
-        _unpin(pin)
-        yield fds
+def _charged_to(group: Path | None) -> Iterator[None]:
+    """Maps that are made meanwhile are charged to the group, for all of their life."""
+    with contextlib.nullcontext() if group is None else cgroup.inside(group):
+        yield
 
 
-def _unpin(pin: Path) -> None:
-    for path in pin.iterdir() if pin.exists() else ():
-        path.unlink()
-    if pin.exists():
-        pin.rmdir()
-    _TIMER_PIN.unlink(missing_ok=True)
+def _put_in(opened: BpfObject, group: Path | None, log: Path) -> None:
+    """Load and attach; raises LoadError with the last words, and `log` with all."""
+    if not opened.struct_ops():
+        raise LoadError(f"libbpf finds no scheduler in it; {opened.words()[0]}")
+    try:
+        with _charged_to(group):
+            opened.load()
+        opened.attach()
+    except LoadError as error:
+        said, verifier = opened.words()
+        log.write_text(f"{said}\n{verifier}\n")
+        words = [last_lines(text, _LOG_LINES) for text in (said, verifier) if text]
+        raise LoadError(
+            f"the kernel refuses the scheduler: {error}; last words (all in "
+            f"{log.name}):\n" + "\n".join(words)
+        ) from None
 
 
-def _unloaded(pin: Path) -> None:
+def _unloaded() -> None:
     """Raise LoadError unless the kernel says so some time soon."""
-    _unpin(pin)  # those of a load that went wrong halfway
     status = sched_ext.wait_for(lambda s: s.state == "disabled", _STATE_TIMEOUT_S)
     if status.state != "disabled":
         raise LoadError(f"{status.ops!r} does not unload: state is {status.state!r}")
@@ -80,7 +65,7 @@ def _unloaded(pin: Path) -> None:
 @contextlib.contextmanager
 def _module(path: Path) -> Iterator[None]:
     """A kernel module, in the kernel while the block runs."""
-    run(["insmod", path], timeout_s=_LOAD_TIMEOUT_S)
+    run(["insmod", path], timeout_s=_MODULE_TIMEOUT_S)
     try:
         yield
     finally:
@@ -88,10 +73,10 @@ def _module(path: Path) -> Iterator[None]:
 
 
 def _remove(module: str) -> None:
-    """Remove its pins and wait: programs are freed some time after detaching."""
+    """Remove it and wait: programs are freed some time after detaching."""
     end = time.monotonic() + _STATE_TIMEOUT_S
     while True:
-        done = run(["rmmod", module], timeout_s=_LOAD_TIMEOUT_S, check=False)
+        done = run(["rmmod", module], timeout_s=_MODULE_TIMEOUT_S, check=False)
         if not done.returncode:
             return
         if time.monotonic() > end:
@@ -99,22 +84,47 @@ def _remove(module: str) -> None:
         time.sleep(_POLL_S)
 
 
-def _own_maps(link: int) -> dict[str, int]:
-    """Return the maps of the programs that were loaded together with this link.
-
-    All objects of one load share the id of its BTF, so no name is compared.
-    """
-    fds = []
-    try:
-        fds.append(struct_ops := bpf.open_map(bpf.link_map_id(link)))
-        btf_id = bpf.map_info(struct_ops).btf_id
-        ids = {i for p in bpf.progs_of_object(btf_id) for i in p.map_ids}
-        fds += (handles := [bpf.open_map(i) for i in sorted(ids)])
-        infos = [bpf.map_info(fd) for fd in handles]
-    finally:
-        for fd in fds:
-            os.close(fd)
+def _ids(opened: BpfObject) -> dict[str, int]:
+    infos = [bpf.map_info(fd) for fd in opened.map_fds().values()]
     return {info.name: info.id for info in infos}
+
+
+def _in_charge(built: BuiltObject, loads_before: int) -> sched_ext.SchedExtStatus:
+    """Return what the kernel says; LoadError unless this scheduler is in charge."""
+
+    def is_ours(status: sched_ext.SchedExtStatus) -> bool:
+        named = status.ops == built.ops_name or not built.ops_name
+        return status.enabled and named and status.enable_seq == loads_before + 1
+
+    status = sched_ext.wait_for(is_ours, _STATE_TIMEOUT_S)
+    if not is_ours(status):
+        raise LoadError(
+            f"{built.ops_name or built.path.name!r} was attached but is not in charge: "
+            f"state {status.state!r}, ops {status.ops!r}"
+        )
+    return status
+
+
+class _ExitInfo:
+    """Why a scheduler ended, as its ops.exit has written it down, if it does."""
+
+    _note: Variable | None = None
+
+    def find(self, opened: BpfObject) -> None:
+        with contextlib.suppress(OSError):  # a section that cannot be mapped
+            self._note = opened.struct_with(_EXIT_INFO)
+
+    def facts(self) -> Mapping[str, Any]:
+        note = self._note
+        if note is None or not note.number("kind"):
+            return {}
+        numbers = {name: note.number(name) for name in ("kind", "exit_code")}
+        texts = {name: note.text(name) for name in ("reason", "msg")}
+        return {"scheduler_exit": numbers | texts}
+
+    def close(self) -> None:
+        if self._note is not None:
+            self._note.close()
 
 
 class ScxLoader:
@@ -132,10 +142,10 @@ class ScxLoader:
             )
         if not sched_ext.available():
             reasons.append("this kernel has no sched_ext (CONFIG_SCHED_CLASS_EXT)")
-        if not os.path.ismount(BPFFS):
-            reasons.append(f"no bpffs at {BPFFS}: mount -t bpf bpf {BPFFS}")
-        if shutil.which("bpftool") is None:
-            reasons.append("no bpftool: apt-get install bpftool")
+        try:
+            libbpf.open_library()
+        except OSError as error:
+            reasons.append(f"no libbpf to load with ({error}): {libbpf.REMEDY}")
         return reasons
 
     @contextlib.contextmanager
@@ -148,31 +158,24 @@ class ScxLoader:
             raise LoadError(
                 f"the scheduler {before.ops!r} is loaded already; unload it first"
             )
-        pin = BPFFS / f"scxlab-{job.spec.run_id}"
         with contextlib.ExitStack() as stack:
             group = None
             if cgroup.available() and cgroup.has_memory():
                 group = stack.enter_context(cgroup.group(f"scxlab-{job.spec.run_id}"))
             if built.module:
                 stack.enter_context(_module(job.bin_dir / built.module))
-            # A pin that a killed run has left would be taken for this run's map
-            _TIMER_PIN.unlink(missing_ok=True)
-            stack.callback(_unloaded, pin)
-            _register(built, pin, group, job.out_dir / "load.log")
-            links = stack.enter_context(_held(pin))
-
-            def is_ours(status: sched_ext.SchedExtStatus) -> bool:
-                named = status.ops == built.ops_name or not built.ops_name
-                loads = status.enable_seq - before.enable_seq
-                return status.enabled and named and loads == 1
-
-            status = sched_ext.wait_for(is_ours, _STATE_TIMEOUT_S)
-            if not is_ours(status):
-                raise LoadError(
-                    f"{built.ops_name or built.path.name!r} was registered but is not "
-                    f"in charge: state {status.state!r}, ops {status.ops!r}"
-                )
-            yield LoadedScheduler(status.ops, _own_maps(links[0]), group)
+            opened = stack.enter_context(BpfObject(built.path))
+            facts = dict(_settings.set_all(opened, built.settings, built.path.name))
+            facts["timeout_ms"] = opened.struct_ops_number("timeout_ms")
+            note = _ExitInfo()
+            stack.callback(note.close)
+            stack.callback(lambda: facts.update(note.facts()))
+            stack.callback(_unloaded)
+            stack.callback(opened.detach)
+            _put_in(opened, group, job.out_dir / "load.log")
+            note.find(opened)
+            status = _in_charge(built, before.enable_seq)
+            yield LoadedScheduler(status.ops, _ids(opened), group, facts)
 
 
 LOADER = ScxLoader()

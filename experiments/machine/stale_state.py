@@ -24,6 +24,7 @@ from pathlib import Path
 from experiments.errors import MissingRequirement
 from experiments.kernel import cgroup, procfs
 from experiments.kernel.bpf import BPFFS
+from experiments.kernel.scx_dump import PREFIX, TRACEFS
 from experiments.machine.tuning import RUN_DIR
 from experiments.support.files import atomic_write
 from experiments.support.proc import run
@@ -64,12 +65,15 @@ def clean() -> list[str]:
 
 
 def kernel_objects() -> Iterator[Leftover]:
-    """Yield pins, which keep a scheduler loaded, and our control groups."""
+    """Yield pins, which keep a scheduler loaded, control groups, tracing instances."""
     for pin in sorted(path for pattern in _PINS for path in BPFFS.glob(pattern)):
         yield Leftover(f"pin {pin}", functools.partial(_unpin, pin))
     for group in sorted(cgroup.ROOT.glob(_GROUPS)):
         what = f"control group {group}"
         yield Leftover(what, functools.partial(_remove_group, group))
+
+    for instance in sorted((TRACEFS / "instances").glob(f"{PREFIX}*")):
+        yield Leftover(f"tracing instance {instance}", instance.rmdir)
 
 
 def _copies() -> Iterator[Leftover]:

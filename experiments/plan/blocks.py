@@ -8,6 +8,7 @@ machine would be taken for an effect.
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import random
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,7 +25,7 @@ from experiments.model import (
     Variant,
 )
 from experiments.plan.config import Config, default_samplers
-from experiments.plan.knobs import CLEANUPS
+from experiments.plan.knobs import CLEANUPS, setting_knobs
 from experiments.plan.scheduler_source import SchedulerSource
 
 
@@ -50,7 +51,9 @@ def _requests(config: Config, source: SchedulerSource) -> Iterator[BuildRequest]
     A user's own scheduler has none of our strategies.
     """
     if not source.is_builtin:
-        for variant, file in source.own_variants():
+        for own, file in source.own_variants():
+            settings = setting_knobs(config.settings)
+            variant = dataclasses.replace(own, knobs={**own.knobs, **settings})
             yield BuildRequest(source.name, variant, file, config.include, config.map)
         return
     for variant in variants(config):

@@ -30,6 +30,7 @@ _FLAG = {
     "duration_s": "--duration",
     "commands": "--sched-cmd",
     "where": "--on",
+    "settings": "--set",
 }
 
 #: The runs are done on this machine.
@@ -60,6 +61,10 @@ class Config(_Section):
     commands: tuple[str, ...] = ()  # programs that load a scheduler themselves
     include: tuple[Path, ...] = ()  # for the sources of users
     map: str = ""  # of a user's scheduler; empty: its largest hash
+    #: Numbers to set in the read-only data of the schedulers.
+    settings: Mapping[Annotated[str, Field(pattern=r"^\w+$")], int] = Field(
+        default_factory=dict
+    )
     workloads: Names = ("hackbench",)
     cleanups: Names = ("scan",)
     duration_s: int = Field(default=30, ge=1, le=86_400)
@@ -98,7 +103,9 @@ class Config(_Section):
         return None if self.samplers == default_samplers() else self.samplers
 
     def all_knobs(self) -> dict[str, Scalar]:
-        return knobs.checked("knobs", self.knobs, knobs.KNOBS)
+        """Return the knobs of this project's schedulers."""
+        set_by_name = knobs.setting_knobs(self.settings)
+        return {**knobs.checked("knobs", self.knobs, knobs.KNOBS), **set_by_name}
 
 
 def load_config(path: Path | None = None, **flags: Any) -> Config:
@@ -233,6 +240,8 @@ def _check_sources(config: Config) -> None:
         )
     if not config.schedulers and not config.commands:
         raise ConfigError("--sched: name at least one scheduler")
+    if config.settings and config.commands:
+        raise ConfigError("--set is of objects; a program has flags of its own")
     if len({source.name for source in found}) < len(found):
         raise ConfigError("two of the schedulers have the same file name")
     for directory in config.include:

@@ -8,13 +8,13 @@ the two together.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from experiments import paths
 from experiments.errors import ConfigError, unknown_name
-from experiments.model import NO_CLEANUP, Parameter, Params, Scalar
+from experiments.model import NO_CLEANUP, SETTING, Parameter, Params, Scalar
 
 KNOBS: Mapping[str, Parameter] = {
     "max_entries": Parameter(65536, 64, 1 << 22, "entries of the task map at the most"),
@@ -23,8 +23,13 @@ KNOBS: Mapping[str, Parameter] = {
     "period_ms": Parameter(100, 1, 60_000, "pause between two scans"),
     "budget_us": Parameter(500, 1, 100_000, "time one scan may take"),
     "max_age_ms": Parameter(2000, 1, 600_000, "age from which an entry is stale"),
+    "timeout_ms": Parameter(5000, 1, 30_000, "longest wait before it is thrown out"),
     "fifo": Parameter(False, 0, 1, "scx_simple: first in first out, not by vruntime"),
 }
+
+
+#: What --set takes instead of numbers.
+_WORDS = {"true": 1, "false": 0}
 
 
 class Cleanup(NamedTuple):
@@ -92,7 +97,31 @@ def _check_value(where: str, value: Scalar, parameter: Parameter) -> None:
 
 def defines(cleanup: str, knobs: Params) -> list[str]:
     """Return the compiler's -D options for a strategy and its settings."""
-    options = [f"-D{name.upper()}={int(value)}" for name, value in knobs.items()]
+    options = [
+        f"-D{name.upper()}={int(value)}"
+        for name, value in knobs.items()
+        if not name.startswith(SETTING)
+    ]
     if cleanup != NO_CLEANUP:
         options.append(f"-DCLEANUP={cleanup}")
     return options
+
+
+def setting_knobs(settings: Mapping[str, int]) -> dict[str, Scalar]:
+    """Return what a variant's knobs have for numbers to set in read-only data."""
+    return {f"{SETTING}{name}": value for name, value in settings.items()}
+
+
+def parse_settings(texts: Sequence[str]) -> dict[str, int] | None:
+    """Return `slice_ns=0x1000 fifo=true` as a mapping; None when there is none."""
+    settings = {}
+    for text in texts:
+        name, _, value = text.partition("=")
+        try:
+            settings[name] = _WORDS[value] if value in _WORDS else int(value, 0)
+        except ValueError:
+            raise ConfigError(
+                f"--set {text}: give a name and a whole number, true or false, as in "
+                "slice_ns=5000000"
+            ) from None
+    return settings or None

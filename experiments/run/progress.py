@@ -54,6 +54,7 @@ class RunProgress:
         self._lane_s = 0.0
         self._counts: Counter[Outcome] = Counter()
         self._now: dict[str, str] = {}
+        self._noted: set[str] = set()
         self._workload_s = 0.0
         self._harness_s: list[float] = []
         self._planned = len(experiment.manifest().specs)
@@ -126,6 +127,12 @@ class RunProgress:
         count = f"{done:>{len(str(self._planned))}}/{self._planned}"
         where = f"{host}: " if host else ""
         say(f"  {count} {where}{_line(result, wall_s)}")
+        self._say_once(settings_note(result))
+
+    def _say_once(self, note: str) -> None:
+        if note and note not in self._noted:
+            self._noted.add(note)
+            say(f"  {note}")
 
     def unneeded(self, spec: RunSpec) -> None:
         del self._left[spec.run_id]
@@ -167,6 +174,17 @@ class RunProgress:
         words = "; ".join(filter(None, (counts, *self._now.values())))
         left = f"{duration(self.left_s())} left"
         self._progress.update(self._task, description=words or "starting", left=left)
+
+
+def settings_note(result: RunResult) -> str:
+    """Return which numbers in read-only data nobody has set; empty if none is 0."""
+    at_0 = result.facts.get("settings_at_0")
+    if not at_0:
+        return ""
+    return (
+        f"{result.spec.scheduler}: 0 in its read-only data: "
+        f"{', '.join(map(str, at_0))} (--set NAME=VALUE sets them)"
+    )
 
 
 def _on(host: str) -> dict[str, str]:

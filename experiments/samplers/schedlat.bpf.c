@@ -1,19 +1,25 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * How long the threads of one cgroup wait for a CPU, as two histograms: one of four
- * buckets an octave, which is small enough to be read with every sample, and one of 128
- * an octave, by which whole runs are judged. A wait begins when a thread wakes up or is
- * preempted, and ends when it runs.
+ * How long the threads of one cgroup, the workload, wait for a CPU, as two histograms: one
+ * of four buckets an octave, which is small enough to be read with every sample, and one of
+ * 128 an octave, by which whole runs are judged; and how long any other thread of the
+ * system waited at the most, but idle and real-time ones, which no scheduler under test
+ * schedules. A wait begins when a thread wakes up or is preempted, and ends when it runs.
+ * Those that have not ended are in `schedlat_waits`, for whoever reads it.
  *
- * Cost: one array lookup a wake-up and three a switch; threads of other cgroups pay for a
- * few loads. Nothing is allocated, so the memory of the system under test stays as it is.
+ * Cost: two array lookups a wake-up and three a switch; the workload's threads pay for the
+ * buckets besides. Nothing is allocated, so the memory of the system under test stays as it
+ * is.
  *
  * Limits: the start of a wait is kept in a slot that the pid is hashed to. Where two
- * threads that wait share a slot, the wait of the first is lost (the pid is checked, so
- * none is mixed up). What waits for longer than 2^40 ns counts in the last bucket.
+ * threads that wait share a slot, the wait of the second is lost: one that starves is
+ * never overwritten (the pid is checked, so none is mixed up). What waits for longer than
+ * 2^40 ns counts in the last bucket. A thread that changes its cgroup while it waits counts
+ * where it began.
  *
- * Known race: a thread that is woken while it still runs gets a slot without waiting; the
- * next switch away from it clears or restarts it.
+ * Known races: a wait may end while somebody reads `schedlat_waits`; it is then told as one
+ * that goes on. So is, until it is switched from, a thread that begins to run while
+ * schedlat_seed looks at it.
  *
  * Needs Linux 5.13 (a batch of a per-CPU array) and reads the state of `prev` as the
  * tracepoint sched_switch gives it since 5.18; before, threads that were preempted by the
@@ -31,16 +37,19 @@ char _license[] SEC("license") = "GPL";
 #define FINE_BITS 7
 #define FINE_BUCKETS (OCTAVES << FINE_BITS)
 
+#define MAX_RT_PRIO 100
+
 struct wait {
 	__u64 since_ns;		/* 0: it does not wait */
 	__u32 pid;
-	__u32 pad;
+	__u32 of_workload;
 };
 
 struct histogram {
 	__u64 count;
 	__u64 sum_ns;
 	__u64 max_ns;
+	__u64 system_max_ns;	/* of threads that are not the workload's */
 	__u64 buckets[BUCKETS];
 };
 
@@ -66,20 +75,23 @@ struct {
 	__type(value, __u64);
 } schedlat_fine SEC(".maps");
 
-/* The id of the cgroup to measure; 0: nobody yet. */
+struct measured {
+	__u64 cgroup;		/* the id of the workload's; 0: nobody is measured */
+	__u64 from_ns;		/* what waited before counts from here on */
+};
+
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
 	__type(key, __u32);
-	__type(value, __u64);
-} schedlat_cgroup SEC(".maps");
+	__type(value, struct measured);
+} schedlat_measured SEC(".maps");
 
-static __always_inline bool is_measured(struct task_struct *p)
+static __always_inline struct measured *measured(void)
 {
 	__u32 first = 0;
-	__u64 *wanted = bpf_map_lookup_elem(&schedlat_cgroup, &first);
 
-	return wanted && *wanted && p->cgroups->dfl_cgrp->kn->id == *wanted;
+	return bpf_map_lookup_elem(&schedlat_measured, &first);
 }
 
 static __always_inline struct wait *wait_of(struct task_struct *p)
@@ -89,16 +101,23 @@ static __always_inline struct wait *wait_of(struct task_struct *p)
 	return bpf_map_lookup_elem(&schedlat_waits, &slot);
 }
 
+/* Also while nobody is measured: who starves from the first moment on has to be known. */
 static __always_inline void begin(struct task_struct *p)
 {
+	struct measured *now = measured();
 	struct wait *wait;
+	bool of_workload;
 
-	if (!is_measured(p))
+	if (!p->pid || !now)
+		return;
+	of_workload = now->cgroup && p->cgroups->dfl_cgrp->kn->id == now->cgroup;
+	if (!of_workload && p->prio < MAX_RT_PRIO)
 		return;
 	wait = wait_of(p);
-	if (!wait)
+	if (!wait || wait->since_ns)
 		return;
 	wait->pid = p->pid;
+	wait->of_workload = of_workload;
 	wait->since_ns = bpf_ktime_get_ns();
 }
 
@@ -133,13 +152,18 @@ static __always_inline void count_finely(__u64 ns)
 		(*counted)++;
 }
 
-static __always_inline void count(__u64 ns)
+static __always_inline void count(__u64 ns, bool of_workload)
 {
 	__u32 first = 0, octave, bucket;
 	struct histogram *h = bpf_map_lookup_elem(&schedlat_hist, &first);
 
 	if (!h)
 		return;
+	if (!of_workload) {
+		if (ns > h->system_max_ns)
+			h->system_max_ns = ns;
+		return;
+	}
 	h->count++;
 	h->sum_ns += ns;
 	if (ns > h->max_ns)
@@ -157,27 +181,39 @@ static __always_inline void count(__u64 ns)
 static __always_inline void end(struct task_struct *p)
 {
 	struct wait *wait = wait_of(p);
+	struct measured *now;
 	__u64 since;
 
-	if (!wait || wait->pid != p->pid)
+	if (!wait || !wait->since_ns || wait->pid != p->pid)
 		return;
 	since = wait->since_ns;
 	wait->since_ns = 0;
-	if (since)
-		count(bpf_ktime_get_ns() - since);
+	now = measured();
+	if (!now || !now->cgroup)
+		return;
+	if (since < now->from_ns)
+		since = now->from_ns;
+	count(bpf_ktime_get_ns() - since, wait->of_workload);
+}
+
+/* One that still runs does not wait, though somebody wakes it. */
+static __always_inline void woken(struct task_struct *p)
+{
+	if (!p->on_cpu)
+		begin(p);
 }
 
 SEC("tp_btf/sched_wakeup")
 int BPF_PROG(schedlat_wakeup, struct task_struct *p)
 {
-	begin(p);
+	woken(p);
 	return 0;
 }
 
 SEC("tp_btf/sched_wakeup_new")
 int BPF_PROG(schedlat_wakeup_new, struct task_struct *p)
 {
-	begin(p);
+	woken(p);
 	return 0;
 }
 
@@ -185,15 +221,23 @@ SEC("tp_btf/sched_switch")
 int BPF_PROG(schedlat_switch, bool preempt, struct task_struct *prev,
 	     struct task_struct *next, unsigned int prev_state)
 {
-	struct wait *wait;
+	struct wait *wait = wait_of(prev);
 
-	if (preempt || !prev_state) {
+	if (wait && wait->pid == prev->pid)
+		wait->since_ns = 0;
+	if (preempt || !prev_state)
 		begin(prev);
-	} else {
-		wait = wait_of(prev);
-		if (wait && wait->pid == prev->pid)
-			wait->since_ns = 0;
-	}
 	end(next);
+	return 0;
+}
+
+/* Read once: who waits already, since before anybody looked, begins to wait now. */
+SEC("iter/task")
+int schedlat_seed(struct bpf_iter__task *ctx)
+{
+	struct task_struct *p = ctx->task;
+
+	if (p && p->on_rq == 1 /* TASK_ON_RQ_QUEUED */ && !p->__state)
+		woken(p);
 	return 0;
 }

@@ -4,7 +4,7 @@
     results/<experiment>/
         manifest.json
         <scheduler>/<variant>/<workload>_run<N>.{csv,json}
-        <scheduler>/<variant>/<workload>_run<N>_{dmesg,workload}.log
+        <scheduler>/<variant>/<workload>_run<N>_{dmesg,workload,dump}.log
         attempts/<run id>-<k>/     what a run that was repeated, or went wrong, left
         boots/boot<K>_console.log
 
@@ -22,7 +22,7 @@ import os
 import shutil
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,12 @@ LOCK = locks.LOCK
 #: An experiment is not begun, or gone on with, where there is less room than this.
 LEAST_FREE_MB = 64
 
+
+#: What stands beside the JSON of a run that went wrong, and where; for it is read.
+_KEPT_OF_FAULTS: Mapping[str, Callable[[RunFiles], Path]] = {
+    "dmesg.log": lambda files: files.dmesg,
+    "dump.log": lambda files: files.dump,
+}
 
 #: Held by a thread that reads, changes and writes a manifest.
 _MANIFEST_GUARD = threading.RLock()
@@ -239,8 +245,11 @@ class Experiment:
                 move(source, target)
             else:
                 target.unlink(missing_ok=True)
-        if not result.outcome.is_data and (attempt / "dmesg.log").exists():
-            atomic_write(files.dmesg, (attempt / "dmesg.log").read_bytes())
+        files.dump.unlink(missing_ok=True)
+        kept = {} if result.outcome.is_data else _KEPT_OF_FAULTS
+        for name, place in kept.items():
+            if (attempt / name).exists():
+                atomic_write(place(files), (attempt / name).read_bytes())
         failpoints.step("logs in place")
 
     def _record(self, more: Mapping[str, Recorded]) -> None:

@@ -40,13 +40,17 @@ class RunFiles:
         return Path(f"{self.stem}_workload.log")
 
     @property
+    def dump(self) -> Path:
+        return Path(f"{self.stem}_dump.log")
+
+    @property
     def json(self) -> Path:
         return Path(f"{self.stem}.json")
 
     @property
     def hashed(self) -> tuple[Path, ...]:
         """All but the JSON, which has the hashes of these."""
-        return self.csv, self.dmesg, self.workload
+        return self.csv, self.dmesg, self.workload, self.dump
 
     def __iter__(self) -> Iterator[Path]:
         return iter((*self.hashed, self.json))

@@ -195,5 +195,6 @@ struct sched_ext_ops cfsish_ops = {
 	.cpu_online	= (void *)cfsish_cpu_online,
 	.cpu_offline	= (void *)cfsish_cpu_offline,
 	.init		= (void *)cfsish_init,
+	.timeout_ms	= TIMEOUT_MS,
 	.name		= OPS_NAME,
 };

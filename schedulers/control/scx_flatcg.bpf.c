@@ -523,5 +523,6 @@ struct sched_ext_ops flatcg_ops = {
 	.cpu_online	= (void *)flatcg_cpu_online,
 	.cpu_offline	= (void *)flatcg_cpu_offline,
 	.init		= (void *)flatcg_init,
+	.timeout_ms	= TIMEOUT_MS,
 	.name		= OPS_NAME,
 };

@@ -276,5 +276,6 @@ struct sched_ext_ops nest_ops = {
 	.cpu_offline	= (void *)nest_cpu_offline,
 	.init		= (void *)nest_init,
 	.flags		= SCX_OPS_KEEP_BUILTIN_IDLE,
+	.timeout_ms	= TIMEOUT_MS,
 	.name		= OPS_NAME,
 };

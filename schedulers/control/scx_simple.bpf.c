@@ -109,5 +109,6 @@ struct sched_ext_ops simple_ops = {
 	.stopping	= (void *)simple_stopping,
 	.exit_task	= (void *)simple_exit_task,
 	.init		= (void *)simple_init,
+	.timeout_ms	= TIMEOUT_MS,
 	.name		= OPS_NAME,
 };

@@ -26,6 +26,14 @@
 _Static_assert(MAX_CPUS >= 1 && MAX_CPUS <= 8192 && !(MAX_CPUS & (MAX_CPUS - 1)),
 	       "MAX_CPUS");
 
+/* A task that waits for so long has the kernel's watchdog throw the scheduler out. The
+ * kernel's own limit, 30000, lets a task starve for as long as most runs last.
+ */
+#ifndef TIMEOUT_MS
+#define TIMEOUT_MS 5000
+#endif
+_Static_assert(TIMEOUT_MS >= 1 && TIMEOUT_MS <= 30000, "TIMEOUT_MS");
+
 /* Local twin of the argument block that the vtime insertion takes since 6.19. */
 struct scx_bpf_dsq_insert_vtime_args___lab {
 	u64 dsq_id;

@@ -385,8 +385,11 @@ def test_an_ejected_scheduler_is_told_in_the_kernels_words(
     lab: Lab, number: int, words: str
 ) -> None:
     built = lab.fault(number)
-    result, _ = lab.run("custom-churn", built, 15, 0.5, **CHURN)
+    result, out_dir = lab.run("custom-churn", built, 15, 0.5, **CHURN)
     assert result["outcome"] == "EJECTED"
+    dump = (out_dir / "dump.log").read_text()
+    assert words in dump and "CPU states" in dump
+    assert "SCX_EV_SELECT_CPU_FALLBACK" in dump
     assert words in result["reason"]
     assert f"fault_{number}" in result["reason"]
     after, _ = lab.run("misbehave", lab.scheduler(), 1, 1.0, how="well")

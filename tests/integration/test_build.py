@@ -3,17 +3,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from experiments.build import scx_enums
 from experiments.build.builder import Builder
-from experiments.errors import BuildError
+from experiments.errors import BuildError, ConfigError
 from experiments.labroot.kernel_image import Kernel
 from experiments.labroot.lab_root import LabRoot, run_inside
-from experiments.model import BuildRequest, Params, Variant
+from experiments.model import BuildRequest, BuiltObject, Params, Variant
 from experiments.paths import BUILD
 from experiments.plan import scheduler_source
 from experiments.plan.blocks import build_plan
@@ -122,22 +123,75 @@ def test_the_compilers_words_reach_the_user(builder: Builder) -> None:
     assert not target.exists()
 
 
-def test_constants_that_upstreams_headers_leave_open_are_the_kernels(
-    root: LabRoot, kernel: Kernel
+@pytest.fixture
+def own(root: LabRoot, kernel: Kernel) -> Callable[..., BuiltObject]:
+    """Builds the control of a user's own scheduler."""
+
+    def build(path: Path, **settings: int) -> BuiltObject:
+        asked = {"schedulers": [str(path)], "include": [UPSTREAM], "settings": settings}
+        plan = build_plan(parse_config({"schema": 1, **asked}, "test"))
+        return Builder(root, kernel).build(plan.builds[0])
+
+    return build
+
+
+def test_settings_of_read_only_data_are_handed_on(
+    own: Callable[..., BuiltObject],
 ) -> None:
-    asked = {"schedulers": [str(UPSTREAM / "fifo.bpf.c")], "include": [UPSTREAM]}
-    plan = build_plan(parse_config({"schema": 1, **asked}, "test"))
-    built = Builder(root, kernel).build(plan.builds[0])
-    values = {
-        name: int.from_bytes(built.path.read_bytes()[place : place + 8], "little")
-        for name, place in scx_enums.variables(built.path).items()
-    }
-    assert values == {
-        "SCX_DSQ_GLOBAL": 1 << 63 | 1,
-        "SCX_SLICE_DFL": 20_000_000,
-        "SCX_NOT_IN_THIS_KERNEL": 0,
-    }
+    built = own(UPSTREAM / "tick.bpf.c", slice_ns=2**64 - 1, fail_after=-1, unused=1)
+    assert built.settings == {"slice_ns": 2**64 - 1, "fail_after": -1, "unused": 1}
     assert built.sha256 == hashlib.sha256(built.path.read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"slice": 1}, "unknown number.*tick.bpf.c.*'slice'; did you mean 'slice_ns'"),
+        ({"uei": 1}, "unknown number"),  # no number, and not read-only
+        ({"per_tick": 1 << 32}, "per_tick=4294967296: .* takes 0 to 4294967295"),
+        ({"fail_after": 1 << 31}, "takes -2147483648 to 2147483647"),
+        ({"unused": 2}, "takes 0 to 1"),
+        ({"slice_ns": -1}, "takes 0 to 18446744073709551615"),
+    ],
+)
+def test_settings_that_the_object_cannot_take_are_told_before_anything_runs(
+    own: Callable[..., BuiltObject], settings: dict[str, int], words: str
+) -> None:
+    with pytest.raises(ConfigError, match=words):
+        own(UPSTREAM / "tick.bpf.c", **settings)
+
+
+def test_a_scheduler_of_ours_says_that_it_has_no_such_number(builder: Builder) -> None:
+    with pytest.raises(ConfigError, match=r"unknown number.*scx_simple.*'fifo'"):
+        builder.build(
+            request("scx_simple", "itest-set", "none", {**DEFAULTS, "set.fifo": 1})
+        )
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "is no object file of BPF"),
+        (b"\x7fELF\x02\x01\x01 and so on", "is no object file of BPF"),
+        (Path("/bin/sh").read_bytes(), "is no object file of BPF"),
+    ],
+)
+def test_what_is_no_object_is_told(
+    own: Callable[..., BuiltObject], tmp_path: Path, content: bytes, words: str
+) -> None:
+    path = tmp_path / "mine.bpf.o"
+    path.write_bytes(content)
+    with pytest.raises(BuildError, match=words):
+        own(path)
+
+
+def test_an_object_without_a_scheduler_is_told(
+    own: Callable[..., BuiltObject], builder: Builder, tmp_path: Path
+) -> None:
+    path = tmp_path / "mine.bpf.o"
+    shutil.copy(builder.tools() / "mapcount.bpf.o", path)
+    with pytest.raises(BuildError, match="no struct_ops"):
+        own(path)
 
 
 def programs(types: list[dict[str, Any]]) -> set[str]:

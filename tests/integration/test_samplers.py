@@ -47,6 +47,10 @@ def test_the_default_samplers_measure_a_control_run(control_run: Ran) -> None:
     assert last["context_switches"] > last["forks"]
     assert last["run_delay_ns"] > 0
 
+    # What the core of sched_ext did: it enabled the scheduler behind a bypass
+    assert last["scx_bypass_ns"] > 0 and last["scx_bypass_activate"] >= 1
+    assert table["scx_dispatch_keep_last"].is_monotonic_increasing
+
     # Latency: each process waits once at least, and quantiles are in order
     waits = facts["run_queue_latency"]
     assert sum(waits["count"]) == table["latency_count"].sum()
@@ -57,6 +61,8 @@ def test_the_default_samplers_measure_a_control_run(control_run: Ran) -> None:
     assert (ordered.diff(axis=1).iloc[:, 1:] >= 0).all(axis=None)
     found = {m["name"]: m["value"] for m in result["metrics"]}
     assert found["run_queue_latency_p50"] < found["run_queue_latency_max"] < 8e6
+    assert 0 < found["system_wait_max"] < 8e6
+    assert table["system_wait_max_us"].is_monotonic_increasing
 
 
 def test_waits_are_as_long_as_the_scheduler_makes_them(lab: Lab) -> None:
@@ -64,6 +70,27 @@ def test_waits_are_as_long_as_the_scheduler_makes_them(lab: Lab) -> None:
     result, _ = lab.run("misbehave", lab.scheduler(), 2, 1.0, how="spin")
     found = {m["name"]: m["value"] for m in result["metrics"]}
     assert 20_000 < found["run_queue_latency_p50"] < 120_000, found
+
+
+def test_a_task_of_the_system_that_starves_to_the_end_is_told(lab: Lab) -> None:
+    chosen = ("nudge", "sched-latency")
+    result, out_dir = lab.run("misbehave", lab.fault(4), 4, 0.5, chosen, how="well")
+    assert result["outcome"] == "OK", result["reason"]
+    found = {m["name"]: m["value"] for m in result["metrics"]}
+    assert 2e6 < found["system_wait_max"] < 20e6, found
+    assert result["facts"]["longest_wait_us"]["system"] == found["system_wait_max"]
+    # It never ran, so no wait has ended
+    assert samples(out_dir)["system_wait_max_us"].iloc[-1] < 1e6
+    result, _ = lab.run("misbehave", lab.scheduler(), 2, 1.0, how="well")
+    found = {m["name"]: m["value"] for m in result["metrics"]}
+    assert found["system_wait_max"] < 1e6, "it is over with the scheduler"
+
+
+def test_tasks_of_the_workload_that_are_held_back_are_told(lab: Lab) -> None:
+    result, _ = lab.run("misbehave", lab.fault(5), 8, 1.0, how="spin")
+    assert result["outcome"] == "OK", result["reason"]
+    found = {m["name"]: m["value"] for m in result["metrics"]}
+    assert 1.9e6 < found["run_queue_latency_max"] < 6e6, found
 
 
 def test_the_agent_stays_out_of_what_it_measures(lab: Lab) -> None:

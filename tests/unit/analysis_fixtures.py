@@ -273,12 +273,18 @@ class Lab:
         self.experiment.finish(result, attempt)
 
     def broken(
-        self, spec: RunSpec, outcome: Outcome, reason: str = "", dmesg: str = ""
+        self,
+        spec: RunSpec,
+        outcome: Outcome,
+        reason: str = "",
+        dmesg: str = "",
+        dump: str = "",
     ) -> None:
         """Finish `spec` with an outcome other than OK."""
         attempt = self.experiment.new_attempt(spec)
-        if dmesg:
-            (attempt / "dmesg.log").write_text(dmesg)
+        for name, text in (("dmesg.log", dmesg), ("dump.log", dump)):
+            if text:
+                (attempt / name).write_text(text)
         result = RunResult(spec, spec.run_id, outcome, reason)
         self.experiment.finish(result, attempt)
 

@@ -37,7 +37,7 @@ MAY_KNOW: Mapping[str, frozenset[str]] = {
         "run": "build labroot machine plan store support",
         "backends": "agent kernel labroot machine plan store support vm",
         "vm": "agent labroot machine support",
-        "build": "labroot plan support",
+        "build": "kernel labroot plan support",
         "plan": "",
         "labroot": "support",
         "machine": "kernel store support",

@@ -17,13 +17,12 @@ struct scan_timer {
 	struct bpf_timer timer;
 };
 
-/* Pinned, because the kernel cancels the timers of a map that nobody holds: the program
- * that loads the scheduler ends at once. Whoever loads it removes the pin again.
+/* The kernel cancels the timers of a map that nobody holds: whoever loads this has to stay,
+ * as the agent does, or to pin the map.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
-	__uint(pinning, LIBBPF_PIN_BY_NAME);
 	__type(key, u32);
 	__type(value, struct scan_timer);
 } scxlab_timer SEC(".maps");

@@ -14,6 +14,7 @@ from experiments.model import Metric, Parameter, Round, RunSpec
 LIST = """
 ls /sys/fs/bpf | sed 's/scxlab-[0-9a-f]*$/RUN/'
 cut -d' ' -f1 /proc/modules
+ls /sys/kernel/tracing/instances | sed 's/-[0-9]*$/-AGENT/'
 ls -d /sys/fs/cgroup/*/ | sed 's/-[0-9a-f]*\\/$/-RUN/'
 bpftool prog list | grep -c struct_ops
 exec sleep {duration}

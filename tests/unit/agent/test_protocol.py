@@ -32,6 +32,7 @@ BUILT = BuiltObject(
     module="m.ko",
     loader="program",
     arguments=("-f",),
+    settings={"slice_ns": 2**64 - 1},
 )
 
 

@@ -246,6 +246,7 @@ def kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("bpf/scxlab-abc/link", "bpf/scxlab_timer", "bpf/other/link"):
         (tmp_path / name).touch()
     monkeypatch.setattr(stale_state, "BPFFS", tmp_path / "bpf")
+    monkeypatch.setattr(stale_state, "TRACEFS", tmp_path / "tracing")
     monkeypatch.setattr(cgroup, "ROOT", tmp_path / "cg")
     monkeypatch.setattr(cgroup, "kill", lambda path: None)
     monkeypatch.setattr(stale_processes, "running", list)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.kernel import kmsg, procfs, sched_ext
+from experiments.kernel import cgroup, kmsg, procfs, sched_ext
 from experiments.kernel.kmsg import Kmsg, KmsgRecord
 from experiments.support.locks import Mode, hold
 
@@ -183,3 +183,21 @@ def test_the_kernel_says_that_we_hold_a_lock(tmp_path: Path) -> None:
     handle = hold(lock, Mode.SHARED)
     assert procfs.lock_holders(lock) == {os.getpid()}
     os.close(handle)
+
+
+def test_a_process_is_in_a_group_for_a_time_and_comes_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "self").mkdir()
+    (tmp_path / "self/cgroup").write_text("1:name=systemd:/x\n0::/home\n")
+    monkeypatch.setattr(procfs, "PROC", tmp_path)
+    monkeypatch.setattr(cgroup, "PROC", tmp_path)
+    monkeypatch.setattr(cgroup, "ROOT", tmp_path / "cg")
+    home, group = tmp_path / "cg/home", tmp_path / "cg/group"
+    for path in (home, group):
+        path.mkdir(parents=True)
+    with pytest.raises(SystemExit), cgroup.inside(group):
+        assert (group / "cgroup.procs").read_text() == "0"
+        assert not (home / "cgroup.procs").exists()
+        raise SystemExit
+    assert (home / "cgroup.procs").read_text() == "0"

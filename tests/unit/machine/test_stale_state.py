@@ -29,12 +29,16 @@ def test_pins_and_groups_of_ours_go(
     monkeypatch.setattr(stale_state, "BPFFS", bpffs)
     monkeypatch.setattr(stale_state, "_COPIES", tmp_path / "none-*")
     monkeypatch.setattr(stale_state, "_AGENT", tmp_path / "agent.json")
+    monkeypatch.setattr(stale_state, "TRACEFS", tmp_path / "tracing")
+    for name in ("scxlab-1", "other"):
+        (tmp_path / "tracing/instances" / name).mkdir(parents=True)
     monkeypatch.setattr(cgroup, "ROOT", groups)
     monkeypatch.setattr(cgroup, "kill", killed.append)
     assert stale_state.clean() == [
         f"removed pin {bpffs}/scxlab-1",
         f"removed pin {bpffs}/scxlab_timer",
         f"removed control group {groups}/scxlab-load-1",
+        f"removed tracing instance {tmp_path}/tracing/instances/scxlab-1",
     ]
     assert killed == [groups / "scxlab-load-1"]
     assert [p.name for p in bpffs.iterdir()] == ["other"]

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
+from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -115,3 +116,26 @@ def test_samplers_by_default_are_not_in_the_spec() -> None:
     assert plain.specs[0].samplers is None
     fewer = config.parse_config({"schema": 1, "samplers": names[1:]}, "test")
     assert blocks.build_plan(fewer).plan_id != plain.plan_id
+
+
+def test_settings_of_read_only_data_are_part_of_what_a_run_is() -> None:
+    plain, same, other = make(), make(settings={}), make(settings={"slice_ns": 5})
+    assert [s.run_id for s in plain] == [s.run_id for s in same]
+    assert {s.run_id for s in plain}.isdisjoint(s.run_id for s in other)
+    assert all(s.knobs["set.slice_ns"] == 5 for s in other)
+
+
+def test_the_settings_of_a_users_scheduler_reach_its_builds(tmp_path: Path) -> None:
+    (tmp_path / "mine.bpf.c").write_text("")
+    asked = {"schema": 1, "schedulers": [str(tmp_path / "mine.bpf.c")]}
+    parsed = config.parse_config({**asked, "settings": {"slice_ns": 5}}, "test")
+    plan = blocks.build_plan(parsed)
+    assert [b.variant.settings for b in plan.builds] == [{"slice_ns": 5}] * 2
+    assert {s.variant: s.knobs["treatment"] for s in plan.specs} == {
+        "control": 0,
+        "test": 1,
+    }
+    assert (
+        blocks.build_plan(config.parse_config(asked, "test")).builds[0].variant.settings
+        == {}
+    )

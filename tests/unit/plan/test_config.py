@@ -163,3 +163,32 @@ def test_yaml_round_trip() -> None:
 def test_config_errors_are_usage_errors() -> None:
     assert ConfigError.exit_code == 2
     assert ExperimentError.exit_code == 1
+
+
+def test_settings_are_numbers_however_they_are_written() -> None:
+    texts = ["a=5", "b=0x10", "c=-1", "d=true", "e=false", "a=6"]
+    said = knobs.parse_settings(texts)
+    assert said == {"a": 6, "b": 16, "c": -1, "d": 1, "e": 0}
+    assert parse(settings=said).settings == said
+    assert knobs.parse_settings([]) is None
+
+
+@pytest.mark.parametrize("text", ["a", "a=", "a=b", "a=1.5", "=", "a=0x"])
+def test_other_settings_are_told(text: str) -> None:
+    with pytest.raises(ConfigError, match=f"--set {text}"):
+        knobs.parse_settings([text])
+
+
+@pytest.mark.parametrize("name", ["", "a b", "a;b", "a-b"])
+def test_a_setting_has_the_name_of_a_variable(name: str) -> None:
+    with pytest.raises(ConfigError):
+        config.load_config(settings={name: 1})
+
+
+def test_a_program_has_flags_and_no_settings() -> None:
+    assert "--set" in refusal(commands=["scx_foo"], settings={"a": 1})
+
+
+def test_settings_are_no_macros() -> None:
+    made = knobs.defines("scan", {"max_entries": 64, "set.slice_ns": 5})
+    assert made == ["-DMAX_ENTRIES=64", "-DCLEANUP=scan"]

@@ -95,7 +95,7 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> Aggregated:
     log = "".join(f"[{i}.0] line {i} {HOSTILE}\n" for i in range(900))
     for spec in specs:
         if (spec.variant, spec.run) == ("test-scan", 2):
-            lab.broken(spec, Outcome.EJECTED, HOSTILE, dmesg=log)
+            lab.broken(spec, Outcome.EJECTED, HOSTILE, log, f"R task {HOSTILE}\n")
         elif (spec.variant, spec.run) == ("test-exit", 3):
             lab.broken(spec, Outcome.LOST, "no end marker")
         elif (spec.variant, spec.run) == ("control", 3):
@@ -151,6 +151,7 @@ def test_hostile_text_is_shown_as_text(full: Aggregated, page: Page) -> None:
     assert HOSTILE in page.text
     assert "<script" not in full.report.read_text()
     assert "�[31mred�" in page.text
+    assert f"R task {HOSTILE}" in page.text, "a dump has names that programs choose"
 
 
 def test_verdicts_come_first_then_figures_then_tables_then_facts(page: Page) -> None:

@@ -147,3 +147,19 @@ def test_newest_experiment_is_last(tmp_path: Path) -> None:
         made = Experiment.create(tmp_path / name, planned(), {}, {})
         os.utime(made.manifest_path, (when, when))
     assert [e.path.name for e in experiments(tmp_path)] == ["old", "new"]
+
+
+@pytest.mark.parametrize("outcome", [Outcome.EJECTED, Outcome.OK])
+def test_the_dump_of_an_ejected_scheduler_stands_beside_its_run(
+    experiment: Experiment, outcome: Outcome
+) -> None:
+    spec = experiment.manifest().specs[0]
+    attempt = experiment.new_attempt(spec)
+    for name in ("samples.csv", "dmesg.log", "dump.log"):
+        (attempt / name).write_text(name)
+    experiment.finish(RunResult(spec, spec.run_id, outcome), attempt)
+    files, stored = experiment.files(spec), experiment.stored(spec)
+    is_there = outcome is Outcome.EJECTED
+    assert files.dump.name == f"hackbench_run{spec.run}_dump.log"
+    assert files.dump.exists() == is_there
+    assert stored is not None and ("_dump.log" in stored.files) == is_there
