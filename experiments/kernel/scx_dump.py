@@ -28,7 +28,7 @@ _READ_BYTES = 1 << 16
 
 @functools.cache
 def kept() -> ScxDump:
-    """Return the dumps of all runs of this process: one takes 0.15 s to make."""
+    """Return the dumps of all runs of this process; making one takes 0.15 s."""
     dump = ScxDump().__enter__()
     atexit.register(dump.__exit__)
     return dump
