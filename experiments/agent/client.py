@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The line to an agent: words go in, events come out, and silence has an end.
+"""The line to an agent: words go in, events and files come out, and all has an end.
 
-In a guest it is a serial port, which is QEMU's own stdin and stdout; on this machine it
-is the agent's. protocol.py says what goes over it.
+In a guest it is a virtio port, which is QEMU's own stdin and stdout; on this machine it
+is the agent's. protocol.py says what goes over it. Nothing of what comes is trusted.
 """
 
 from __future__ import annotations
@@ -13,14 +13,40 @@ import select
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from experiments.agent.protocol import VERSION, Event, Word, parse_event, request
-from experiments.errors import BackendLost, HelperLost
+from experiments.agent import returned
+from experiments.agent.frames import EVENT, RESULT, Frame, FrameError, Reader
+from experiments.agent.protocol import VERSION, Event, Word, request
+from experiments.errors import BackendLost, FormatError, HelperLost
 
-_READ_BYTES = 1 << 16
 #: What needs the process at the other end ends with it, and may be the first to.
 _AFTER_S = 2.0
+_LONGEST_TICK = 200
+_LONGEST_TRACEBACK = 8 << 10
+
+
+@dataclass(frozen=True)
+class Patience:
+    """Seconds that an agent may be silent, and that a job may take in all."""
+
+    silence_s: float
+    job_s: float
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What an agent did with a job: the files it sent, and its last event."""
+
+    files: Mapping[str, bytes]
+    done: Mapping[str, Any]
+
+    def result(self) -> bytes:
+        """Return the result as it was sent; FormatError when there is none."""
+        if RESULT not in self.files:
+            raise FormatError("there is no result")
+        return self.files[RESULT]
 
 
 class Line:
@@ -42,7 +68,7 @@ class Line:
         self._in, self._out = process.stdin, process.stdout
         self._who = who
         self._last_words = last_words
-        self._buffer = b""
+        self._reader = Reader(process.stdout.fileno(), self._wait)
         self._needed = {
             os.pidfd_open(each.pid): name for name, each in (needed or {}).items()
         }
@@ -50,67 +76,102 @@ class Line:
     def _lost(self, what: str) -> BackendLost:
         return BackendLost(f"the {self._who} {what}: {self._last_words(self._who)}")
 
-    def _line(self, deadline: float) -> bytes:
+    def _no_sense(self, why: Exception) -> BackendLost:
+        return BackendLost(f"the {self._who} sent what makes no sense: {why}")
+
+    def _wait(self, deadline: float) -> None:
         fd = self._out.fileno()
-        while b"\n" not in self._buffer:
-            left = max(0.0, deadline - time.monotonic())
-            ready = select.select([fd, *self._needed], [], [], left)[0]
-            if not ready:
-                raise self._lost("went silent")
-            if fd not in ready and not select.select([fd], [], [], _AFTER_S)[0]:
-                helper = self._needed[ready[0]]
-                raise HelperLost(
-                    f"the {self._who} lost its {helper}, which ended: "
-                    f"{self._last_words(helper)}"
-                )
-            chunk = os.read(fd, _READ_BYTES)
-            if not chunk:
-                raise self._lost("died")
-            self._buffer += chunk
-        line, _, self._buffer = self._buffer.partition(b"\n")
-        return line
+        left = deadline - time.monotonic()
+        ready = _ready([fd, *self._needed], left) if left > 0 else []
+        if not ready:
+            raise self._lost("went silent")
+        if fd not in ready and not _ready([fd], _AFTER_S):
+            helper = self._needed[ready[0]]
+            raise HelperLost(
+                f"the {self._who} lost its {helper}, which ended: "
+                f"{self._last_words(helper)}"
+            )
 
-    def event(self, timeout_s: float) -> dict[str, Any]:
-        """Return the next event.
+    def _frame(self, deadline: float) -> Frame:
+        try:
+            frame = self._reader.frame(deadline)
+        except FrameError as error:
+            raise self._no_sense(error) from None
+        if frame is None:
+            raise self._lost("died")
+        return frame
 
-        What is no event is noise, as firmware leaves on the line.
+    def hello(self, timeout_s: float) -> Mapping[str, Any]:
+        """Wait for the agent; return its facts of the kernel.
 
         Raises BackendLost when none comes in time, HelperLost when none can.
         """
-        deadline = time.monotonic() + timeout_s
-        while True:
-            if (event := parse_event(self._line(deadline))) is not None:
-                return event
+        frame = self._frame(time.monotonic() + timeout_s)
+        with self._making_sense():
+            if frame.name != EVENT:
+                raise FormatError("a file, and no hello")
+            said = returned.event(frame.payload)
+            if said.get("protocol") != VERSION:
+                spoken = str(said.get("protocol"))[:20]
+                raise self._lost(f"speaks protocol {spoken}, not {VERSION}")
+            return returned.facts(said)
 
-    def hello(self, timeout_s: float) -> Mapping[str, Any]:
-        """Wait for the agent; return its facts of the kernel. Raises as event()."""
-        said = self.event(timeout_s)
-        if said.get("protocol") != VERSION:
-            raise self._lost(f"speaks protocol {said.get('protocol')}, not {VERSION}")
-        facts: Mapping[str, Any] = said["facts"]
-        return facts
+    @contextlib.contextmanager
+    def _making_sense(self) -> Iterator[None]:
+        """Whoever sends what makes no sense is lost."""
+        try:
+            yield
+        except FormatError as error:
+            raise self._no_sense(error) from None
 
-    def serve(
-        self, job: str, silence_s: float, word: Word = Word.RUN
-    ) -> Iterator[dict[str, Any]]:
-        """Hand the agent a job file (a path as it sees it); its events, last `done`.
+    def ask(
+        self,
+        job: str,
+        patience: Patience,
+        word: Word = Word.RUN,
+        tick: Callable[[str], None] = lambda text: None,
+    ) -> Answer:
+        """Hand the agent a job file (a path as it sees it); return its answer.
 
-        `word` may be CHECK, to hear what is missing for it.
+        `word` may be CHECK, to hear what is missing for it. `tick` gets what it says
+        meanwhile.
 
-        Raises BackendLost when the agent dies, or says nothing for `silence_s`.
+        Raises BackendLost when the agent dies, says nothing for too long, takes too
+        long, or sends what makes no sense.
         """
         try:
             self._in.write(request(word, job))
             self._in.flush()
         except BrokenPipeError:
             raise self._lost("died") from None
+        end = time.monotonic() + patience.job_s
+        files: dict[str, bytes] = {}
         while True:
-            event = self.event(silence_s)
-            if event["event"] == Event.CRASHED:
-                raise BackendLost(f"the agent crashed:\n{event['text']}")
-            yield event
-            if event["event"] == Event.DONE:
-                return
+            frame = self._in_time(end, patience)
+            with self._making_sense():
+                if frame.name == EVENT:
+                    said = returned.event(frame.payload)
+                    if said["event"] == Event.DONE:
+                        return Answer(files, said)
+                    self._hear(said, tick)
+                elif frame.name in files:
+                    raise FormatError(f"{frame.name} came twice")
+                else:
+                    files[frame.name] = frame.payload
+
+    def _in_time(self, end: float, patience: Patience) -> Frame:
+        now = time.monotonic()
+        if now >= end:
+            raise self._lost(f"took longer than {patience.job_s:.0f} s for a job")
+        return self._frame(min(end, now + patience.silence_s))
+
+    def _hear(self, said: Mapping[str, Any], tick: Callable[[str], None]) -> None:
+        if said["event"] == Event.CRASHED:
+            trace = returned.text(said, "text", _LONGEST_TRACEBACK)
+            raise BackendLost(f"the agent crashed:\n{trace}")
+        if said["event"] != Event.TICK:
+            raise FormatError("an event that there is not")
+        tick(returned.text(said, "text", _LONGEST_TICK).replace("\n", " "))
 
     def close(self) -> None:
         for stream in (self._in, self._out):
@@ -118,3 +179,11 @@ class Line:
                 stream.close()
         while self._needed:
             os.close(self._needed.popitem()[0])
+
+
+def _ready(fds: list[int], timeout_s: float) -> list[int]:
+    """Return those that can be read, or whose other end is gone; maybe none."""
+    poll = select.poll()  # select() knows descriptors up to 1023 alone
+    for fd in fds:
+        poll.register(fd, select.POLLIN)
+    return [fd for fd, _ in poll.poll(max(0.0, timeout_s) * 1000)]

@@ -100,9 +100,10 @@ def bounds() -> Bounds:
     kernel = procfs.PROC / "sys/kernel"
     threads = min(int((kernel / n).read_text()) for n in ("pid_max", "threads-max"))
     (available_kb,) = procfs.meminfo_kb("MemAvailable")
+    page_kb = os.sysconf("SC_PAGESIZE") // 1024  # the kernel cuts off what is beyond
     return Bounds(
         min(_PIDS_MAX, int(threads * _PIDS_SHARE)),
-        int(available_kb * 1024 * _MEMORY_SHARE),
+        int(available_kb * _MEMORY_SHARE) // page_kb * page_kb * 1024,
     )
 
 

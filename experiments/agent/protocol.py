@@ -2,9 +2,10 @@
 """What goes over the line between an agent and whoever asks it, for both ends.
 
 To the agent go words, one a line: `run PATH`, `check PATH` of a job file. Back come
-events, a JSON object a line: `hello` once with the facts of the kernel, `tick` with
-a text while a run goes on, `done` at its end, or `crashed` with a traceback. A `done`
-has the `path` of the result file, or what is `missing` for a job that was checked.
+frames: the files of a run, and events, which are JSON objects: `hello` once with the
+facts of the kernel, `tick` with a text while a run goes on, `done` at its end, or
+`crashed` with a traceback. The `done` of a job that was checked says what is `missing`
+for it.
 """
 
 from __future__ import annotations
@@ -13,27 +14,17 @@ import dataclasses
 import enum
 import json
 import os
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from experiments.model import (
-    BuiltObject,
-    Job,
-    Metric,
-    Outcome,
-    RunResult,
-    RunSpec,
-    User,
-    run_spec,
-)
+from experiments.model import BuiltObject, Job, RunResult, User, run_spec
 
 #: Said by hello; both ends have to speak the same.
-VERSION = 1
+VERSION = 2
 
-#: Names in the directory of a job.
+#: The name of a job's file.
 JOB_FILE = "job.json"
-RESULT_FILE = "result.json"
+#: What a run writes, but for its result, by the name of the file and of the frame.
+RUN_FILES = ("samples.csv", "dmesg.log", "workload.log", "load.log", "dump.log")
 
 
 class Word(enum.StrEnum):
@@ -63,51 +54,31 @@ def parse_request(line: bytes) -> tuple[Word, Path]:
     return Word(word), Path(path)
 
 
-def event_line(event: Event, **values: object) -> bytes:
-    """Return an event as a line."""
-    return json.dumps({"event": event, **values}).encode() + b"\n"
-
-
-def parse_event(line: bytes) -> dict[str, Any] | None:
-    """Return the event that a line holds; None for noise, as firmware leaves."""
-    try:
-        event = json.loads(line)
-    except ValueError:
-        return None
-    return event if isinstance(event, dict) and "event" in event else None
+def event_payload(event: Event, **values: object) -> bytes:
+    """Return what the frame of an event holds."""
+    return json.dumps({"event": event, **values}).encode()
 
 
 def job_text(job: Job) -> str:
-    """Return what the file of a job holds."""
-    return json.dumps(dataclasses.asdict(job), default=os.fspath)
+    """Return what the file of a job holds; where its files go, the agent decides."""
+    said = dataclasses.asdict(job)
+    del said["out_dir"]
+    return json.dumps(said, default=os.fspath)
 
 
-def read_job(path: Path) -> Job:
+def read_job(path: Path, out_dir: Path) -> Job:
+    """Return the job of a file, its own files to be written in `out_dir`."""
     raw = json.loads(path.read_text())
     built = raw["built"]
     if built is not None:
         paths = {"path": Path(built["path"]), "arguments": tuple(built["arguments"])}
         built = BuiltObject(**{**built, **paths})
-    bin_dir, out_dir = Path(raw["bin_dir"]), Path(raw["out_dir"])
-    return Job(run_spec(raw["spec"]), built, bin_dir, out_dir, User(**raw["user"]))
+    bin_dir, user = Path(raw["bin_dir"]), User(**raw["user"])
+    return Job(run_spec(raw["spec"]), built, bin_dir, out_dir, user)
 
 
-def write_result(result: RunResult, out_dir: Path) -> Path:
-    """Write the result file of a job; return its path."""
-    path = out_dir / RESULT_FILE
-    path.write_text(json.dumps(dataclasses.asdict(result)))
-    return path
-
-
-def read_result(out_dir: Path, spec: RunSpec, more: Mapping[str, Any]) -> RunResult:
-    """Return the result in the directory of a job, with `more` among its facts."""
-    raw = json.loads((out_dir / RESULT_FILE).read_text())
-    return RunResult(
-        spec,
-        spec.run_id,
-        Outcome(raw["outcome"]),
-        raw["reason"],
-        tuple(Metric(**metric) for metric in raw["metrics"]),
-        raw["proof"],
-        {**raw["facts"], **more},
-    )
+def result_payload(result: RunResult) -> bytes:
+    """Return what the frame of a result holds; whose it is, the other end knows."""
+    said = dataclasses.asdict(result)
+    del said["spec"], said["run_id"]
+    return json.dumps(said).encode()

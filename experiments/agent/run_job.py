@@ -42,9 +42,12 @@ from experiments.model import (
     Sample,
 )
 from experiments.plugins import Sampler, Workload
+from experiments.support.printable import printable, shortened
 
 Tick = Callable[[str], None]
 
+#: Of characters: a program may end with a line of any length.
+_LONGEST_REASON = 8 << 10
 #: In the proof: how many of the workload's threads the scheduler under test had at
 #: mid-run, of those asked.
 _SHARE = "share_of_threads_in_sched_ext"
@@ -73,6 +76,7 @@ def execute(job: Job, tick: Tick) -> RunResult:
         log.drain()
         if outcome.is_fault:
             reason = ": ".join(filter(None, (reason, _last_words(log, evidence))))
+        reason = shortened(printable(reason), _LONGEST_REASON)
         if outcome is Outcome.EJECTED:
             _write_dump(job.out_dir, dump, evidence)
     wall_s = time.monotonic() - began

@@ -7,24 +7,24 @@ its maps. On SIGTERM it unloads what it has loaded.
 
 from __future__ import annotations
 
-import contextlib
-import io
 import os
 import platform
 import signal
 import sys
-import termios
+import tempfile
 import traceback
-import tty
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
-from experiments.agent import protocol
+from experiments.agent import frames, protocol
 from experiments.agent.protocol import Event, Word
 from experiments.agent.run_job import execute, missing, release_samplers
 from experiments.kernel import procfs
 from experiments.model import Job
+
+#: Each has a directory with its name.
+_PORTS = Path("/sys/class/virtio-ports")
 
 
 def facts() -> Mapping[str, Any]:
@@ -55,14 +55,20 @@ def be_on_time() -> None:
     os.sched_setscheduler(0, policy, os.sched_param(1))
 
 
-def _streams(device: str) -> tuple[IO[bytes], IO[bytes]]:
-    """Return where lines come from, and where they go."""
-    if device == "-":
-        return sys.stdin.buffer, os.fdopen(sys.stdout.fileno(), "wb", buffering=0)
-    stream = os.fdopen(os.open(device, os.O_RDWR), "r+b", buffering=0)
-    with contextlib.suppress(termios.error):  # not every device needs a raw mode
-        tty.setraw(stream.fileno())
-    return io.BufferedReader(stream), stream
+def open_port(port: str) -> tuple[IO[bytes], int]:
+    """Return where lines come from, and the descriptor that frames go to.
+
+    Whoever has opened a virtio port keeps all others out of it.
+    """
+    if port == "-":
+        return sys.stdin.buffer, sys.stdout.fileno()
+    (name,) = (f.parent.name for f in _PORTS.glob("*/name") if _read(f) == port)
+    fd = os.open(f"/dev/{name}", os.O_RDWR | os.O_CLOEXEC)
+    return os.fdopen(fd, "rb", closefd=False), fd
+
+
+def _read(file: Path) -> str:
+    return file.read_text().strip()
 
 
 def _give_up(signum: int, frame: object) -> NoReturn:
@@ -74,32 +80,44 @@ def _give_up(signum: int, frame: object) -> NoReturn:
     raise SystemExit(128 + signum)
 
 
-def serve(device: str) -> None:
-    """Serve jobs over a terminal device, or over stdin and stdout (`-`)."""
+def serve(port: str, folder: str | None = None) -> None:
+    """Serve jobs over the virtio port of that name, or over stdin and stdout (`-`).
+
+    The agent's own files go to `folder`, or where those of the machine do.
+    """
     signal.signal(signal.SIGTERM, _give_up)
-    lines, out = _streams(device)
+    tempfile.tempdir = folder
+    lines, out = open_port(port)
 
     def say(event: Event, **values: object) -> None:
-        out.write(protocol.event_line(event, **values))
+        frames.send(out, frames.EVENT, protocol.event_payload(event, **values))
 
     be_on_time()
     say(Event.HELLO, protocol=protocol.VERSION, facts=facts())
     try:
         while (line := lines.readline()).strip():
             word, path = protocol.parse_request(line)
-            _answer(word, protocol.read_job(path), say)
+            # Its files are for the agent alone: a workload is somebody else
+            with tempfile.TemporaryDirectory(prefix="scxlab-job-") as own:
+                job = protocol.read_job(path, Path(own))
+                _answer(word, job, say, out)
     finally:
         release_samplers()
 
 
-def _answer(word: Word, job: Job, say: Callable[..., None]) -> None:
+def _answer(word: Word, job: Job, say: Callable[..., None], out: int) -> None:
     if word is Word.CHECK:
         say(Event.DONE, missing=missing(job))
         return
     try:
         result = execute(job, lambda text: say(Event.TICK, text=text))
+        payload = protocol.result_payload(result)
     except Exception:
         # A defect of ours: it must not look like a silent agent
         say(Event.CRASHED, text=traceback.format_exc())
         raise
-    say(Event.DONE, path=str(protocol.write_result(result, job.out_dir)))
+    for name in protocol.RUN_FILES:
+        if (file := job.out_dir / name).exists():
+            frames.send(out, name, frames.fitting(name, file))
+    frames.send(out, frames.RESULT, payload)
+    say(Event.DONE)

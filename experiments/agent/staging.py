@@ -12,9 +12,6 @@ from pathlib import Path
 
 from experiments import paths
 
-#: Below the share; the guest's init starts the agent here.
-CODE = Path(".stage/code")
-
 #: Rooms that run in the guest, whole but for what is of the other end of the line.
 _ROOMS = (
     "experiments/agent",
@@ -23,7 +20,12 @@ _ROOMS = (
     "experiments/samplers",
     "workloads",
 )
-_OTHER_END = ("experiments/agent/client.py", "experiments/agent/staging.py")
+_OTHER_END = (
+    "experiments/agent/client.py",
+    "experiments/agent/handing.py",
+    "experiments/agent/returned.py",
+    "experiments/agent/staging.py",
+)
 #: What these rooms know outside of them.
 _MODULES = (
     "experiments/__init__.py",
@@ -33,6 +35,7 @@ _MODULES = (
     "experiments/plugins.py",
     "experiments/registry.py",
     "experiments/support/__init__.py",
+    "experiments/support/printable.py",
     "experiments/support/proc.py",
     "experiments/support/quantiles.py",
 )
@@ -49,10 +52,8 @@ def guest_files() -> list[Path]:
     return sorted({*found, *map(Path, _MODULES)} - host_side)
 
 
-def stage(share: Path) -> None:
-    """Put a fresh copy under `share`."""
-    code = share / CODE
-    shutil.rmtree(code, ignore_errors=True)
+def stage(code: Path) -> None:
+    """Put a copy into the directory `code`, for everybody to read."""
     for source in guest_files():
         target = code / source
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.agent.client import Line
-from experiments.backends._handing import Share
+from experiments.agent.handing import CODE, Share, Stage
 from experiments.errors import ConfigError, MissingRequirement
 from experiments.kernel import sched_ext
 from experiments.labroot import host_toolchain, kernel_image
@@ -86,6 +86,7 @@ class HostBackend(Backend):
         self._agent: _Agent | None = None
         self._boot_number = 0
         self._share: Share | None = None
+        self._stage: Stage | None = None
         self._user = caller.user()
         self._tuning = tuning.Tuning()
         self._stack = contextlib.ExitStack()
@@ -102,8 +103,7 @@ class HostBackend(Backend):
         _check_free()
         self._stack.enter_context(watchdog.watching())
         self._experiment = experiment
-        share = experiment.path.resolve() / "attempts"
-        self._share = Share(share, share, lane)
+        self._stage = Stage(experiment.path.resolve() / ".stage", lane)
         self._set()
 
     def _set(self) -> None:
@@ -134,11 +134,13 @@ class HostBackend(Backend):
         ).written()
 
     def _ready(self) -> tuple[Share, _Agent]:
-        assert self._share is not None
-        if self._agent is None:
+        if self._agent is None or self._share is None:
+            assert self._stage is not None
             number = len(self._experiment.manifest().boots) + 1
             log = self._experiment.path / f"boots/agent{number}.log"
-            self._agent = agent = _Agent(self._share.stage_code(), log)
+            folder = self._experiment.path.resolve() / ".host"
+            self._share = Share(self._stage, folder, folder)
+            self._agent = agent = _Agent(folder / CODE, log)
             said = {"boot_s": round(agent.boot_s, 2), "agent": dict(agent.facts)}
             said |= {"settings": self._settings}
             self._boot_number = self._experiment.add_boot(said)
@@ -147,7 +149,7 @@ class HostBackend(Backend):
     def missing(self, jobs: Sequence[Job]) -> Mapping[str, Sequence[str]]:
         share, agent = self._ready()
         ours = [self._as_user(job) for job in jobs]
-        return share.missing(agent.line, self._experiment, ours)
+        return share.missing(agent.line, ours)
 
     def execute(self, job: Job, tick: Callable[[str], None]) -> RunResult:
         """Have the agent do a job; raises BackendLost when it dies under the run."""
@@ -164,14 +166,17 @@ class HostBackend(Backend):
             self._agent.close()
             self._agent = None
             stale_state.clean()
+        if self._share is not None:
+            self._share.close()
+            self._share = None
 
     def close(self) -> None:
         try:
             self.renew()
         finally:
             self._stack.close()
-            if self._share is not None:
-                self._share.close()
+            if self._stage is not None:
+                self._stage.close()
 
 
 class _Agent:

@@ -18,12 +18,13 @@ from pathlib import Path
 from typing import Any
 
 from experiments import paths
+from experiments.build.compiler import BPF_FLAGS, Compiler
 from experiments.build.object_types import ObjectTypes
 from experiments.errors import BuildError
 from experiments.kernel.integers import check_settings
 from experiments.labroot import lab_root
 from experiments.labroot.kernel_image import Kernel
-from experiments.labroot.lab_root import LabRoot, run_inside
+from experiments.labroot.lab_root import LabRoot
 from experiments.model import (
     CONTROL,
     NO_CLEANUP,
@@ -32,11 +33,10 @@ from experiments.model import (
     BuiltObject,
     digest,
 )
-from experiments.plan import knobs
+from experiments.plan import generated, knobs
 from experiments.plan.knobs import CLEANUPS
 from experiments.plan.scheduler_source import OWN
 from experiments.support.files import atomic_write
-from experiments.support.proc import last_lines
 
 TASKS_MAP = "tasks"
 COUNTERS_MAP = ".bss.counters"
@@ -49,15 +49,6 @@ _BY_MODULE = "kfunc"
 _MODULE_SOURCE = paths.SCHEDULERS / "module"
 #: What a kernel declares that needs no module for the strategy kfunc.
 _HELPER = "scx_bpf_map_scan_timeout("
-
-#: -fms-extensions: vmlinux.h of Linux 7.x has anonymous members of named types, which
-#: clang otherwise drops with a mere warning.
-_BPF_FLAGS = (
-    *("-g", "-O2", "-target", "bpf", "-mcpu=v3", "-D__TARGET_ARCH_x86"),
-    *("-fms-extensions", "-Wno-microsoft-anon-tag", "-Wall", "-Werror"),
-    *("-I/lab/kernels", "-I/lab/src/schedulers/include"),
-    "-I/usr/include/x86_64-linux-gnu",
-)
 
 #: Sources of what runs beside the schedulers: each becomes a BPF object or a program.
 _TOOLS = (
@@ -75,11 +66,7 @@ class Builder:
     def __init__(self, root: LabRoot, kernel: Kernel) -> None:
         self._root = root
         self._kernel = kernel
-        self._binds = {
-            "/lab/src": paths.PROJECT,
-            "/lab/build": paths.BUILD,
-            "/lab/kernels": kernel.folder,
-        }
+        self._compiler = Compiler(root, kernel)
         paths.BIN.mkdir(parents=True, exist_ok=True)
 
     def build(self, request: BuildRequest) -> BuiltObject:
@@ -110,18 +97,19 @@ class Builder:
         said = _read(stamp, key)
         if said is None or not target.exists():
             folder = CONTROL if is_control else TEST
-            source = f"/lab/src/schedulers/{folder}/{name}.bpf.c"
+            source = paths.SCHEDULERS / folder / f"{name}.bpf.c"
+            stamp.unlink(missing_ok=True)
             self.bpf_object(source, target, defines)
             said = {
                 "key": key,
                 "sha256": _sha256(target),
-                **_layouts(self._types(target)),
+                **_layouts(self._compiler.types(target)),
                 "defines": defines,
                 "kernel": self._kernel.version,
             }
             atomic_write(stamp, json.dumps(said, indent=1))
         if variant.settings:
-            known = self._types(target).settings()
+            known = self._compiler.types(target).settings()
             check_settings(variant.settings, known, name)
         needs_module = variant.cleanup == _BY_MODULE and not self._has_helper()
         return BuiltObject(
@@ -143,13 +131,15 @@ class Builder:
         target = paths.BUILD / f"own-{request.scheduler}_{request.variant.name}.bpf.o"
         if file.name.endswith(".bpf.o"):
             shutil.copyfile(file, target)
+            target.chmod(0o644)
         else:
             self._compile_own(request, file, target)
         try:
-            types = self._types(target)
+            types = self._compiler.types(target)
         except BuildError as error:
             raise BuildError(f"{file} is no object file of BPF: {error}") from None
         if not types.has_scheduler:
+            target.unlink()
             raise BuildError(f"{file} has no struct_ops, so it is no scheduler")
         check_settings(request.variant.settings, types.settings(), file.name)
         known = {**_UNKNOWN, **_layouts(types), "counters_map": COUNTERS_MAP}
@@ -162,18 +152,19 @@ class Builder:
         )
 
     def _compile_own(self, request: BuildRequest, file: Path, target: Path) -> None:
-        name = file.name.removesuffix(".bpf.c")
+        """Compile a user's source; its headers are those of `include` alone."""
+        generated.check(file)
         variant = request.variant
-        self._binds |= {"/lab/user": file.parent}
-        defines = [f'-DOPS_NAME="{_ops_name(name)}_{variant.name}"', "-I/lab/user"]
-        if "treatment" in variant.knobs:
-            defines.append(f"-DTREATMENT={variant.knobs['treatment']}")
-        for number, directory in enumerate(request.include):
-            self._binds |= {f"/lab/include{number}": directory.resolve()}
-            defines.append(f"-I/lab/include{number}")
+        ops_name = f"{_ops_name(file.name.removesuffix('.bpf.c'))}_{variant.name}"
         # Warnings are the user's own affair
-        defines.append("-Wno-error")
-        self.bpf_object(f"/lab/user/{file.name}", target, defines)
+        flags = [f'-DOPS_NAME="{ops_name}"', "-Wno-error"]
+        if "treatment" in variant.knobs:
+            flags.append(f"-DTREATMENT={variant.knobs['treatment']}")
+        sources = {f"user/{file.name}": file}
+        for number, directory in enumerate(request.include):
+            sources[f"include{number}"] = directory.resolve()
+            flags.append(f"-I/lab/include{number}")
+        self._compiler.bpf(f"user/{file.name}", target, flags, sources)
 
     def _has_helper(self) -> bool:
         return _HELPER in self._vmlinux_h()
@@ -197,13 +188,7 @@ class Builder:
         stamp.unlink(missing_ok=True)
         if (root := self._with_headers()) is None:
             return
-        folder = paths.BUILD / "module"
-        shutil.rmtree(folder, ignore_errors=True)
-        shutil.copytree(_MODULE_SOURCE, folder)
-        headers = f"/lib/modules/{self._kernel.version}/build"
-        make = ["make", "-C", headers, "M=/lab/build/module", "modules"]
-        self._run(make, target, root)
-        shutil.copyfile(folder / MODULE, target)
+        self._compiler.module(root, _MODULE_SOURCE, self._kernel.version, target)
         atomic_write(stamp, json.dumps({"key": key}))
 
     def _with_headers(self) -> Path | None:
@@ -236,46 +221,35 @@ class Builder:
         stamp = _stamp(target)
         if _read(stamp, key) is not None and target.exists():
             return
-        inside = f"/lab/src/{source.relative_to(paths.PROJECT)}"
+        stamp.unlink(missing_ok=True)
         if is_bpf:
-            self.bpf_object(inside, target, [])
+            self.bpf_object(source, target, [])
         else:
-            self._compile(["gcc", *_C_FLAGS, inside], target)
+            self._compiler.program(source, target, _C_FLAGS)
         atomic_write(stamp, json.dumps({"key": key}))
+
+    def bpf_object(
+        self,
+        source: Path,
+        target: Path,
+        flags: Sequence[str],
+        headers: Path | None = None,
+    ) -> None:
+        """Compile a source of this project, which sees all of its schedulers.
+
+        And `headers`, of which `flags` say that they are in /lab/headers.
+        """
+        name = f"src/{source.relative_to(paths.PROJECT)}"
+        seen = {name: source, "src/schedulers": paths.SCHEDULERS}
+        if headers is not None:
+            seen["headers"] = headers
+        self._compiler.bpf(name, target, flags, seen)
 
     def _key(self, defines: Sequence[str], sources: Path) -> str:
         files = [sources] if sources.is_file() else sorted(sources.rglob("*.[ch]"))
         hashes = [hashlib.sha256(f.read_bytes()).hexdigest() for f in files]
-        settings = [list(defines), list(_BPF_FLAGS)]
+        settings = [list(defines), list(BPF_FLAGS)]
         return digest([settings, hashes, self._kernel.sha256, self._root.key])
-
-    def bpf_object(self, source: str, target: Path, defines: Sequence[str]) -> None:
-        self._compile(["clang", *_BPF_FLAGS, *defines, "-c", source], target)
-        # Drops DWARF, which nobody reads, and keeps BTF: 860 KB become 50
-        self._run(["llvm-strip", "-g", _inside(target)], target)
-
-    def _compile(self, argv: Sequence[str], target: Path) -> None:
-        target.unlink(missing_ok=True)
-        # A stamp must never outlive what it vouches for
-        _stamp(target).unlink(missing_ok=True)
-        self._run([*argv, "-o", _inside(target)], target)
-
-    def _run(self, argv: Sequence[str], target: Path, root: Path | None = None) -> str:
-        place = root or self._root.path
-        done = run_inside(place, argv, timeout_s=300, binds=self._binds, check=False)
-        if done.returncode:
-            log = target.with_suffix(".log")
-            log.write_text(f"{' '.join(argv)}\n{done.stdout}{done.stderr}")
-            target.unlink(missing_ok=True)
-            raise BuildError(
-                f"{target.name} does not build; {argv[0]}'s last words "
-                f"(all in {log}):\n{last_lines(done.stderr, 15)}"
-            )
-        return done.stdout
-
-    def _types(self, target: Path) -> ObjectTypes:
-        argv = ["bpftool", "-j", "btf", "dump", "file", _inside(target)]
-        return ObjectTypes.parse(self._run(argv, target))
 
 
 def _layouts(types: ObjectTypes) -> dict[str, Any]:
@@ -327,10 +301,6 @@ def _helper_name(source: Path) -> str:
 
 def _stamp(target: Path) -> Path:
     return target.with_name(f".{target.name}.json")
-
-
-def _inside(target: Path) -> str:
-    return f"/lab/build/{target.relative_to(paths.BUILD)}"
 
 
 def _read(stamp: Path, key: str) -> Mapping[str, Any] | None:

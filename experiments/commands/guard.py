@@ -18,6 +18,7 @@ from experiments.errors import (
     MissingRequirement,
     unknown_name,
 )
+from experiments.support.printable import printable
 
 _P = ParamSpec("_P")
 _INTERRUPTED = 130
@@ -32,7 +33,7 @@ def guarded(command: Callable[_P, None]) -> Callable[_P, None]:
         try:
             command(*args, **kwargs)
         except ExperimentError as error:
-            raise Exit(f"error: {error}", error.exit_code) from None
+            raise Exit(printable(f"error: {error}"), error.exit_code) from None
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise

@@ -32,8 +32,8 @@ _WRITING_S = 60.0
 _NO_LOCK_S = 86_400.0
 _SCRATCH = re.compile(rf"scxlab-(?:{'|'.join(tempdirs.PURPOSES)})-[a-z0-9_]{{8}}")
 #: Of an experiment, while it runs: logs and sockets, and what the guest sees.
-_RUN_DIR = ".vm"
-_STAGE = "attempts/.stage"
+#: What runs need while they run, among it names of an older version.
+_OF_RUNS = (".vm", ".host", ".stage", ".stage.tmp", "attempts/.stage")
 
 
 class InUse(ExperimentError):
@@ -71,7 +71,7 @@ def of_experiments(results: Path) -> Iterator[Leftover]:
     """Run directories, stages and cut-off writes of experiments that nobody runs."""
     for experiment in sorted(results.glob("*/")):
         lock = experiment / locks.LOCK
-        places = [experiment / name for name in (_RUN_DIR, _STAGE)]
+        places = [experiment / name for name in _OF_RUNS]
         there = [p for p in places if p.is_dir() and not p.is_symlink()]
         left = [_directory(p, lock) for p in there]
         left += _writes(_deep(experiment, {*map(str, there)}), lock)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Processes, mounts and kernel objects of ours whose invoke is gone.
 
-A process is ours when it runs in a lab root of this cache: `unshare`, which enters it,
-names it in its command line, virtiofsd and QEMU are files of it. It is dead when none
+A process is ours when it makes a cell of a lab root of this cache, or the root itself:
+its command line names it. What it made ends with it. It is dead when none
 of its ancestors holds the lock of the lab root, as every invoke does that uses one, and
 none sits at a terminal, where somebody may have started it by hand.
 """
@@ -10,6 +10,7 @@ none sits at a terminal, where somebody may have started it by hand.
 from __future__ import annotations
 
 import functools
+import json
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -25,10 +26,9 @@ from experiments.machine.stale_state import Leftover
 from experiments.support import locks
 from experiments.support.proc import run
 
-_ATTRS = ["pid", "cmdline", "exe"]
-#: A guest's directory of sockets and logs, as it is seen within the lab root.
-_RUN_DIR = "/lab/run"
-_SERVERS = ("virtiofsd", "qemu-system-x86_64")
+_ATTRS = ["pid", "cmdline"]
+_CELL = "_cell_main.py"
+_BY_USER, _SETUP = "unshare", "mmdebstrap"
 _END_S = 10.0
 _UMOUNT_S = 20.0
 PID_NAMESPACE = "ns/pid"
@@ -43,18 +43,16 @@ class StillThere(ExperimentError):
 
 
 def processes(cache: Path | None = None) -> Iterator[Leftover]:
-    """Yield each `unshare` of a lab root with all it started.
-
-    And servers without one.
-    """
+    """Yield each process that makes a cell, or a lab root, with all it started."""
     cache = cache or paths.cache_dir()
     for process in psutil.process_iter(_ATTRS):
-        argv, exe = process.info["cmdline"] or [], process.info["exe"] or ""
-        if not (_enters(argv, cache) or _serves(argv, exe, cache)):
+        argv = process.info["cmdline"] or []
+        if not (_program(argv, cache) or _sets_up(argv, cache)):
             continue
         if _is_orphan(process, cache):
             end = functools.partial(_end, process, cache)
-            yield Leftover(_words(process.pid, argv), end)
+            words = _program(argv, cache) or _SETUP
+            yield Leftover(f"process {process.pid}: {words}", end)
 
 
 def _roots(cache: Path) -> tuple[str, ...]:
@@ -62,16 +60,26 @@ def _roots(cache: Path) -> tuple[str, ...]:
     return (f"{cache}/labroot-", f"{cache}/.labroot-")
 
 
-def _enters(argv: Sequence[str], cache: Path) -> bool:
-    return argv[:1] == ["unshare"] and any(a.startswith(_roots(cache)) for a in argv)
+def _program(argv: Sequence[str], cache: Path) -> str:
+    """Return what runs in the cell of a lab root, and with what; empty if nothing does.
+
+    Whose command line it is, is not known: it may be any text.
+    """
+    if len(argv) < 2 or Path(argv[-2]).name != _CELL:
+        return ""
+    try:
+        plan = json.loads(argv[-1])
+        name, binds = Path(plan["argv"][0]).name, plan["binds"]
+        if not plan["root"].startswith(_roots(cache)):
+            return ""
+        return f"{name} with {binds[-1][0]}" if binds else name
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return ""
 
 
-def _serves(argv: Sequence[str], exe: str, cache: Path) -> bool:
-    return (
-        exe.startswith(_roots(cache))
-        and Path(exe).name in _SERVERS
-        and any(f"{_RUN_DIR}/" in word for word in argv)
-    )
+def _sets_up(argv: Sequence[str], cache: Path) -> bool:
+    of_root = any(a.startswith(_roots(cache)) for a in argv)
+    return argv[:1] == [_BY_USER] and _SETUP in argv and of_root
 
 
 def _is_orphan(process: psutil.Process, cache: Path) -> bool:
@@ -103,14 +111,8 @@ def _namespace(pid: int) -> str:
     return str((PROC / str(pid) / PID_NAMESPACE).readlink())
 
 
-def _words(pid: int, argv: Sequence[str]) -> str:
-    program = next((w for w in reversed(argv) if w.endswith(_SERVERS)), argv[0])
-    where = f" in {argv[argv.index(_RUN_DIR) - 1]}" if _RUN_DIR in argv else ""
-    return f"process {pid}: {Path(program).name}{where}"
-
-
 def _end(process: psutil.Process, cache: Path) -> None:
-    """Send SIGKILL: unshare takes its namespace, mounts and processes along."""
+    """Send SIGKILL: its namespaces, mounts and processes go with it."""
     if not _is_orphan(process, cache):
         raise InUse("it has ended, or has a living parent")
     process.kill()

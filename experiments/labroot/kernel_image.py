@@ -26,9 +26,10 @@ import zstandard
 
 from experiments import paths
 from experiments.errors import ConfigError, MissingRequirement
-from experiments.labroot.lab_root import LabRoot, run_inside
+from experiments.labroot.cell import Bind, run_inside
+from experiments.labroot.lab_root import LabRoot
 from experiments.model import digest
-from experiments.support.files import atomic_write
+from experiments.support.files import atomic_write, let_read
 
 _ELF = b"\x7fELF"
 _SMALLEST = 0x250  # of an image with a whole boot header
@@ -238,7 +239,8 @@ def _prepare(root: LabRoot, source: Path, image: bytes, folder: Path) -> None:
 def _header(root: LabRoot, folder: Path, file: str) -> str:
     """Return a header of the types in a file, which is an ELF file or bare BTF."""
     dump = ("bpftool", "btf", "dump", "file", f"/lab/kernels/{file}", "format", "c")
-    binds = {"/lab/kernels": folder}
+    let_read(folder)
+    binds = [Bind(folder, "/lab/kernels")]
     return run_inside(root.path, dump, timeout_s=300, binds=binds).stdout
 
 

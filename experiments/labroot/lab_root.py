@@ -6,25 +6,23 @@ so that builds and guests do not depend on the userspace of the machine. mmdebst
 makes it from the apt sites that the machine itself uses. It is made beside its place
 and renamed into it, so a half-made one is never used, and keyed by its packages.
 
-Programs of the root run in a chroot within mount and PID namespaces of their own: when
-they end, or we do, nothing of them stays mounted or running.
+Its programs run in cells (`cell.py`): when they end, or we do, nothing of them stays
+mounted or running.
 """
 
 from __future__ import annotations
 
 import functools
 import json
-import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from experiments import paths
 from experiments.errors import LabRootError, MissingRequirement
-from experiments.model import Completed, digest
-from experiments.support import proc, userns
+from experiments.model import digest
+from experiments.support import userns
 from experiments.support.locks import LOCK, Held, Mode, hold
-from experiments.support.proc import run
 
 #: Suites rotate: this one has a kernel with sched_ext whose BTF is whole.
 SUITE = "forky"
@@ -36,46 +34,12 @@ PACKAGES = (
     *("python3", "python3-psutil", "python3-pyroute2"),
 )
 #: Raised when what setup does to a root changes.
-_LAYOUT = 3
-#: The first process of a guest.
-GUEST_INIT = Path(__file__).with_name("guest_init.sh")
+_LAYOUT = 4
 
 ANNOUNCEMENT = "downloads about 400 MB, takes 1.5 GB on disk and 2 to 6 minutes"
 
 INSIDE_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 STAMP = "lab/labroot.json"
-
-#: For the machine's own tools: its directories are seen in the root, too, which is
-#: made up in memory.
-_MIRROR = """\
-mkdir -p "$1"
-mount -t tmpfs -o mode=755 tmpfs "$1"
-for entry in /*; do
-	if [ -L "$entry" ]; then
-		cp -P "$entry" "$1/"
-	elif [ -d "$entry" ] && [ "$entry" != /lab ]; then
-		mkdir "$1$entry"
-		mount --rbind "$entry" "$1$entry"
-	fi
-done
-"""
-
-#: unshare dies of what its program died of; up to util-linux 2.38 it fails to do so
-#: after SIGKILL, and says this.
-_UNSHARE_AFTER_SIGKILL = "unshare: sigprocmask unblock failed"
-
-_ENTER = """\
-root=$1; shift
-while [ "$1" != -- ]; do
-	[ -d "$root$2" ] || mkdir -p "$root$2"
-	mount --bind "$1" "$root$2"
-	shift 2
-done
-shift
-mount -t proc proc "$root/proc"
-mount --rbind /dev "$root/dev"
-exec chroot "$root" "$@"
-"""
 
 
 @dataclass(frozen=True)
@@ -95,8 +59,7 @@ class LabRoot:
 
 def key() -> str:
     """Return what changes with whatever `invoke setup` puts into a root."""
-    parts = [SUITE, sorted(PACKAGES), _LAYOUT, GUEST_INIT.read_text()]
-    return digest(parts)[:12]
+    return digest([SUITE, sorted(PACKAGES), _LAYOUT])[:12]
 
 
 def place() -> Path:
@@ -162,46 +125,5 @@ def read_root() -> LabRoot:
     return root
 
 
-def enter(
-    root: Path, argv: Sequence[str | Path], binds: Mapping[str, Path] | None = None
-) -> list[str]:
-    """Return the command that runs `argv` inside the root.
-
-    Or with the machine's own tools, where it stands for a root.
-
-    `binds` maps directories of the root to those of the machine seen there.
-    """
-    pairs = [str(p) for place, seen in (binds or {}).items() for p in (seen, place)]
-    script = _MIRROR + _ENTER if root == machine() else _ENTER
-    return [
-        *userns.unshare("--propagation", "private"),
-        *("sh", "-ec", script, "enter", str(root), *pairs, "--"),
-        *(str(a) for a in argv),
-    ]
-
-
-def killed_by(process: subprocess.Popen[bytes], said: str) -> str:
-    """Return the name of the signal that ended a program of the root; empty if none.
-
-    `process` was started with `enter`, `said` is what came on its stderr.
-    """
-    name = proc.killed_by(process)
-    return "SIGKILL" if not name and _UNSHARE_AFTER_SIGKILL in said else name
-
-
 def inside_env() -> dict[str, str]:
     return {"PATH": INSIDE_PATH, "HOME": "/tmp", "LC_ALL": "C.UTF-8"}
-
-
-def run_inside(
-    root: Path,
-    argv: Sequence[str | Path],
-    *,
-    timeout_s: float,
-    binds: Mapping[str, Path] | None = None,
-    check: bool = True,
-) -> Completed:
-    """Run a command of the root to its end; raises as proc.run does."""
-    return run(
-        enter(root, argv, binds), timeout_s=timeout_s, check=check, env=inside_env()
-    )

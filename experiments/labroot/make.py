@@ -18,8 +18,8 @@ from typing import IO
 
 from experiments import paths
 from experiments.errors import LabRootError, MissingRequirement
+from experiments.labroot.cell import run_inside
 from experiments.labroot.lab_root import (
-    GUEST_INIT,
     PACKAGES,
     STAMP,
     SUITE,
@@ -28,7 +28,6 @@ from experiments.labroot.lab_root import (
     lock,
     place,
     read_root,
-    run_inside,
 )
 from experiments.support import userns
 from experiments.support.console import ReportStep
@@ -36,7 +35,8 @@ from experiments.support.locks import Held, Mode, hold
 from experiments.support.proc import CommandFailed, end, last_lines, run, start
 
 NEEDED_BYTES = 4 * 10**9
-_MOUNT_POINTS = ("src", "build", "run", "share", "guestroot", "kernels")
+#: What the guest is handed is seen there.
+_MOUNT_POINTS = ("share",)
 KEYRINGS = (
     Path("/usr/share/keyrings/debian-archive-keyring.gpg"),
     Path("/usr/share/keyrings/debian-archive-keyring.pgp"),
@@ -198,9 +198,6 @@ def _finish(path: Path) -> None:
     """Add what setup has for a fresh root; the stamp comes last."""
     for name in _MOUNT_POINTS:
         (path / "lab" / name).mkdir(parents=True, exist_ok=True)
-    init = path / "lab/init"
-    init.write_text(GUEST_INIT.read_text())
-    init.chmod(0o755)
     query = ["dpkg-query", "-W", "-f", "${Package} ${Version}\n"]
     listed = run_inside(path, query, timeout_s=60).stdout.splitlines()
     packages = dict(line.split(" ", 1) for line in listed)

@@ -51,6 +51,8 @@ class VmSettings(_Section):
     jobs: int = Field(default=1, ge=1, le=256)  # guests side by side
     accel: Literal["auto", "kvm", "tcg"] = "auto"
     kernel: Path | None = None
+    #: A boot for every object; auto: for schedulers of which a program wrote a block.
+    fresh_boot: Literal["auto", "always", "never"] = "auto"
 
 
 class Config(_Section):

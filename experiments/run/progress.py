@@ -27,10 +27,10 @@ from experiments.support.timespan import duration
 HARNESS_ESTIMATE_S = 2.0
 
 _COLUMNS = (
-    TextColumn("{task.description}"),
+    TextColumn("{task.description}", markup=False),  # a guest has a say in it
     BarColumn(bar_width=20),
     MofNCompleteColumn(),
-    TextColumn("{task.fields[left]}"),
+    TextColumn("{task.fields[left]}", markup=False),
 )
 
 

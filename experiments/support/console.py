@@ -15,7 +15,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
+
+from experiments.support.printable import printable
 
 #: A step of something that takes long; shown as it comes.
 ReportStep = Callable[[str], None]
@@ -40,8 +43,8 @@ console = Console(highlight=False, soft_wrap=True, width=_width())
 
 
 def say(text: str) -> None:
-    """Print a line that stays; square brackets in it are text."""
-    console.print(text, markup=False)
+    """Print a line that stays; whatever is in it is text, and no word to a terminal."""
+    console.print(printable(text), markup=False)
 
 
 @contextlib.contextmanager
@@ -56,7 +59,8 @@ def steps(title: str) -> Iterator[ReportStep]:
 
         def report(step: str) -> None:
             if console.is_terminal:
-                status.update(f"{title} ({elapsed()}): {step[:100]}")
+                words = escape(printable(step[:100]))
+                status.update(f"{title} ({elapsed()}): {words}")
             else:
                 say(f"  {elapsed():>5}  {step}")
 

@@ -48,6 +48,15 @@ def sync_directory(path: Path) -> None:
         os.close(handle)
 
 
+def let_read(folder: Path) -> None:
+    """Let everybody read all that is in `folder`, whatever the umask is."""
+    for place, _, names in os.walk(folder):
+        Path(place).chmod(0o755)
+        for path in (Path(place, name) for name in names):
+            if not path.is_symlink():
+                path.chmod(0o755 if path.stat().st_mode & 0o100 else 0o644)
+
+
 @dataclass(frozen=True)
 class Fingerprint:
     """What a file was when it was finished; ``rows`` are those below a CSV's header."""

@@ -88,15 +88,17 @@ def start(
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
     death_signal: str | None = "KILL",
+    pass_fds: Sequence[int] = (),
     user: User | None = None,
     capabilities: Sequence[str] = (),
 ) -> subprocess.Popen[bytes]:
     """Start a process, in `cgroup` from its first instruction on.
 
     `death_signal` is what it gets when we die: TERM for one that has to clean up, None
-    for one that is to outlive us. A `user` has no privileges but these `capabilities`
-    (by the names of capabilities(7), without the prefix), and gets no others whatever
-    it runs; it takes root to start one.
+    for one that is to outlive us. `pass_fds` are descriptors that it gets beside the
+    first three. A `user` has no privileges but these `capabilities` (by the names of
+    capabilities(7), without the prefix), and gets no others whatever it runs; it takes
+    root to start one.
 
     Raises FileNotFoundError when there is no such program.
     """
@@ -111,6 +113,7 @@ def start(
         stderr=stderr,
         cwd=cwd,
         env=env,
+        pass_fds=pass_fds,
         start_new_session=True,
     )
 
@@ -155,11 +158,13 @@ def run(
     timeout_s: float,
     check: bool = True,
     stdin: bytes = b"",
+    stdout: int | IO[bytes] = subprocess.PIPE,
+    stderr: int | IO[bytes] = subprocess.PIPE,
     cgroup: Path | None = None,
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
 ) -> Completed:
-    """Run a command to its end.
+    """Run a command to its end; what it prints is returned, unless files get it.
 
     Raises CommandFailed when it takes longer than `timeout_s`, and, with `check`, when
     its status is not 0.
@@ -168,8 +173,8 @@ def run(
     process = start(
         argv,
         stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stdout=stdout,
+        stderr=stderr,
         cgroup=cgroup,
         cwd=cwd,
         env=env,
@@ -187,8 +192,8 @@ def run(
     done = Completed(
         tuple(str(a) for a in argv),
         process.returncode,
-        out.decode(errors="replace"),
-        err.decode(errors="replace"),
+        (out or b"").decode(errors="replace"),
+        (err or b"").decode(errors="replace"),
         time.monotonic() - began,
     )
     if late:

@@ -15,7 +15,7 @@ from pathlib import Path
 from experiments.support.locks import LOCK, locked
 
 #: For a prefix, such as scxlab-probe-; tempfile adds eight characters to it.
-PURPOSES = ("bench", "doctor", "probe")
+PURPOSES = ("bench", "build", "doctor", "probe")
 
 
 @contextlib.contextmanager

@@ -22,6 +22,11 @@ _TIMEOUT_S = 20.0
 _REMOVE_TIMEOUT_S = 300.0
 
 
+def as_root() -> list[str]:
+    """Return what makes a command run as root, if only of a user namespace."""
+    return ["unshare", *_AS_ROOT, "--"] if os.geteuid() else []
+
+
 def unshare(*options: str) -> list[str]:
     """Return what a command is preceded by; `options` are further ones of unshare."""
     return [

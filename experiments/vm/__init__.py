@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A guest: QEMU, its file servers, its accelerator.
+"""A guest: QEMU, its file server, its accelerator.
 
-Others use: accel, guest.
+Others use: accel, guest, qemu_command.
 """

@@ -22,7 +22,8 @@ from experiments.machine.facts import cpu_model
 from experiments.model import digest
 from experiments.support import tempdirs
 from experiments.support.files import atomic_write
-from experiments.vm.guest import Guest, Shape
+from experiments.vm.guest import Guest
+from experiments.vm.qemu_command import Shape
 
 KVM_DEVICE = Path("/dev/kvm")
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -78,7 +79,7 @@ def _probe(root: LabRoot, kernel: Kernel) -> tuple[str, str]:
     shape = Shape(cpus=2, memory_mb=1024, accel="kvm")
     with tempdirs.directory("probe") as directory:
         share = directory / "share"
-        staging.stage(share)
+        staging.stage(share / "code")
         run_dir = directory / "run"
         try:
             guest = Guest(root, kernel, shape, share, run_dir, _PROBE_TIMEOUT_S)

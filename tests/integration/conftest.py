@@ -11,6 +11,7 @@ CI (the variable CI is set) a reason to skip is a failure.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import os
 import shutil
@@ -20,23 +21,33 @@ from typing import Any
 
 import pytest
 
-from experiments.agent import protocol, staging
+from experiments.agent import protocol
+from experiments.agent.handing import CODE, Share, Stage
 from experiments.build.builder import Builder
 from experiments.errors import BackendLost, ExperimentError
 from experiments.labroot import kernel_image, lab_root
 from experiments.labroot.kernel_image import Kernel
 from experiments.labroot.lab_root import LabRoot
-from experiments.model import BuildRequest, BuiltObject, Job, RunSpec, Variant, digest
-from experiments.paths import BUILD
+from experiments.model import (
+    ALONE,
+    BuildRequest,
+    BuiltObject,
+    Job,
+    RunSpec,
+    Variant,
+    digest,
+)
+from experiments.paths import BIN, BUILD
 from experiments.plan.knobs import KNOBS
 from experiments.vm import accel
-from experiments.vm.guest import Guest, Shape
+from experiments.vm.guest import Guest
+from experiments.vm.qemu_command import SHARE, Shape
 
 OWN_WORKLOADS = Path(__file__).parent / "guest"
 #: What somebody might add to the project; each file stands where it would there.
 PLUGS = Path(__file__).parent / "plugs"
-FAULT = "/lab/src/tests/integration/fault.bpf.c"
-BOUNDS = "/lab/src/tests/integration/kfunc_bounds.bpf.c"
+FAULT = Path(__file__).parent / "fault.bpf.c"
+BOUNDS = Path(__file__).parent / "kfunc_bounds.bpf.c"
 #: Under QEMU's emulator with a thread for each CPU, one may still run an int3 that the
 #: kernel put in while it changed a jump, and has taken out again.
 _STALE_CODE = "Oops: int3"
@@ -90,29 +101,36 @@ class Lab:
 
     def __init__(self, builder: Builder, root: LabRoot, kernel: Kernel, path: Path):
         self.builder = builder
-        self.share = path / "share"
         self._root, self._kernel = root, kernel
-        self._run_dir = path / "run"
-        self._guest: Guest | None = None
+        self._path = path
+        self._stage = Stage(path / "stage", ALONE)
+        self._booted: tuple[Guest, Share] | None = None
         self._jobs = 0
         self.shape = Shape(2, 1536, accel.choose(root, kernel)[0])
 
-    @property
-    def guest(self) -> Guest:
-        if self._guest is None:
-            staging.stage(self.share)
-            code = self.share / staging.CODE
+    def _ready(self) -> tuple[Guest, Share]:
+        if self._booted is None:
+            code = self._stage.made() / CODE
             for module in OWN_WORKLOADS.glob("*.py"):
                 shutil.copy(module, code / "workloads")
             shutil.copytree(PLUGS, code, dirs_exist_ok=True)
-            self._guest = Guest(
-                self._root, self._kernel, self.shape, self.share, self._run_dir
-            )
-        return self._guest
+            share = Share(self._stage, self._path / "share", Path(SHARE))
+            machine = self._root, self._kernel, self.shape
+            guest = Guest(*machine, share.path, self._path / "run")
+            self._booted = guest, share
+        return self._booted
+
+    @property
+    def guest(self) -> Guest:
+        return self._ready()[0]
+
+    @property
+    def share(self) -> Path:
+        """What the guest sees of this machine."""
+        return self._ready()[1].path
 
     def add_tool(self, path: Path) -> None:
         """Put a program beside those of the project, for runs in this guest."""
-        (self.share / "bin").mkdir(parents=True, exist_ok=True)
         shutil.copy(path, self.share / "bin")
 
     def scheduler(self, cleanup: str = "none", **knobs: Any) -> BuiltObject:
@@ -169,30 +187,27 @@ class Lab:
         **params: Any,
     ) -> Ran:
         self._jobs += 1
-        out_dir = self.share / f"job{self._jobs}"
+        out_dir = self._path / f"job{self._jobs}"
         out_dir.mkdir(parents=True)
-        guest = self.guest
-        inside = Path("/lab/share")
-        if built is not None:
-            shutil.copy(built.path, out_dir)
-            built = dataclasses.replace(
-                built, path=inside / out_dir.name / built.path.name
-            )
-        shutil.copytree(BUILD / "bin", self.share / "bin", dirs_exist_ok=True)
+        guest, share = self._ready()
+        for tool in BIN.iterdir():  # what was built since it was booted
+            if not (share.path / "bin" / tool.name).exists():
+                shutil.copy(tool, share.path / "bin")
+        if built is not None and not built.sha256:
+            sha256 = hashlib.sha256(built.path.read_bytes()).hexdigest()
+            built = dataclasses.replace(built, sha256=sha256)
         spec = RunSpec(
             *("scx_simple", "x", "x", workload, self._jobs, 1, 7),
             *(duration_s, interval_s, params, {}, samplers),
         )
-        job = Job(spec, built, inside / "bin", inside / out_dir.name)
+        job = Job(spec, built, BIN, out_dir)
         (out_dir / protocol.JOB_FILE).write_text(protocol.job_text(job))
-        asked = f"{inside}/{out_dir.name}/{protocol.JOB_FILE}"
         try:
-            for _ in guest.line.serve(asked, 90):
-                pass
+            result = share.execute(guest.line, job, lambda text: None, {})
         except BackendLost:
             self.close()  # so that the next one gets a guest that lives
             raise
-        return json.loads((out_dir / protocol.RESULT_FILE).read_text()), out_dir
+        return json.loads(json.dumps(dataclasses.asdict(result))), out_dir
 
     def churn(
         self,
@@ -214,12 +229,12 @@ class Lab:
         raise AssertionError(f"{spawned(result, out_dir):.0f} processes of {wanted}")
 
     def close(self) -> None:
-        if self._guest is not None:
-            self._guest.close()
-            self._guest = None
+        if self._booted is not None:
+            self._booted[0].close()
+            self._booted = None
 
 
-#: A result as the guest wrote it, and the directory of the run's files.
+#: A result as it is stored, and the directory of the run's files.
 Ran = tuple[dict[str, Any], Path]
 
 

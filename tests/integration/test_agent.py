@@ -435,18 +435,6 @@ def test_a_workload_has_no_privileges(lab: Lab) -> None:
     assert said["bounds"]["pids.max"] > 4000
 
 
-def test_programs_that_only_root_can_reach_are_run(lab: Lab) -> None:
-    lab.share.mkdir(exist_ok=True)
-    lab.share.chmod(0o700)
-    try:
-        # The guest remembers the mode for a second
-        lab.run("misbehave", None, 2, 1.0, how="well")
-        result, _ = lab.run("custom-churn", lab.scheduler(), 2, 1.0, **CHURN)
-    finally:
-        lab.share.chmod(0o755)
-    assert result["outcome"] == "OK", result["reason"]
-
-
 def test_a_workload_that_meets_its_bounds_has_failed(lab: Lab) -> None:
     result, _ = lab.run("misbehave", lab.scheduler(), 2, 1.0, how="fork")
     lab.run("misbehave", None, 1, 1.0, how="well")  # with the bounds as they are

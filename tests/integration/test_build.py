@@ -12,10 +12,11 @@ import pytest
 
 from experiments.build.builder import Builder
 from experiments.errors import BuildError, ConfigError
+from experiments.labroot.cell import Bind, run_inside
 from experiments.labroot.kernel_image import Kernel
-from experiments.labroot.lab_root import LabRoot, run_inside
+from experiments.labroot.lab_root import LabRoot
 from experiments.model import BuildRequest, BuiltObject, Params, Variant
-from experiments.paths import BUILD
+from experiments.paths import BUILD, SCHEDULERS
 from experiments.plan import scheduler_source
 from experiments.plan.blocks import build_plan
 from experiments.plan.config import parse_config
@@ -30,7 +31,7 @@ DEFAULTS = {name: knob.default for name, knob in KNOBS.items()}
 
 def btf(root: LabRoot, path: Path) -> list[dict[str, Any]]:
     argv = ["bpftool", "-j", "btf", "dump", "file", f"/lab/build/{path.name}"]
-    done = run_inside(root.path, argv, timeout_s=60, binds={"/lab/build": BUILD})
+    done = run_inside(root.path, argv, timeout_s=60, binds=[Bind(BUILD, "/lab/build")])
     types: list[dict[str, Any]] = json.loads(done.stdout)["types"]
     return types
 
@@ -113,7 +114,7 @@ def test_the_compilers_words_reach_the_user(builder: Builder) -> None:
     target = BUILD / "itest-broken.bpf.o"
     with pytest.raises(BuildError) as caught:
         builder.bpf_object(
-            "/lab/src/schedulers/control/scx_simple.bpf.c",
+            SCHEDULERS / "control/scx_simple.bpf.c",
             target,
             ['-DOPS_NAME="x"', "-DMAX_ENTRIES=1"],
         )

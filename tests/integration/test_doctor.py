@@ -19,7 +19,8 @@ from typing import Any
 import psutil
 import pytest
 
-from experiments.labroot import lab_root
+from experiments.labroot import cell, lab_root
+from experiments.labroot.cell import Bind
 from experiments.labroot.lab_root import LabRoot
 from experiments.paths import RESULTS
 
@@ -30,14 +31,14 @@ RUN = [
     *("run", "--sched", "scx_simple", "--workload", "custom-churn"),
     *("--duration", "30", "--iterations", "1", "--experiment", NAME),
 ]
-#: Starts virtiofsd in the lab root as qemu.Guest does, but so that it outlives us.
+#: Starts a program in a cell as Guest does, but so that it outlives us.
 _ORPHAN = """
-import subprocess, sys
+import json, subprocess, sys
 from pathlib import Path
-from experiments.labroot import lab_root
-argv = ["/usr/libexec/virtiofsd", "--socket-path=/lab/run/orphan.sock"]
-argv += ["--shared-dir=/lab/run", "--sandbox=none", "--log-level=error"]
-command = lab_root.enter(lab_root.place(), argv, {"/lab/run": Path(sys.argv[1])})
+from experiments.labroot import cell, lab_root
+binds = [cell.Bind(Path(sys.argv[1]), "/lab/share")]
+command = cell.command(lab_root.place(), ["/bin/sleep", "600"], binds)
+command[-1] = json.dumps({**json.loads(command[-1]), "starter": None})
 null = subprocess.DEVNULL
 print(subprocess.Popen(command, start_new_session=True, stdout=null, stderr=null).pid)
 """
@@ -131,7 +132,7 @@ def fresh() -> Iterator[None]:
 def killed() -> list[str]:
     """Kill a run with SIGKILL; what the doctor told of leftovers while it lived."""
     with started(sys.executable, "-m", "invoke", *RUN) as run:
-        stage = PLACE / "attempts/.stage/code"
+        stage = PLACE / ".stage/code"
         console = PLACE / ".vm/0/console.log"
         wait_until(lambda: stage.exists() and console.exists(), 120)
         children = psutil.Process(run.pid).children(recursive=True)
@@ -149,7 +150,7 @@ def orphan(root: LabRoot, tmp_path: Path) -> Iterator[psutil.Process]:
         argv, cwd=PROJECT, capture_output=True, text=True, check=True, timeout=60
     )
     process = psutil.Process(int(said.stdout))
-    wait_until((tmp_path / "orphan.sock").exists)
+    wait_until(lambda: [p.name() for p in process.children()] == ["sleep"])
     yield process
     with contextlib.suppress(psutil.NoSuchProcess):
         process.kill()
@@ -189,18 +190,16 @@ def test_without_a_lab_root_it_is_4(tmp_path: Path) -> None:
 def test_a_killed_run_leaves_files_and_fix_removes_them(
     killed: list[str], orphan: psutil.Process, left_directory: Path
 ) -> None:
-    expected = [f"{PLACE}/.vm/", f"{PLACE}/attempts/.stage/", f"{left_directory}/"]
+    expected = [f"{PLACE}/.vm/", f"{PLACE}/.stage/", f"{left_directory}/"]
     assert not [line for line in killed if str(PLACE) in line], "it ran then"
-    attempts = {*(PLACE / "attempts").iterdir()} - {PLACE / "attempts/.stage"}
+    attempts = {*(PLACE / "attempts").iterdir()}
     manifest = (PLACE / "manifest.json").read_bytes()
 
     said = findings()[1]["leftovers"]
     assert (said["status"], said["remedy"]) == ("broken", "invoke doctor --fix")
     listed = said["found"].splitlines()
     assert {*expected} <= {*listed}
-    assert any(
-        line.startswith(f"process {orphan.pid}: virtiofsd in ") for line in listed
-    )
+    assert any(line.startswith(f"process {orphan.pid}: sleep with ") for line in listed)
     assert orphan.is_running(), "without --fix nothing is done"
     assert all(Path(path).exists() for path in expected)
 
@@ -209,7 +208,7 @@ def test_a_killed_run_leaves_files_and_fix_removes_them(
     for path in expected:
         assert f"removed: {path}\n" in text
         assert not Path(path).exists()
-    assert f"removed: process {orphan.pid}: virtiofsd in " in text
+    assert f"removed: process {orphan.pid}: sleep with " in text
     assert not orphan.is_running() or orphan.status() == psutil.STATUS_ZOMBIE
     assert {*(PLACE / "attempts").iterdir()} == attempts, "attempts are data"
     assert (PLACE / "manifest.json").read_bytes() == manifest
@@ -221,7 +220,9 @@ def test_a_process_whose_invoke_lives_is_left_alone(
 ) -> None:
     """This one's parent is the test itself, which holds the lock of the lab root."""
     argv = ["/bin/sh", "-c", "echo up > /lab/run/up; exec sleep 600"]
-    command = lab_root.enter(lab_root.place(), argv, {"/lab/run": tmp_path})
+    tmp_path.chmod(0o777)
+    binds = [Bind(tmp_path, "/lab/run", is_writable=True)]
+    command = cell.command(lab_root.place(), argv, binds)
     with started(*command) as living:
         wait_until((tmp_path / "up").exists)
         listed = findings()[1]["leftovers"]["found"]

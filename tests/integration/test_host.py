@@ -8,13 +8,15 @@ built outside, as compilers take long under an emulator.
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 import shutil
 import signal
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Iterator, Mapping, Sequence
+import tarfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +24,9 @@ import pandas as pd
 import pytest
 
 from experiments import paths
-from experiments.agent import staging
+from experiments.agent.client import Answer, Patience
 from experiments.labroot import lab_root
+from experiments.labroot.cell import Bind, Limits
 from experiments.labroot.kernel_image import Kernel
 from experiments.labroot.lab_root import LabRoot
 from experiments.model import Outcome
@@ -32,11 +35,15 @@ from experiments.plan.blocks import build_plan
 from experiments.plan.config import default_columns, load_config
 from experiments.run.prepare import build_all
 from experiments.store.experiment import Experiment
+from experiments.support.files import let_read
 from experiments.vm import accel
-from experiments.vm.guest import Guest, Shape
+from experiments.vm.guest import Guest
+from experiments.vm.qemu_command import GUEST_ROOT, SHARE, Shape
 
 HERE = Path(__file__).parent / "host"
-IN_GUEST = Path("/lab/share")
+#: What the user of the guest has, in memory.
+HOME = Path("/run/home")
+SAID = f"{HOME}/said"
 VERSION = f"python{sys.version_info.major}.{sys.version_info.minor}"
 SHORT: dict[str, Any] = {
     "workloads": ["custom-churn"],
@@ -55,21 +62,33 @@ class UsersMachine(Guest):
         self,
         name: str,
         argv: Sequence[str],
-        binds: Mapping[str, Path],
+        binds: Sequence[Bind],
+        limits: Limits,
+        fds: Sequence[int],
         stdio: int = subprocess.DEVNULL,
     ) -> subprocess.Popen[bytes]:
-        if name == "virtiofsd-share":
-            packages = f"{IN_GUEST}/venv/lib/{VERSION}/site-packages"
-            binds = {
-                **binds,
-                f"{IN_GUEST}/python": Path(sys.base_prefix),
-                packages: Path(sysconfig.get_path("purelib")),
-            }
-        return super()._spawn(name, argv, binds, stdio)
+        if name == "virtiofsd":
+            seen = f"{GUEST_ROOT}{SHARE}"
+            packages = Path(sysconfig.get_path("purelib"))
+            binds = [
+                *binds,
+                Bind(Path(sys.base_prefix), f"{seen}/python"),
+                Bind(packages, f"{seen}/venv/lib/{VERSION}/site-packages"),
+            ]
+        return super()._spawn(name, argv, binds, limits, fds, stdio)
 
     def do(self, action: str, *arguments: Any) -> Any:
+        return self._ask(action, *arguments).done["value"]
+
+    def fetch(self, folder: Path, target: Path) -> None:
+        """Get a directory of the guest's."""
+        tar = self._ask("fetch", str(folder)).files["workload.log"]
+        with tarfile.open(fileobj=io.BytesIO(tar)) as packed:
+            packed.extractall(target, filter="data")
+
+    def _ask(self, action: str, *arguments: Any) -> Answer:
         asked = json.dumps({"do": action, "with": arguments})
-        return [*self.line.serve(asked, 300)][-1]["value"]
+        return self.line.ask(asked, Patience(300, 300))
 
 
 class Host:
@@ -78,7 +97,9 @@ class Host:
     def __init__(self, root: LabRoot, kernel: Kernel, path: Path) -> None:
         self._root, self._kernel = root, kernel
         self.share = path / "share"
+        self._fetched = path / "fetched"
         self._stage()
+        let_read(self.share)
         shape = Shape(2, 1536, accel.choose(root, kernel)[0])
         self.machine = UsersMachine(root, kernel, shape, self.share, path / "run")
 
@@ -91,34 +112,38 @@ class Host:
         cache.mkdir(parents=True)
         # The machine is one that has a lab root, in that it is one
         (cache / lab_root.place().name).symlink_to("/")
-        code = self.share / staging.CODE / "experiments"
+        code = self.share / "code/experiments"
         code.mkdir(parents=True)
         (code / "__init__.py").touch()
         shutil.copy(HERE / "starter.py", code / "agent.py")
         shutil.copy(HERE / "driver.py", self.share)
         (self.share / "python").mkdir()
-        (self.share / "venv/bin").mkdir(parents=True)
+        (self.share / f"venv/lib/{VERSION}/site-packages").mkdir(parents=True)
+        (self.share / "venv/bin").mkdir()
         (self.share / "venv/bin/python").symlink_to(f"../../python/bin/{VERSION}")
         (self.share / "venv/pyvenv.cfg").write_text(
-            f"home = {IN_GUEST}/python/bin\ninclude-system-site-packages = false\n"
+            f"home = {SHARE}/python/bin\ninclude-system-site-packages = false\n"
         )
 
     def build(self) -> None:
         """As the guest would, and faster; its stamps make it believe so."""
         version, sha256 = self.machine.do("kernel")
         kernel = dataclasses.replace(self._kernel, version=version, sha256=sha256)
-        where = self.share / "checkout/build"
+        where = self.share / "build"
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(paths, "BUILD", where)
             patch.setattr(paths, "BIN", where / "bin")
             build_all(build_plan(load_config(None, **SHORT)), self._root, kernel)
+        assert self.shell(f"cp -a {SHARE}/build {HOME}/checkout") == ""
 
     def start(self, command: str, *arguments: Any) -> int:
-        said = f"{IN_GUEST}/said"
-        return int(self.machine.do("start", said, command, *arguments))
+        return int(self.machine.do("start", SAID, command, *arguments))
 
     def wait(self, pid: int) -> tuple[int, str]:
-        return self.machine.do("wait", pid), (self.share / "said").read_text()
+        return self.machine.do("wait", pid), self.said()
+
+    def said(self) -> str:
+        return str(self.machine.do("shell", f"cat {SAID}"))
 
     def run(self, name: str, **flags: Any) -> tuple[int, str]:
         return self.wait(self.start("run", name, True, {**SHORT, **flags}))
@@ -133,7 +158,10 @@ class Host:
         return int(self.shell("cat /proc/sys/kernel/printk").split()[0])
 
     def experiment(self, name: str) -> Experiment:
-        return Experiment(self.share / "checkout/results" / name)
+        """Return a copy of the guest's."""
+        shutil.rmtree(self._fetched, ignore_errors=True)
+        self.machine.fetch(HOME / "checkout/results", self._fetched)
+        return Experiment(self._fetched / "results" / name)
 
     def until_in_charge(self, ops: str) -> None:
         assert self.machine.do("until_in_charge", ops) == ops
@@ -218,7 +246,7 @@ def test_results_are_those_of_any_backend(host: Host) -> None:
 
 
 def test_another_scheduler_in_charge_is_named(host: Host) -> None:
-    built = f"{IN_GUEST}/checkout/build/scx_simple_control.bpf.o"
+    built = f"{HOME}/checkout/build/scx_simple_control.bpf.o"
     host.shell(f"bpftool struct_ops register {built} /sys/fs/bpf/theirs")
     try:
         host.until_in_charge(CONTROL)
@@ -279,7 +307,7 @@ def test_an_agent_that_is_stuck_goes_too(host: Host) -> None:
 
 def test_a_leftover_of_ours_does_not_refuse_the_next_run(host: Host) -> None:
     """Its pin holds it, so it is in charge; there is no program to be stopped."""
-    built = f"{IN_GUEST}/checkout/build/scx_simple_control.bpf.o"
+    built = f"{HOME}/checkout/build/scx_simple_control.bpf.o"
     host.shell(f"bpftool struct_ops register {built} /sys/fs/bpf/scxlab-left")
     host.until_in_charge(CONTROL)
     code, said = host.run("after", **SHORTER)

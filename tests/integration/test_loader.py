@@ -92,8 +92,9 @@ def test_why_it_ended_is_read_from_the_scheduler(
 
 def test_a_refusal_is_told_in_the_verifiers_words(lab: Lab, builder: Builder) -> None:
     target = BUILD / "itest-refused.bpf.o"
-    upstream = "/lab/src/tests/integration/upstream"
-    builder.bpf_object(f"{upstream}/tick.bpf.c", target, ["-DREFUSED", f"-I{upstream}"])
+    builder.bpf_object(
+        UPSTREAM / "tick.bpf.c", target, ["-DREFUSED", "-I/lab/headers"], UPSTREAM
+    )
     built = BuiltObject(target, "", "", "own", "", "", {}, {})
     result, out_dir = lab.run("misbehave", built, 1, 1.0, how="well")
     assert result["outcome"] == "FAILED"

@@ -30,7 +30,7 @@ RUN = [
     *("run", "--sched", "scx_simple", "--workload", "custom-churn"),
     *("--duration", "2", "--iterations", "2", "--experiment", NAME),
 ]
-_OURS = {"qemu-system-x86", "virtiofsd", "unshare"}
+_OURS = {"qemu-system-x86", "virtiofsd"}
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -105,7 +105,7 @@ def test_stopped_in_the_middle_nothing_is_left_and_nothing_lost(
     wait_for(process, lambda: len(finished()) > len(done))
     wait_for(process, lambda: bool(under_way() - stopped))
     children = descendants(process)
-    assert len(children) >= 6, "QEMU, two virtiofsd, and unshare for each"
+    assert len(children) >= 4, "QEMU, virtiofsd, and who made the cell of each"
     before = hashes()
     os.kill(process.pid, number)
     said = process.communicate(timeout=30)[0]

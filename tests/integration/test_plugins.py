@@ -65,7 +65,7 @@ def test_a_loader_is_found_by_its_name(lab: Lab) -> None:
     built = dataclasses.replace(lab.scheduler(), loader="noting")
     result, out_dir = lab.run("custom-churn", built, 2, 1.0, **CHURN)
     assert result["outcome"] == "OK", result["reason"]
-    assert (out_dir / "noted.txt").read_text() == built.ops_name
+    assert (out_dir / "load.log").read_text() == built.ops_name
     assert result["proof"]["before"]["ops"] == built.ops_name
 
 

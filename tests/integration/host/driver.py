@@ -1,36 +1,41 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """A user at a guest that is their machine: starts experiments, looks, kills.
 
-Lines of JSON come in, and go out as events. Every command is a fork of this process,
-which has imported everything already: under an emulator that takes longest.
+Lines of JSON come in, and go out as events, directories as tar files. Every command is
+a fork of this process, which has imported everything already: under an emulator that
+takes longest.
 """
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 import traceback
-import tty
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
 sys.path.insert(0, str(Path.cwd()))
 
-from experiments.agent.protocol import VERSION
+from experiments.agent import frames
+from experiments.agent.protocol import VERSION, Event, event_payload
+from experiments.agent.serve import open_port
 from experiments.commands import system
 from experiments.errors import ExperimentError
 from experiments.kernel import sched_ext
-from experiments.labroot import host_toolchain, kernel_image, lab_root
+from experiments.labroot import cell, host_toolchain, kernel_image
+from experiments.labroot.cell import Bind
 from experiments.machine import consent
 from experiments.plan.config import load_config
 from experiments.run.runner import run_experiment
 
-BINDS = {"/lab/src": Path.cwd()}
+BINDS = [Bind(Path.cwd(), "/lab/src")]
 
 
 def interrupt(signum: int, frame: object) -> NoReturn:
@@ -88,7 +93,7 @@ def kernel() -> list[str]:
 def own_tools() -> str:
     """What bpftool of the machine says of itself in the place of a lab root."""
     own = host_toolchain._own()
-    seen = lab_root.run_inside(own.path, ["ls", "/lab/src"], timeout_s=30, binds=BINDS)
+    seen = cell.run_inside(own.path, ["ls", "/lab/src"], timeout_s=30, binds=BINDS)
     return own.packages["bpftool"] + seen.stdout
 
 
@@ -116,33 +121,43 @@ def kill(pid: int, number: int) -> None:
     os.kill(pid, number)
 
 
+def fetch(folder: str) -> bytes:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as tar:
+        tar.add(folder, Path(folder).name)
+    return packed.getvalue()
+
+
 def setenv(values: dict[str, str]) -> None:
     """Have commands that are started from now on see these variables."""
     os.environ.update(values)
 
 
-_ACTIONS = (start, wait, shell, kill, setenv, kernel, own_tools, until_in_charge)
+_ACTIONS = (
+    *(start, wait, shell, kill, setenv, kernel, own_tools, until_in_charge, fetch),
+)
 ACTIONS = {f.__name__: f for f in _ACTIONS}
 
 
-def main(device: str) -> None:
+def main(port: str) -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     load_config()  # imports every workload and sampler
-    with Path(device).open("r+b", buffering=0) as stream:
-        tty.setraw(stream.fileno())
+    lines, out = open_port(port)
 
-        def say(**event: Any) -> None:
-            stream.write(json.dumps(event).encode() + b"\n")
+    def say(event: Event, **values: Any) -> None:
+        frames.send(out, frames.EVENT, event_payload(event, **values))
 
-        say(event="hello", protocol=VERSION, facts={})
-        lines = os.fdopen(os.dup(stream.fileno()), "rb")
-        while line := lines.readline():
-            asked = json.loads(line.partition(b" ")[2])
-            try:
-                value = ACTIONS[asked["do"]](*asked["with"])
-                say(event="done", value=value)
-            except Exception:
-                say(event="crashed", text=traceback.format_exc())
+    say(Event.HELLO, protocol=VERSION, facts={})
+    while line := lines.readline():
+        asked = json.loads(line.partition(b" ")[2])
+        try:
+            value = ACTIONS[asked["do"]](*asked["with"])
+            if isinstance(value, bytes):
+                frames.send(out, "workload.log", value)
+                value = None
+            say(Event.DONE, value=value)
+        except Exception:
+            say(Event.CRASHED, text=traceback.format_exc())
 
 
 main(sys.argv[1])

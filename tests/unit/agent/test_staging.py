@@ -11,7 +11,9 @@ from tests.unit.test_rooms import GUEST_ROOMS, PACKAGES, SOURCES, ours, room_of
 
 #: Staged, though the agent does not import it: other programs for this kernel do.
 BESIDE = {"experiments.kernel.clock", "experiments.kernel.scratch_map"}
-OTHER_END = {"experiments.agent.client", "experiments.agent.staging"}
+OTHER_END = {
+    f"experiments.agent.{m}" for m in ("client", "handing", "returned", "staging")
+}
 
 
 def needed() -> set[str]:
@@ -30,7 +32,7 @@ def needed() -> set[str]:
 
 def test_the_guest_gets_exactly_what_the_agent_needs(tmp_path: Path) -> None:
     staging.stage(tmp_path)
-    code = tmp_path / staging.CODE
+    code = tmp_path
     staged = {
         ".".join(path.relative_to(code).with_suffix("").parts).removesuffix(".__init__")
         for path in code.rglob("*")

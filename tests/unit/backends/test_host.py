@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import functools
 import io
+import json
 import os
 import platform
 import shutil
@@ -19,7 +20,7 @@ from experiments.build import builder
 from experiments.commands import system
 from experiments.errors import ConfigError, MissingRequirement
 from experiments.kernel import sched_ext
-from experiments.labroot import host_toolchain, lab_root
+from experiments.labroot import cell, host_toolchain, lab_root
 from experiments.machine import consent, stale_state, tuning
 from experiments.machine.settings import OF_RUNS
 from experiments.machine.tuning import OF_RUN, TUNED, Tuning
@@ -240,9 +241,11 @@ def test_neither_lab_root_nor_tools(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_machines_own_root_is_made_up_in_memory(tmp_path: Path) -> None:
-    made_up = " ".join(lab_root.enter(lab_root.machine(), ["true"]))
-    assert "mount -t tmpfs" in made_up
-    assert "mount -t tmpfs" not in " ".join(lab_root.enter(tmp_path, ["true"]))
+    def is_machine(root: Path) -> bool:
+        return bool(json.loads(cell.command(root, ["true"])[-1])["is_machine"])
+
+    assert is_machine(lab_root.machine())
+    assert not is_machine(tmp_path)
 
 
 def test_a_closed_terminal_is_an_interrupt() -> None:

@@ -31,7 +31,7 @@ def names(found: Iterable[Leftover], top: Path) -> list[str]:
 def results(tmp_path: Path) -> Path:
     """One experiment, whose runner was killed."""
     experiment = tmp_path / "results/exp"
-    for folder in (".vm", "attempts/.stage/code", "attempts/abc-1", "s/control"):
+    for folder in (".vm", ".stage/code", "attempts/abc-1", "s/control"):
         (experiment / folder).mkdir(parents=True)
         (experiment / folder / "file").touch()
     for name in ("s/control/.x_run1.json.tmp", ".manifest.json.tmp"):
@@ -42,7 +42,7 @@ def results(tmp_path: Path) -> Path:
     return experiment.parent
 
 
-LEFT = ["exp/.vm/", "exp/attempts/.stage/", "exp/.manifest.json.tmp"]
+LEFT = ["exp/.vm/", "exp/.stage/", "exp/.manifest.json.tmp"]
 
 
 def test_of_an_experiment_that_nobody_runs(results: Path) -> None:

@@ -17,7 +17,8 @@ import pytest
 
 from experiments.doctor import stale_files, stale_processes
 from experiments.kernel import cgroup, procfs
-from experiments.labroot import lab_root
+from experiments.labroot import cell
+from experiments.labroot.cell import Bind
 from experiments.machine import stale_state, tuning
 from experiments.machine.tuning import Tuning
 
@@ -86,9 +87,10 @@ def there_are(monkeypatch: pytest.MonkeyPatch, *processes: Process) -> None:
 
 
 def entered(cache: Path, run_dir: str = "/r/.vm") -> list[str]:
-    """The command line of virtiofsd as qemu.Guest starts it."""
-    argv = ["/usr/libexec/virtiofsd", "--socket-path=/lab/run/share.sock"]
-    return lab_root.enter(cache / "labroot-abc", argv, {"/lab/run": Path(run_dir)})
+    """The command line of virtiofsd as Guest starts it."""
+    argv = ["/usr/libexec/virtiofsd", "--fd=3"]
+    binds = [Bind(Path(run_dir), "/lab/share")]
+    return cell.command(cache / "labroot-abc", argv, binds)
 
 
 INIT = Process(1)
@@ -101,10 +103,10 @@ def found() -> list[str]:
 def test_without_a_living_invoke_it_is_an_orphan(
     monkeypatch: pytest.MonkeyPatch, cache: Path
 ) -> None:
-    orphan = Process(50, entered(cache), "/usr/bin/unshare", [INIT])
+    orphan = Process(50, entered(cache), "", [INIT])
     there_are(monkeypatch, INIT, orphan)
     (left,) = stale_processes.processes()
-    assert left.what == "process 50: virtiofsd in /r/.vm"
+    assert left.what == "process 50: virtiofsd with /r/.vm"
     assert [*stale_files.clean([left])] == [f"removed: {left.what}"]
     assert orphan.killed == 1
 
@@ -145,32 +147,25 @@ def test_one_started_by_hand_lives(
 
 
 def test_what_is_not_ours(monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
-    virtiofsd = "/usr/libexec/virtiofsd"
+    entering = entered(cache)
     there_are(
         monkeypatch,
         Process(2),
         Process(50, entered(cache.parent / "other"), "", [INIT]),
-        Process(51, [virtiofsd, "--socket-path=/lab/run/x"], virtiofsd, [INIT]),
+        Process(51, ["/usr/libexec/virtiofsd", "--fd=3"], "", [INIT]),
         Process(52, ["bash"], f"{cache}/labroot-abc/usr/bin/bash", [INIT]),
-        Process(53, [virtiofsd, "-x"], f"{cache}/labroot-abc{virtiofsd}", [INIT]),
-        Process(54, ["vi", f"{cache}/labroot-abc/lab/init"], "/usr/bin/vi", [INIT]),
+        Process(53, [*entering[:-1], "{"], "", [INIT]),
+        Process(54, [*entering[:-1], '{"argv": [], "root": 7}'], "", [INIT]),
+        Process(55, ["vi", f"{cache}/labroot-abc/lab/init"], "/usr/bin/vi", [INIT]),
+        Process(56, ["unshare", "ls", f"{cache}/labroot-abc"], "", [INIT]),
     )
     assert found() == []
-
-
-def test_a_server_without_its_unshare(
-    monkeypatch: pytest.MonkeyPatch, cache: Path
-) -> None:
-    argv = ["qemu-system-x86_64", "-chardev", "file,path=/lab/run/console.log"]
-    exe = f"{cache}/labroot-abc/usr/bin/qemu-system-x86_64"
-    there_are(monkeypatch, Process(50, argv, exe, [INIT]))
-    assert found() == ["process 50: qemu-system-x86_64"]
 
 
 def test_setup_that_was_killed(monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
     argv = ["unshare", "--", "mmdebstrap", "forky", f"{cache}/.labroot-abc.7"]
     there_are(monkeypatch, Process(50, argv, "", [INIT]))
-    assert found() == ["process 50: unshare"]
+    assert found() == ["process 50: mmdebstrap"]
 
 
 def test_processes_of_a_container_are_its_own(

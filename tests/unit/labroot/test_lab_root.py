@@ -132,12 +132,6 @@ def test_apt_settings_that_go_inside(line: str, passed: str | None) -> None:
     assert make._apt_setting(line) == passed
 
 
-def test_entering_binds_and_changes_root_in_namespaces_of_its_own() -> None:
-    argv = lab_root.enter(Path("/r"), ["clang", "-v"], {"/lab/src": Path("/src")})
-    assert argv[:5] == ["unshare", "--mount", "--pid", "--fork", "--kill-child"]
-    assert argv[-6:] == ["/r", "/src", "/lab/src", "--", "clang", "-v"]
-
-
 def test_the_key_follows_the_packages(monkeypatch: pytest.MonkeyPatch) -> None:
     before = lab_root.key()
     monkeypatch.setattr(lab_root, "PACKAGES", (*lab_root.PACKAGES, "more"))

@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
-import pytest
+import io
 
-from experiments.support.console import show_rows
+import pytest
+from rich.console import Console
+
+from experiments.support.console import say, show_rows, steps
 
 
 def test_rows_with_other_columns_are_another_table(
@@ -27,3 +30,24 @@ def test_rows_with_other_columns_are_another_table(
 def test_nothing_is_shown_of_no_rows(capsys: pytest.CaptureFixture[str]) -> None:
     show_rows([])
     assert capsys.readouterr().out == ""
+
+
+def test_what_is_said_is_no_word_to_a_terminal(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    say("[/x] [bold]kept[/bold] \x1b[2J")
+    assert capsys.readouterr().out == "[/x] [bold]kept[/bold] \\x1b[2J\n"
+
+
+@pytest.mark.parametrize("step", ["[/x]", "[bold", "\x1b]0;owned\x07"])
+def test_a_step_is_text_on_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """A wrong tag ends the program that shows it."""
+    shown = io.StringIO()
+    terminal = Console(file=shown, force_terminal=True, width=120)
+    monkeypatch.setattr("experiments.support.console.console", terminal)
+    with steps("building") as report:
+        report(step)
+        terminal.print("shown")
+    assert "\x1b]0;" not in shown.getvalue()

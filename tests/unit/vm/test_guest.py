@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import signal
 import subprocess
 from collections.abc import Callable
@@ -14,13 +15,15 @@ from typing import cast
 
 import pytest
 
-from experiments.backends._handing import stage_object
+from experiments.agent.handing import copy_object
 from experiments.errors import BackendLost, ConfigError
 from experiments.labroot.kernel_image import Kernel
 from experiments.labroot.lab_root import LabRoot
 from experiments.model import BuiltObject
+from experiments.support.capped_log import CappedLog
 from experiments.vm import accel
-from experiments.vm.guest import Guest, Shape, qemu_argv
+from experiments.vm.guest import Guest
+from experiments.vm.qemu_command import Shape, qemu_argv
 
 
 def built(path: Path) -> BuiltObject:
@@ -28,13 +31,10 @@ def built(path: Path) -> BuiltObject:
     return BuiltObject(path, sha256, "x", "none", "tasks", "", {}, {})
 
 
-def test_an_object_is_staged_once(tmp_path: Path) -> None:
-    source, target = tmp_path / "x.bpf.o", tmp_path / "staged"
+def test_an_object_is_copied(tmp_path: Path) -> None:
+    source, target = tmp_path / "x.bpf.o", tmp_path / "copy"
     source.write_text("one")
-    known = built(source)
-    stage_object(known, target)
-    source.write_text("built anew")
-    stage_object(known, target)
+    copy_object(built(source), target)
     assert target.read_text() == "one"
 
 
@@ -44,18 +44,29 @@ def test_an_object_built_anew_is_not_taken_for_the_old_one(tmp_path: Path) -> No
     known = built(source)
     source.write_text("built anew")
     with pytest.raises(ConfigError, match="built anew"):
-        stage_object(known, target)
+        copy_object(known, target)
     assert not target.exists()
 
 
 def test_tcg_has_a_thread_for_each_cpu() -> None:
-    argv = qemu_argv(Shape(4, 1024, "tcg"), "/k")
+    argv = qemu_argv(Shape(4, 1024, "tcg"), 3, 4, None)
     assert argv[argv.index("-accel") + 1] == "tcg,thread=multi"
     assert argv[argv.index("-smp") + 1] == "4"
     assert "-no-reboot" in argv, "a panic has to end QEMU"
 
 
-OLD_UNSHARE = "unshare: sigprocmask unblock failed: Invalid argument\n"
+def test_kvm_is_handed_over_as_no_cell_has_it() -> None:
+    argv = qemu_argv(Shape(2, 1024, "kvm"), 3, 4, 5)
+    assert argv[argv.index("-add-fd") + 1] == "fd=5,set=1"
+    assert argv[argv.index("-accel") + 1] == "kvm,device=/dev/fdset/1"
+
+
+def logged(path: Path, text: str) -> CappedLog:
+    reading, writing = os.pipe()
+    log = CappedLog(reading, path)
+    with os.fdopen(writing, "wb") as file:
+        file.write(text.encode())
+    return log
 
 
 def dead(
@@ -65,22 +76,24 @@ def dead(
     ended = SimpleNamespace(wait=lambda seconds: code, poll=lambda: code)
     guest = object.__new__(Guest)
     guest._run_dir = tmp_path
-    programs = ("qemu", "virtiofsd-rootfs", "virtiofsd-share")
+    programs = ("qemu", "virtiofsd")
     guest._processes = dict.fromkeys(programs, cast("subprocess.Popen[bytes]", ended))
-    for program in programs:
-        (tmp_path / f"{program}.log").write_text(qemu_log)
-    (tmp_path / "console.log").write_text(console)
+    said = {**dict.fromkeys(programs, qemu_log), "console.log": console}
+    guest._logs = {name: logged(tmp_path / name, text) for name, text in said.items()}
     return guest.last_words
 
 
-@pytest.mark.parametrize(("code", "log"), [(-signal.SIGKILL, ""), (1, OLD_UNSHARE)])
-def test_who_was_killed_is_said_with_the_signal(
-    code: int, log: str, tmp_path: Path
-) -> None:
-    words = dead(tmp_path, code, log, console="the last line of the console")
+def test_who_was_killed_is_said_with_the_signal(tmp_path: Path) -> None:
+    console = "the last line of the console"
+    words = dead(tmp_path, -signal.SIGKILL, console=console)
     assert words("guest").startswith("qemu got SIGKILL, which the kernel sends when")
-    assert words("file server of the root").startswith("virtiofsd-rootfs got SIGKILL")
-    assert words("file server of the share").startswith("virtiofsd-share got SIGKILL")
+    assert words("file server").startswith("virtiofsd got SIGKILL")
+
+
+def test_a_console_is_no_text_for_a_terminal(tmp_path: Path) -> None:
+    words = dead(tmp_path, 0, console="\x1b[2JKernel panic - \x1b]0;x\x07\n")
+    assert words("guest") == r"Kernel panic - \x1b]0;x\x07"
+    assert len(dead(tmp_path, 0, console="x" * 10**6)("guest")) == 2000
 
 
 def test_a_crash_of_qemu_has_its_signal(tmp_path: Path) -> None:

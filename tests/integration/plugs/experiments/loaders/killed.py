@@ -61,8 +61,9 @@ def _wait_for(before: set[tuple[str, object]]) -> set[tuple[str, object]]:
 
 def _kill_one(job: Job, after_s: float | None) -> tuple[float, str]:
     """Return how long it took to load, or 0, and the state that it was killed in."""
-    file = str(job.out_dir / protocol.JOB_FILE)
-    argv = [sys.executable, "-m", __name__, file]
+    file = job.out_dir / protocol.JOB_FILE
+    file.write_text(protocol.job_text(job))
+    argv = [sys.executable, "-m", __name__, str(file)]
     process = start(argv, stdin=PIPE, stdout=PIPE, cwd=Path(__file__).parents[2])
     assert process.stdout is not None
     try:
@@ -109,7 +110,7 @@ LOADER = KilledLoader()
 
 
 def main(path: Path) -> None:
-    job = protocol.read_job(path)
+    job = protocol.read_job(path, path.parent)
     print("begins", flush=True)
     with loader("scx").loaded(job):
         print("loaded", flush=True)

@@ -19,7 +19,7 @@ class NotingLoader:
     @contextlib.contextmanager
     def loaded(self, job: Job) -> Iterator[LoadedScheduler]:
         with scx.LOADER.loaded(job) as loaded:
-            (job.out_dir / "noted.txt").write_text(loaded.ops_name)
+            (job.out_dir / "load.log").write_text(loaded.ops_name)
             yield loaded
 
 
