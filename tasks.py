@@ -325,7 +325,7 @@ def demo(c: Context) -> None:
 
 @task(
     help={
-        "name": "what to measure: aggregate, faults, harness, sampling, verdicts",
+        "name": "aggregate, faults, harness, sampling, verdicts or walls",
         "json": "also write rows to this file",
     }
 )

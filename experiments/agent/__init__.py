@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Serve jobs on the kernel under test; both ends of the line that they come over.
 
-Others use: client, handing, protocol, run_job, sample_clock, staging.
+Others use: client, frames, handing, protocol, run_job, sample_clock, serve, staging.
 """

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from experiments.bench import aggregate, faults, harness, sampling
+from experiments.bench import aggregate, faults, harness, sampling, walls
 from experiments.errors import unknown_name
 from experiments.support.console import Rows, show_rows
 from experiments.support.files import atomic_write
@@ -31,6 +31,7 @@ _BENCHES: dict[str, tuple[Callable[[], Rows], Callable[[Rows], Rows]]] = {
     "faults": (faults.measure, lambda rows: []),
     "harness": (harness.measure, lambda rows: []),
     "sampling": (sampling.measure, sampling.ratios),
+    "walls": (walls.measure, lambda rows: []),
     "verdicts": (_verdicts, _wrong_verdicts),
 }
 

@@ -32,7 +32,7 @@ MAY_KNOW: Mapping[str, frozenset[str]] = {
             "bench cluster doctor labroot machine plan run store support "
             "analysis analysis.compare analysis.report analysis.validation"
         ),
-        "bench": "agent build kernel labroot plan run store support",
+        "bench": "agent backends build kernel labroot plan run store support vm",
         "doctor": "kernel labroot machine plan run support vm",
         "cluster": "labroot machine plan run store support",
         "run": "build labroot machine plan store support",
