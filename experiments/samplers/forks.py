@@ -24,9 +24,15 @@ class ForksSampler(Sampler):
 
     def __init__(self, job: Job, loaded: LoadedScheduler) -> None:
         self._before: tuple[int, int] | None = None
+        self._loaded = procfs.forks(), procfs.tasks()
 
     def missing(self) -> Sequence[str]:
         return ()
+
+    def exits(self) -> int:
+        """Return the tasks that exited since the scheduler was loaded, about."""
+        forks, tasks = procfs.forks(), procfs.tasks()
+        return max(0, forks - self._loaded[0] - (tasks - self._loaded[1]))
 
     def sample(self) -> Mapping[str, float]:
         now = procfs.forks(), procfs.tasks()

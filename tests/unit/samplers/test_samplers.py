@@ -115,15 +115,18 @@ def test_exits_are_what_was_created_and_is_not_there(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(procfs, "PROC", tmp_path)
-    sampler = forks.SAMPLER(job(tmp_path), LoadedScheduler("", {}, None))
 
-    def kernel_says(created: int, there: int) -> Mapping[str, float]:
+    def kernel_says(created: int, there: int) -> None:
         (tmp_path / "stat").write_text(f"ctxt 9\nprocesses {created}\n")
         (tmp_path / "loadavg").write_text(f"0.1 0.1 0.1 2/{there} 999\n")
-        return sampler.sample()
 
-    assert kernel_says(1000, 80) == {"forks": 0, "exits": 0}
-    assert kernel_says(1050, 90) == {"forks": 50, "exits": 40}
+    kernel_says(900, 60)
+    sampler = forks.SAMPLER(job(tmp_path), LoadedScheduler("", {}, None))
+    kernel_says(1000, 80)
+    assert sampler.sample() == {"forks": 0, "exits": 0}
+    kernel_says(1050, 90)
+    assert sampler.sample() == {"forks": 50, "exits": 40}
+    assert sampler.exits() == 120, "since the scheduler was loaded"
 
 
 @pytest.mark.parametrize(
