@@ -34,6 +34,8 @@ END_GRACE_S = 10.0
 #: A sustained workload that ends earlier than this share of its time has failed.
 _EARLIEST_END = 0.9
 _THREADS_ASKED = 32
+#: By all rounds of a run: it is kept in memory until their metrics are read.
+_MOST_PRINTED = 32 << 20
 
 
 class RunEnded(Exception):
@@ -193,6 +195,7 @@ class _Rounds:
         self._log = log
         self.done = done
         self._process: Popen[bytes] | None = None
+        self._room = _MOST_PRINTED
         self._output = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
         self._began = 0.0
 
@@ -225,8 +228,7 @@ class _Rounds:
     def _finish(self, process: Popen[bytes]) -> None:
         code = process.wait()
         self._process = None
-        self._output.seek(0)
-        raw = self._output.read()
+        raw = self._printed()
         self._log.write(raw)
         output = raw.decode(errors="replace")
         self.done.append(Round(code, output, time.monotonic() - self._began))
@@ -235,6 +237,17 @@ class _Rounds:
                 Outcome.FAILED,
                 f"{self._name} ended with status {code}:\n{last_lines(output, 8)}",
             )
+
+    def _printed(self) -> bytes:
+        """Return what a round has printed; RunEnded when all of them print too much."""
+        self._room -= os.fstat(self._output.fileno()).st_size
+        if self._room < 0:
+            raise RunEnded(
+                Outcome.FAILED,
+                f"{self._name} printed more than {_MOST_PRINTED >> 20} MB in all",
+            )
+        self._output.seek(0)
+        return self._output.read()
 
     def close(self) -> None:
         if self._process is not None:

@@ -89,8 +89,15 @@ def _machine() -> Answer:
 
 def _user() -> Answer:
     name = getpass.getuser()
+    if reason := userns.too_old(platform.release()):
+        return broken(reason, "boot a later kernel")
     if os.geteuid() == 0:
-        return found("root")
+        if not (said := userns.denial()):
+            return found("root")
+        remedy = (
+            "sysctl -w user.max_user_namespaces=10000; in a container, --privileged"
+        )
+        return broken(f"root, who can make no user namespace: {said}", remedy)
     if reason := userns.refusal():
         words = f"{name}, who cannot be root in a user namespace: {reason}"
         return missing(words, 'sudo -E env PATH="$PATH" invoke ...')

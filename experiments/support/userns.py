@@ -10,6 +10,8 @@ from __future__ import annotations
 import functools
 import getpass
 import os
+import platform
+import re
 import shutil
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from experiments.support.proc import last_lines, run
 _AS_ROOT = ("--user", "--map-root-user", "--map-auto")
 SUBIDS = (Path("/etc/subuid"), Path("/etc/subgid"))
 _TIMEOUT_S = 20.0
+_OLDEST = (5, 12)
 _REMOVE_TIMEOUT_S = 300.0
 
 
@@ -36,8 +39,21 @@ def unshare(*options: str) -> list[str]:
     ]
 
 
+def too_old(release: str) -> str:
+    """Return why programs cannot be walled in on a kernel of this release, or nothing.
+
+    mount_setattr(2) is of Linux 5.12, /proc with processes alone of 5.8.
+    """
+    found = re.match(r"(\d+)\.(\d+)", release)
+    if found is None or (int(found[1]), int(found[2])) >= _OLDEST:
+        return ""
+    return f"this kernel is Linux {release}, and 5.12 or later is needed: update it"
+
+
 def require() -> None:
     """Raise MissingRequirement naming what keeps a user from being root in there."""
+    if reason := too_old(platform.release()):
+        raise MissingRequirement(reason)
     if os.geteuid() and (reason := refusal()):
         raise MissingRequirement(
             f"this needs root, or a user namespace with ids of your own; {reason}. Or "

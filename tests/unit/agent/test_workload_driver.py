@@ -1,13 +1,19 @@
 # SPDX-License-Identifier: GPL-2.0-only
 from __future__ import annotations
 
+import io
+import subprocess
 import time
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from experiments.agent.sample_clock import Deadlines
+from experiments.agent.workload_driver import RunEnded, _Rounds
+from experiments.model import Outcome, Round
 
 
 class Clock:
@@ -80,3 +86,32 @@ def test_lateness_is_told_in_microseconds(clock: Clock) -> None:
         deadlines.due()
     late = deadlines.facts()["lateness_us"]
     assert late == {"p50": 250.0, "p99": 250.0, "max": 2000.0}
+
+
+def rounds_that_print(*sizes: int) -> tuple[list[Round], str]:
+    """Return the rounds that such processes are, and why they came to an end."""
+    done: list[Round] = []
+    log = io.BytesIO()
+    rounds = _Rounds("load", lambda output: ended, cast(io.BufferedWriter, log), done)
+    ended = cast("subprocess.Popen[bytes]", SimpleNamespace(wait=lambda: 0))
+    try:
+        for size in sizes:
+            rounds._output.seek(0)
+            rounds._output.truncate(size)
+            rounds._finish(ended)
+    except RunEnded as error:
+        assert error.outcome is Outcome.FAILED
+        return done, str(error)
+    finally:
+        rounds.close()
+    return done, ""
+
+
+def test_what_a_workload_prints_has_an_end() -> None:
+    mb = 1 << 20
+    done, words = rounds_that_print(mb, 30 * mb, mb)
+    assert [len(r.output) for r in done] == [mb, 30 * mb, mb]
+    assert words == ""
+    done, words = rounds_that_print(mb, 31 * mb, 1)
+    assert len(done) == 2
+    assert words == "load printed more than 32 MB in all"

@@ -58,7 +58,13 @@ def test_machine(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(userns, "denial", lambda: "No space left on device")
+    says(check_machine._user(), CheckStatus.BROKEN, "No space", "max_user_namespaces")
+    monkeypatch.setattr(userns, "denial", lambda: "")
     says(check_machine._user(), CheckStatus.FOUND, "root")
+    monkeypatch.setattr(platform, "release", lambda: "5.10.0-28-amd64")
+    says(check_machine._user(), CheckStatus.BROKEN, "5.10.0-28-amd64", "later kernel")
+    monkeypatch.setattr(platform, "release", lambda: "6.1.0-9-amd64")
     as_user(monkeypatch, 1000)
     monkeypatch.setattr(userns, "refusal", lambda: "there is no newuidmap")
     says(check_machine._user(), CheckStatus.MISSING, "no newuidmap", "sudo")

@@ -50,3 +50,18 @@ def test_what_the_kernel_says_when_it_refuses(
     monkeypatch.setattr(userns, "run", refuse)
     assert userns.denial() == "unshare: not permitted"
     assert ("--map-auto" in asked[0]) == needs_ids
+
+
+@pytest.mark.parametrize(
+    ("release", "is_too_old"),
+    [
+        ("5.11.22-generic", True),
+        ("4.19.0", True),
+        ("5.12.0", False),
+        ("5.15.0-91-generic", False),
+        ("7.2.12+deb14-cloud-amd64", False),
+        ("next-20261101", False),
+    ],
+)
+def test_kernels_that_cannot_wall_in(release: str, is_too_old: bool) -> None:
+    assert bool(userns.too_old(release)) is is_too_old
