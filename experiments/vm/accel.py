@@ -15,7 +15,7 @@ from pathlib import Path
 
 from experiments import paths
 from experiments.agent import staging
-from experiments.errors import BackendLost
+from experiments.errors import BackendLost, HelperLost
 from experiments.labroot.kernel_image import Kernel
 from experiments.labroot.lab_root import LabRoot
 from experiments.machine.facts import cpu_model
@@ -83,6 +83,8 @@ def _probe(root: LabRoot, kernel: Kernel) -> tuple[str, str]:
         run_dir = directory / "run"
         try:
             guest = Guest(root, kernel, shape, share, run_dir, _PROBE_TIMEOUT_S)
+        except HelperLost:
+            raise  # which says nothing about KVM
         except BackendLost as error:
             return "tcg", f"a guest does not boot under KVM: {error}"
         guest.close()

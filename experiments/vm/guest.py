@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from experiments.agent.client import Line
-from experiments.errors import HelperLost
+from experiments.errors import BackendLost, HelperLost
 from experiments.labroot import cell
 from experiments.labroot.cell import Bind, Limits
 from experiments.labroot.kernel_image import Kernel
@@ -93,8 +93,14 @@ class Guest:
         try:
             self.line = self._start(shape, kernel, share)
             self.facts = self.line.hello(boot_timeout_s)
-        except BaseException:
+        except BaseException as error:
+            # QEMU dies of that, too, and says no more than that it is gone
+            failed = isinstance(error, BackendLost) and self._has_failed(_VIRTIOFSD)
             self.close()
+            if failed:
+                raise HelperLost(
+                    f"the {_SERVER} failed: {self.last_words(_SERVER)}"
+                ) from None
             raise
         self.boot_s = time.monotonic() - began
 
@@ -167,6 +173,11 @@ class Guest:
         self._processes[name] = process
         return process
 
+    def _has_failed(self, program: str) -> bool:
+        """Return whether it ended by itself, and not well."""
+        process = self._processes.get(program)
+        return process is not None and (process.poll() or 0) > 0
+
     def _signal_to(self, program: str) -> str:
         """Return the signal that ended a program, in words; empty if none did."""
         name = killed_by(self._processes[program])
@@ -192,11 +203,7 @@ class Guest:
         text = self._text(_CONSOLE)
         if found := [m[0].strip() for p in _DEATH if (m := p.search(text))]:
             return ", after ".join(found)
-        if name := self._signal_to(_QEMU):
-            return name
-        if self._processes[_VIRTIOFSD].poll():  # QEMU says no more than that it is gone
-            return f"its {_SERVER} failed: {self._end_of(_VIRTIOFSD)}"
-        return last_lines(text, 3) or self._end_of(_QEMU)
+        return self._signal_to(_QEMU) or last_lines(text, 3) or self._end_of(_QEMU)
 
     def close(self) -> None:
         """End QEMU and virtiofsd."""

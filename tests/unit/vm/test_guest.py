@@ -16,7 +16,7 @@ from typing import cast
 import pytest
 
 from experiments.agent.handing import copy_object
-from experiments.errors import BackendLost, ConfigError
+from experiments.errors import BackendLost, ConfigError, HelperLost
 from experiments.labroot.kernel_image import Kernel
 from experiments.labroot.lab_root import LabRoot
 from experiments.model import BuiltObject
@@ -142,6 +142,18 @@ def test_kvm_that_does_not_boot_is_tcg_and_remembered_for_this_kernel(
     assert len(asked) == 1
     accel.choose(root, Kernel("7", "another", kernel.image, kernel.folder))
     assert len(asked) == 2
+
+
+def test_a_file_server_that_fails_says_nothing_about_kvm(
+    machine: tuple[LabRoot, Kernel], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def no_server(*args: object) -> None:
+        raise HelperLost("virtiofsd: no such option")
+
+    monkeypatch.setattr(accel, "Guest", no_server)
+    with pytest.raises(HelperLost, match="no such option"):
+        accel.choose(*machine)
+    assert not (tmp_path / "scxlab/accel.json").exists(), "it is asked again"
 
 
 def test_without_a_device_nothing_is_probed(
