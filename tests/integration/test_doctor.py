@@ -192,7 +192,7 @@ def test_a_killed_run_leaves_files_and_fix_removes_them(
 ) -> None:
     expected = [f"{PLACE}/.vm/", f"{PLACE}/.stage/", f"{left_directory}/"]
     assert not [line for line in killed if str(PLACE) in line], "it ran then"
-    attempts = {*(PLACE / "attempts").iterdir()}
+    attempts = {*(PLACE / "attempts").glob("*")}
     manifest = (PLACE / "manifest.json").read_bytes()
 
     said = findings()[1]["leftovers"]
@@ -210,7 +210,7 @@ def test_a_killed_run_leaves_files_and_fix_removes_them(
         assert not Path(path).exists()
     assert f"removed: process {orphan.pid}: sleep with " in text
     assert not orphan.is_running() or orphan.status() == psutil.STATUS_ZOMBIE
-    assert {*(PLACE / "attempts").iterdir()} == attempts, "attempts are data"
+    assert {*(PLACE / "attempts").glob("*")} == attempts, "attempts are data"
     assert (PLACE / "manifest.json").read_bytes() == manifest
     assert str(PLACE) not in findings()[1]["leftovers"]["found"]
 

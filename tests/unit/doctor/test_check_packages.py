@@ -40,7 +40,7 @@ def test_every_dependency_is_there_and_imports() -> None:
 
 def test_the_module_of_a_distribution() -> None:
     assert check_packages._module("pyyaml") == "yaml"
-    assert check_packages._module("pyelftools") == "elftools"
+    assert check_packages._module("pillow") == "PIL"
     assert check_packages._module("matplotlib") == "matplotlib"
 
 
