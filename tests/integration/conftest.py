@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from experiments.agent import protocol
@@ -276,3 +277,16 @@ def control_run(lab: Lab) -> Ran:
     """
     churn: dict[str, Any] = {"rate": 150, "burst": 10, "lifetime_ms": 50}
     return lab.churn(lab.scheduler(), 600, 8, 0.5, **churn)
+
+
+def samples(out_dir: Path) -> pd.DataFrame:
+    return pd.read_csv(out_dir / "samples.csv")
+
+
+CHURN: dict[str, Any] = {"rate": 200, "burst": 10, "lifetime_ms": 20}
+
+
+@pytest.fixture(scope="session")
+def residue_of_control(lab: Lab, control_run: Ran) -> str:
+    """What is in the guest when no strategy has run since, and has to be after each."""
+    return lab.residue()
