@@ -44,8 +44,6 @@ def starvation(data: Data, group: Group) -> str:
 def _longest_us(data: Data, group: Group, variant: str, metric: str) -> float:
     """Return the longest wait in all runs of a variant; 0 where none was measured."""
     rows = data.metrics
-    if rows.empty:
-        return 0.0
     here = (
         (rows["scheduler"] == group.scheduler)
         & (rows["workload"] == group.workload)

@@ -62,23 +62,16 @@ def execute(job: Job, tick: Tick) -> RunResult:
     does: that is the outcome.
     """
     evidence = Evidence()
-    outcome, reason, metrics = Outcome.OK, "", tuple[Metric, ...]()
     began, cpu_began = time.monotonic(), time.process_time()
     dump = scx_dump.kept()
     dump.text()  # of a run before
     with Kmsg() as log:
-        try:
-            metrics = _measure(job, log, evidence, tick)
-        except RunEnded as ended:
-            outcome, reason = ended.outcome, str(ended)
-        except (ExperimentError, OSError) as error:
-            outcome, reason = Outcome.FAILED, str(error)
+        outcome, reason, metrics = _ended(job, log, evidence, tick)
         log.drain()
-        if outcome.is_fault:
-            reason = ": ".join(filter(None, (reason, _last_words(log, evidence))))
-        reason = shortened(printable(reason), _LONGEST_REASON)
-        if outcome is Outcome.EJECTED:
-            _write_dump(job.out_dir, dump, evidence)
+    if outcome.is_fault:
+        reason = ": ".join(filter(None, (reason, _last_words(log, evidence))))
+    if outcome is Outcome.EJECTED:
+        _write_dump(job.out_dir, dump, evidence)
     wall_s = time.monotonic() - began
     evidence.facts |= {
         "wall_s": round(wall_s, 3),
@@ -93,11 +86,23 @@ def execute(job: Job, tick: Tick) -> RunResult:
         job.spec,
         job.spec.run_id,
         outcome,
-        reason,
+        shortened(printable(reason), _LONGEST_REASON),
         metrics,
         evidence.proof,
         evidence.facts,
     )
+
+
+def _ended(
+    job: Job, log: Kmsg, evidence: Evidence, tick: Tick
+) -> tuple[Outcome, str, tuple[Metric, ...]]:
+    """Return how the run ended, why, and its metrics."""
+    try:
+        return Outcome.OK, "", _measure(job, log, evidence, tick)
+    except RunEnded as ended:
+        return ended.outcome, str(ended), ()
+    except (ExperimentError, OSError) as error:
+        return Outcome.FAILED, str(error), ()
 
 
 def _last_words(log: Kmsg, evidence: Evidence) -> str:

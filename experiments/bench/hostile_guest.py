@@ -32,8 +32,6 @@ CHOSEN = SHARE / "code/attack"
 BROKEN = "BROKEN: "
 _FLOOD_S = 20.0
 
-Say = Callable[..., None]
-
 
 class Port:
     """The line to the machine."""

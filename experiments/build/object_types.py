@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What the BTF of an object file tells of it, from `bpftool -j btf dump`."""
+"""What the BTF of an object file tells of it, from `bpftool -j btf dump`.
+
+Not by libbpf, as in the agent (`kernel/btf.py`): an object may be made to harm whoever
+reads its bytes, so bpftool does, in a cell.
+"""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ _FUNCTIONS: dict[str, tuple[Any, ...]] = {
     "libbpf_num_possible_cpus": (c_int,),
 }
 #: A NULL or a negative number of these is an answer: the end of a list, nothing there.
-_MAY_SAY_NONE = (*("bpf_object__next_map", "bpf_map__initial_value", "bpf_map__fd"),)
+_MAY_SAY_NONE = ("bpf_object__next_map", "bpf_map__initial_value", "bpf_map__fd")
 
 _WARN_AND_INFO = 2  # beyond it is LIBBPF_DEBUG, a line a relocation
 _LINE_BYTES = 4096

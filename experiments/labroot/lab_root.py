@@ -67,7 +67,7 @@ def place() -> Path:
 
 
 def machine() -> Path:
-    """Return where the machine is entered as if it were a lab root."""
+    """Return what stands for the machine in the place of a lab root: no directory."""
     return paths.cache_dir() / "machine"
 
 

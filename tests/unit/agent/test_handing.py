@@ -9,7 +9,7 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
@@ -28,7 +28,7 @@ INSIDE = Path("/lab/share")
 TABLE = ",".join(CSV_COLUMNS).encode() + b"\n"
 
 
-class FakeLine:
+class FakeLine(Line):
     """Answers every job with the same files, after a look at what it was handed."""
 
     def __init__(self, share: Path, files: Mapping[str, bytes], **done: Any) -> None:
@@ -75,13 +75,6 @@ def job(tmp_path: Path) -> Job:
     return Job(SPEC, built, tmp_path / "bin", tmp_path / "out")
 
 
-def line(
-    share: Share, files: Mapping[str, bytes], **done: Any
-) -> tuple[Line, FakeLine]:
-    fake = FakeLine(share.path, files, **done)
-    return cast(Line, fake), fake
-
-
 RESULT = json.dumps(RIGHT).encode()
 
 
@@ -96,13 +89,13 @@ def test_everybody_can_read_it_whatever_the_umask(share: Share) -> None:
 def test_a_job_and_its_object_are_there_while_it_is_done(
     share: Share, job: Job
 ) -> None:
-    asked, fake = line(share, {"result.json": RESULT, "samples.csv": TABLE})
+    asked = FakeLine(share.path, {"result.json": RESULT, "samples.csv": TABLE})
     result = share.execute(asked, job, lambda text: None, {"boot": 3})
     assert result.facts["boot"] == 3
-    assert fake.seen == {protocol.JOB_FILE, "x.bpf.o"}
-    assert fake.job["built"]["path"] == f"{INSIDE}/jobs/1/x.bpf.o"
-    assert fake.job["bin_dir"] == f"{INSIDE}/bin"
-    assert fake.patience.job_s == SPEC.duration_s + 11
+    assert asked.seen == {protocol.JOB_FILE, "x.bpf.o"}
+    assert asked.job["built"]["path"] == f"{INSIDE}/jobs/1/x.bpf.o"
+    assert asked.job["bin_dir"] == f"{INSIDE}/bin"
+    assert asked.patience.job_s == SPEC.duration_s + 11
     assert (job.out_dir / "samples.csv").read_bytes() == TABLE
     assert [*(share.path / "jobs").iterdir()] == [], "no other run can reach it"
 
@@ -119,18 +112,18 @@ def test_a_job_and_its_object_are_there_while_it_is_done(
 def test_an_answer_that_makes_no_sense_is_a_lost_run_and_nothing_is_kept(
     share: Share, job: Job, files: dict[str, bytes], words: str
 ) -> None:
-    asked, _ = line(share, files)
+    asked = FakeLine(share.path, files)
     with pytest.raises(BackendLost, match=f"makes no sense: .*{words}"):
         share.execute(asked, job, lambda text: None, {})
     assert [*job.out_dir.iterdir()] == []
 
 
 def test_what_is_missing_is_a_list(share: Share, job: Job) -> None:
-    asked, _ = line(share, {}, missing=["no module"])
+    asked = FakeLine(share.path, {}, missing=["no module"])
     assert share.missing(asked, [job]) == {SPEC.label: ["no module"]}
-    asked, _ = line(share, {}, missing=[])
+    asked = FakeLine(share.path, {}, missing=[])
     assert share.missing(asked, [job]) == {}
-    asked, _ = line(share, {}, missing={"x": 1})
+    asked = FakeLine(share.path, {}, missing={"x": 1})
     with pytest.raises(BackendLost, match="no list of texts"):
         share.missing(asked, [job])
 
@@ -140,7 +133,7 @@ def test_an_object_that_was_built_anew_is_not_handed_over(
 ) -> None:
     assert job.built is not None
     job.built.path.write_bytes(b"another")
-    asked, _ = line(share, {})
+    asked = FakeLine(share.path, {})
     with pytest.raises(ConfigError, match="built anew"):
         share.execute(asked, job, lambda text: None, {})
     assert [*(share.path / "jobs").iterdir()] == []
@@ -149,10 +142,10 @@ def test_an_object_that_was_built_anew_is_not_handed_over(
 def test_a_program_of_the_place_itself_is_not_copied(share: Share, job: Job) -> None:
     assert job.built is not None
     theirs = dataclasses.replace(job.built, path=Path("/usr/bin/scx_theirs"))
-    asked, fake = line(share, {"result.json": RESULT, "samples.csv": TABLE})
+    asked = FakeLine(share.path, {"result.json": RESULT, "samples.csv": TABLE})
     share.execute(asked, dataclasses.replace(job, built=theirs), lambda text: None, {})
-    assert fake.job["built"]["path"] == "/usr/bin/scx_theirs"
-    assert fake.seen == {protocol.JOB_FILE}
+    assert asked.job["built"]["path"] == "/usr/bin/scx_theirs"
+    assert asked.seen == {protocol.JOB_FILE}
 
 
 def test_the_first_lane_takes_the_stage_away(tmp_path: Path, share: Share) -> None:
