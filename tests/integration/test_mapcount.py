@@ -13,6 +13,9 @@ from tests.integration.guest.count_methods import ENTRIES, INSERTED, MAPS
 if TYPE_CHECKING:
     from tests.integration.conftest import Lab
 
+#: Entries that an LRU map takes out at once, for a CPU that has no free one (there are
+#: two): LOCAL_FREE_TARGET in kernel/bpf/bpf_lru_list.c of Linux 7.2.
+LRU_BATCH = 128
 WAYS = {"iterator", "element-iterator", "lookup-batch", "next-key"}
 
 
@@ -36,7 +39,7 @@ def test_all_ways_count_the_same(lab: Lab, what: str) -> None:
         assert set(counts.values()) == {walked}, (moment, counts)
         assert set(counts) == {*WAYS, "batches that grow"}
         if moment == "full" and what == "lru":  # evicts before it is quite full
-            assert 0.9 * ENTRIES < walked <= ENTRIES
+            assert ENTRIES - 2 * LRU_BATCH <= walked <= ENTRIES
         else:
             assert walked == put, moment
     assert {way for way, *_ in found["at_work"]} == WAYS

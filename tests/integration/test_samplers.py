@@ -66,10 +66,13 @@ def test_the_default_samplers_measure_a_control_run(control_run: Ran) -> None:
 
 
 def test_waits_are_as_long_as_the_scheduler_makes_them(lab: Lab) -> None:
-    """Six tasks that never sleep on two CPUs wait for two slices of 20 ms, not less."""
+    """Six tasks that never sleep on two CPUs wait for two slices of 20 ms.
+
+    Whom a thread of the system interrupts waits for less, and a busy machine has many.
+    """
     result, _ = lab.run("misbehave", lab.scheduler(), 2, 1.0, how="spin")
     found = {m["name"]: m["value"] for m in result["metrics"]}
-    assert 20_000 < found["run_queue_latency_p50"] < 120_000, found
+    assert 20_000 < found["run_queue_latency_p90"] < 120_000, found
 
 
 def test_a_task_of_the_system_that_starves_to_the_end_is_told(lab: Lab) -> None:
